@@ -1,0 +1,40 @@
+"""mmjax: the JAX home of multimodal models.
+
+    import mmjax
+    config = mmjax.load_config("configs/contrastive/clip_emoji.py:smoke")
+    run = mmjax.train(config, "runs/first")
+
+The command line is `python -m mmjax.main`. Everything is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+_PUBLIC = {
+    "train": ("mmjax.commands.train", "train"),
+    "evaluate": ("mmjax.commands.evaluate", "evaluate"),
+    "restore": ("mmjax.commands.restore", "restore"),
+    "load_config": ("mmjax.config", "load"),
+}
+__all__ = [*_PUBLIC, "__version__"]
+
+if TYPE_CHECKING:
+    from mmjax.commands.evaluate import evaluate as evaluate
+    from mmjax.commands.restore import restore as restore
+    from mmjax.commands.train import train as train
+    from mmjax.config import load as load_config
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"mmjax has no {name!r}; it has {', '.join(__all__)}")
+    import importlib
+
+    module, attribute = _PUBLIC[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,71 @@
+"""Flags to a command, and errors to messages.
+
+* What a user can mend (config, data, checkpoint) ends in one message and exit status 2; a bug shows its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmjax.commands import runtime
+from mmjax.config import ConfigError, load
+
+
+def run(flags: argparse.Namespace, fields: list[str], started: float) -> int:
+    """Exit status: 0 done or stopped cleanly, 2 something to mend, 130 interrupted twice."""
+    try:
+        if flags.processes:
+            runtime.join(flags.processes)
+        _command(flags, fields, started)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    except mendable() as error:
+        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def mendable() -> tuple[type[Exception], ...]:
+    """Errors that say what to do; everything else is a bug."""
+    from mmjax.data.pipeline import TooManyCorrupt
+    from mmjax.data.source import CorruptExample
+    from mmjax.tokenizers.bpe import TokenizerError
+    from mmjax.training.checkpoint import CheckpointError
+    from mmjax.training.loop import NotFinite
+
+    return (ConfigError, CheckpointError, NotFinite, TooManyCorrupt, CorruptExample, TokenizerError, FileNotFoundError)
+
+
+def _command(flags: argparse.Namespace, fields: list[str], started: float) -> None:
+    if flags.mode == "evaluate" and not flags.config:
+        from mmjax.commands import evaluate
+
+        if not flags.workdir:
+            raise ConfigError("--mode=evaluate needs the --workdir of a run")
+        evaluate.evaluate(flags.workdir, split=flags.split, step=flags.step)
+        return
+    if not flags.config:
+        raise ConfigError("--config is missing: a config file, such as --config=configs/contrastive/clip_emoji.py")
+    from mmjax.commands.options import Options
+
+    config = load(flags.config, fields, schema=Options)
+    workdir = Path(flags.workdir or Path("runs") / Path(flags.config.partition(":")[0]).stem)
+    if flags.mode == "train":
+        from mmjax.commands import train
+
+        train.train(config, workdir, started=started)
+    elif flags.mode == "evaluate":
+        from mmjax.commands import evaluate
+
+        evaluate.evaluate(workdir, split=flags.split, step=flags.step)
+    elif flags.mode == "show":
+        from mmjax.commands import show
+
+        show.show(config)
+    else:
+        from mmjax.commands import inspect
+
+        inspect.inspect(config, workdir, step=flags.step or 0)

@@ -1,0 +1,139 @@
+"""The evaluations of a run: each an evaluator, a data set, and a baseline measured on the same rows.
+
+* Built once and called at every validation, so that nothing is compiled twice.
+* Metric names: "<evaluation>/<metric>"; a baseline's come first by its own name, "chance/<evaluation>/<metric>".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mmjax import registry
+from mmjax.commands.assembly import Run, configured, open_source
+from mmjax.commands.options import Evaluation
+from mmjax.config import build, to_dict
+from mmjax.data.decode import DecodeImage
+from mmjax.data.source import Source
+from mmjax.evaluation import base
+from mmjax.training.state import State
+
+Picture = Callable[[str, Any], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """One evaluation, ready to run."""
+
+    name: str
+    run: Run
+    options: Evaluation
+
+    @functools.cached_property
+    def source(self) -> Source:
+        return open_source(self.options.source, f"{self.name}.source")
+
+    @functools.cached_property
+    def evaluator(self) -> Any:
+        """The evaluator with what it cannot read from a config: pictures, prompts."""
+        spec = self.options.evaluator
+        module = registry.find("mmjax.evaluation", spec.name, where=f"{self.name}.evaluator.name")
+        made = build(module.Config, to_dict(spec.options), where=f"{self.name}.evaluator")
+        fields = {field.name for field in dataclasses.fields(made)}
+        if "example" in fields:
+            made = dataclasses.replace(made, example=self.example)
+        if "encode" in fields:
+            made = dataclasses.replace(made, encode=self.encode)
+        return made
+
+    def example(self, index: int) -> dict[str, Any]:
+        """A row as a person sees it."""
+        return DecodeImage()(self.source[index])
+
+    def encode(self, texts: Any) -> dict[str, np.ndarray]:
+        """Strings -> text [N, L] and text_mask."""
+        batch = self.run.processor.tokenize({"text": tuple(texts)})
+        return {"text": batch["text"], "text_mask": batch["text_mask"]}
+
+    @functools.cached_property
+    def pipeline(self) -> Any:
+        return self.run.evaluation_pipeline(self.source, self.options.batch_size)
+
+    @functools.cached_property
+    def columns(self) -> dict[str, np.ndarray]:
+        wanted = ("group", "style", "label")
+        found = {name: self.source.column(name) for name in wanted}
+        return {name: column for name, column in found.items() if column is not None}
+
+    @functools.cached_property
+    def predict(self) -> Any:
+        known = self.run.task.predict
+        if self.evaluator.predict not in known:
+            raise ValueError(f"{self.name}: the task predicts {', '.join(known)}, not {self.evaluator.predict!r}")
+        return known[self.evaluator.predict]
+
+    def __call__(self, variables: Mapping[str, Any]) -> base.Result:
+        """Metrics and pictures of these variables."""
+        with self.run.batches(self.pipeline, 0, self.pipeline.plan.steps) as batches:
+            arrays = (batch.arrays for batch in batches)
+            return base.run(
+                self.evaluator, self.predict, variables, arrays, put=self.run.put, columns=self.columns
+            )
+
+    def baseline(self) -> dict[str, float]:
+        """{"<baseline>/<evaluation>/<metric>": value}; empty where none is configured."""
+        spec = self.options.baseline
+        if spec is None:
+            return {}
+        module, config = configured("mmjax.evaluation", spec, f"{self.name}.baseline")
+        images = np.stack([self.example(i)["image"] for i in range(len(self.source))])
+        found = module.measure(config, images, self.source.column("group"), self._references)
+        return {f"{module.NAME}/{self.name}/{metric}": value for metric, value in found.items()}
+
+    def _references(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Training pictures of these groups, and their groups."""
+        pictures, owners = [], []
+        for source in self.run.sources.values():
+            column = source.column("group")
+            for row in np.flatnonzero(np.isin(column, groups)):
+                pictures.append(DecodeImage()(source[int(row)])["image"])
+                owners.append(column[row])
+        return np.stack(pictures), np.asarray(owners)
+
+
+def evaluators(run: Run, which: Mapping[str, Evaluation]) -> dict[str, Evaluator]:
+    """The evaluations of a config's `validation` or `test`."""
+    return {name: Evaluator(name, run, options) for name, options in which.items()}
+
+
+def evaluate(
+    run: Run, which: Mapping[str, Evaluator], state: State, prefix: str = "", picture: Picture | None = None
+) -> dict[str, float]:
+    """Metrics of all evaluations with the weights that each names.
+
+    Args:
+      prefix: "validation/" or "": put before every name.
+      picture: takes (name, PIL image).
+    """
+    metrics: dict[str, float] = {}
+    for name, evaluator in which.items():
+        params = run.weights(state.params, state.teachers, evaluator.options.weights)
+        result = evaluator({"params": params, "state": state.state, "teachers": {}})
+        metrics |= {prefix + path: value for path, value in measured(name, result).items()}
+        for label, image in result.pictures.items():
+            if picture is not None:
+                picture(f"{prefix}{name}/{label}", image)
+    return metrics
+
+
+def measured(name: str, result: base.Result) -> dict[str, float]:
+    """Metrics of the evaluation `name`, baselines first: "<name>/<metric>" and "chance/<name>/<metric>"."""
+    out = {}
+    for metric, value in result.metrics.items():
+        first, _, rest = metric.partition("/")
+        out[f"{first}/{name}/{rest}" if first in base.BASELINES else f"{name}/{metric}"] = value
+    return out

@@ -1,0 +1,55 @@
+"""Show: the parameters of a run, before anything is allocated: shapes, axes, shards, counts, and who trains them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmjax import tree
+from mmjax.commands.assembly import Run
+from mmjax.commands.options import Options
+from mmjax.commands.table import aligned
+from mmjax.config import build
+
+
+def show(config: Any) -> str:
+    """Prints, and returns, one line per tensor and the totals.
+
+    Args:
+      config: Options, or the ConfigDict of a config file.
+    """
+    run = Run(build(Options, config))
+    with jax.set_mesh(run.mesh):
+        plan = run.plan
+    shapes, places = tree.flatten(plan.shapes.params), tree.flatten(plan.shardings.params)
+    rows = []
+    for path, leaf in shapes.items():
+        group = plan.optimizer.groups[plan.optimizer.owner[path]]
+        axes = " ".join(name or "-" for name in plan.axes[path]) or "(scalar)"
+        shard = places[path].shard_shape(leaf.shape)
+        count = math.prod(leaf.shape)
+        rows.append((path, _size(leaf.shape), axes, _size(shard), f"{count:,}", group.optimizer))
+    total = tree.count(plan.shapes.params)
+    per_device = sum(math.prod(places[path].shard_shape(leaf.shape)) for path, leaf in shapes.items())
+    trained = sum(math.prod(leaf.shape) for path, leaf in shapes.items() if plan.optimizer.trained(path))
+    state = sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(plan.shapes))
+    mesh = ", ".join(f"{name} {size}" for name, size in run.mesh.shape.items())
+    text = "\n".join(
+        [
+            aligned(("parameter", "shape", "axes", "on one device", "count", "optimizer"), rows, right=(4,)),
+            "",
+            f"{total:,} parameters, {trained:,} trained, {per_device:,} on each device; mesh: {mesh}",
+            f"state with optimizer and averages: {state / 2**20:,.1f} MiB over all devices",
+            "batch: " + ", ".join(f"{name} {_size(leaf.shape)}" for name, leaf in run.shapes.items()),
+        ]
+    )
+    if jax.process_index() == 0:
+        print(text)
+    return text
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "1"

@@ -1,0 +1,204 @@
+"""Train: from a config to a work directory that holds the result, the pictures and the way back.
+
+* The same command continues a run that was stopped or killed, from its last complete checkpoint.
+* Choices are made on `validation`; `test` is computed once, with the best checkpoint, at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from mmjax import tree
+from mmjax.commands import table, workdir
+from mmjax.commands.assembly import Run, on_device
+from mmjax.commands.evaluations import evaluate, evaluators
+from mmjax.commands.options import Options
+from mmjax.commands.runtime import prepare
+from mmjax.config import build
+from mmjax.data.prefetch import to_device
+from mmjax.training import flops, loop, sharding
+from mmjax.training.checkpoint import CheckpointError, Checkpoints, warm_start
+from mmjax.training.state import State
+from mmjax.training.step import make_step
+from mmjax.training.writer import Writer, read
+
+
+class Trained(NamedTuple):
+    """What `train` gives back."""
+
+    workdir: Path
+    result: Mapping[str, float]  # result.json; empty if the run was stopped before its end
+    finished: bool
+
+
+def train(config: Any, folder: str | Path, *, command: str | None = None, started: float | None = None) -> Trained:
+    """Trains, or goes on training, in the work directory `folder`.
+
+    Args:
+      config: Options, or the ConfigDict of a config file.
+      started: time.monotonic() at the start of the program, for `first_step_seconds`.
+
+    Raises:
+      ConfigError: a config that cannot be used, or a work directory of another run.
+    """
+    started = time.monotonic() if started is None else started
+    options = build(Options, config)
+    folder = Path(folder).expanduser().absolute()
+    prepare(options.execution)
+    workdir.claim(folder, options, command or workdir.command_line())
+    run = Run(options, folder)
+    with jax.set_mesh(run.mesh):
+        return _train(run, folder, started)
+
+
+def _train(run: Run, folder: Path, started: float) -> Trained:
+    options, plan = run.options, run.plan
+    checkpoints = Checkpoints(folder / "checkpoints", options.checkpoint)
+    validation = evaluators(run, options.validation)
+    state, note = _start(run, checkpoints)
+    done = int(state.step)
+    writer = Writer(folder, done if note else -1, tensorboard=options.execution.tensorboard)
+    step = make_step(plan, options.optimizer.accumulate)
+    compiled = jax.jit(step, donate_argnums=0, out_shardings=(plan.shardings, sharding.replicated(run.mesh)))
+    if jax.process_index() == 0:
+        print(
+            f"{tree.count(plan.shapes.params):,} parameters, {sum(map(len, run.sources.values())):,} training examples, "
+            f"{jax.device_count()} device(s); {note or 'from the beginning'}"
+        )
+
+    def validate(state: State, step: int) -> dict[str, float]:
+        return evaluate(run, validation, state, "validation/", lambda name, image: writer.picture(step, name, image))
+
+    about = {"data": run.pipeline.fingerprint, "examples": [len(source) for source in run.sources.values()]}
+    batches = _batches(run, done, folder)
+    try:
+        outcome = loop.fit(
+            state,
+            compiled,
+            batches,
+            options.train,
+            checkpoints,
+            writer,
+            save_every=options.checkpoint.every,
+            evaluate=validate if validation else None,
+            about=lambda: about,
+            flops=flops.count(step, plan.shapes, run.shapes),
+            peak=flops.peak(),
+            started=started,
+            folder=folder,
+            metric_shown=options.checkpoint.metric,
+        )
+    finally:
+        batches.close()
+        writer.close()
+    result: dict[str, float] = {}
+    if outcome.finished:
+        times = {"train_seconds": outcome.train_seconds, "first_step_seconds": outcome.first_step_seconds}
+        result = _finish(run, folder, checkpoints, outcome.state, times)
+    checkpoints.close()
+    if jax.process_index() == 0:
+        from mmjax.commands import report  # matplotlib
+
+        path = report.write(folder)
+        print(f"report: {path}")
+    return Trained(folder, result, outcome.finished)
+
+
+def _start(run: Run, checkpoints: Checkpoints) -> tuple[State, str]:
+    """The state to go on from, and where it came from ("": freshly made)."""
+    plan = run.plan
+    if checkpoints.steps():
+        latest = checkpoints.latest()
+        saved = checkpoints.about(latest)
+        if saved.get("data") != run.pipeline.fingerprint:
+            raise CheckpointError(
+                f"the data is not what step {latest} was trained on: it had {saved.get('examples')} examples, now there "
+                f"are {[len(source) for source in run.sources.values()]} (or others of the same number). Restore the "
+                "data, or start anew in another --workdir with warm_start set to this one"
+            )
+        return checkpoints.restore(plan.shapes, plan.shardings, latest), f"going on from step {latest}"
+    state = plan.init()
+    if run.options.warm_start:
+        source = Path(run.options.warm_start).expanduser()
+        if not (source / "checkpoints").exists():
+            raise CheckpointError(f"warm_start: {source} is no work directory with checkpoints")
+        params, found = warm_start(state.params, Checkpoints(source / "checkpoints").load("params"))
+        if not found.matched:
+            raise CheckpointError(f"warm_start: nothing in {source} fits this model\n{found.report()}")
+        print(f"warm start from {source}: {found.report()}")
+        teachers = {
+            name: tree.map_with_path(lambda path, _: tree.flatten(params)[path] + 0, copy)
+            for name, copy in state.teachers.items()
+        }
+        state = state.replace(params=params, teachers=teachers)
+    return state, ""
+
+
+def _batches(run: Run, start: int, folder: Path) -> Iterator[tuple[Any, Any]]:
+    """(batch on the devices, names of its examples); corrupt examples go to corrupt.jsonl."""
+    names, where = list(run.sources), sharding.batch_sharding(run.mesh)
+    with run.batches(run.pipeline, start, run.options.train.steps) as batches:
+        hosted = (batch._replace(arrays=on_device(batch.arrays)) for batch in batches)
+        for batch, (ids, corrupt) in _paired(hosted, where, run.options.execution.ahead):
+            if corrupt and jax.process_index() == 0:
+                with open(folder / "corrupt.jsonl", "a", encoding="utf-8") as out:
+                    for one in corrupt:
+                        row = {"step": one.step, "source": names[one.source], "index": int(one.index)}
+                        out.write(json.dumps({**row, "where": one.where, "reason": one.reason}) + "\n")
+            yield batch, [f"{names[s]}:{i}" for s, i in ids]
+
+
+def _paired(batches: Any, where: Any, ahead: int) -> Iterator[tuple[Any, Any]]:
+    """Device batches with what the host keeps of each: row names and corrupt examples."""
+    kept: list[Any] = []
+
+    def remember() -> Iterator[Any]:
+        for batch in batches:
+            kept.append((list(zip(batch.arrays["source"], batch.arrays["index"], strict=True)), batch.corrupt))
+            yield batch
+
+    for batch in to_device(remember(), where, ahead):
+        yield batch.arrays, kept.pop(0)
+
+
+def _finish(run: Run, folder: Path, checkpoints: Checkpoints, last: State, times: Mapping[str, float]) -> dict:
+    """Test numbers of the best checkpoint, their baselines, result.json and the table."""
+    plan, options = run.plan, run.options
+    best = checkpoints.best() if options.checkpoint.metric else None
+    state = last if best is None else checkpoints.restore(plan.shapes, plan.shardings, best)
+    step = int(state.step)
+    test = evaluators(run, options.test)
+    pictures = Writer(folder, run.options.train.steps, tensorboard=False)
+    values = evaluate(run, test, state, "", lambda name, image: pictures.picture(step, f"test/{name}", image))
+    for evaluator in test.values():
+        values |= evaluator.baseline()
+    validation = checkpoints.about(step)["metrics"] if best is not None else {}
+    result = {
+        **values,
+        **validation,
+        "best_step": step,
+        "steps": options.train.steps,
+        "seed": options.seed,
+        "parameters": tree.count(plan.shapes.params),
+        **_times(folder, times),
+    }
+    if jax.process_index() == 0:
+        workdir.write_json(folder / "result.json", result)
+        print(table.results(result))
+    return result
+
+
+def _times(folder: Path, times: Mapping[str, float]) -> dict[str, float]:
+    """Seconds of training over all attempts: steps times their time, from timing.jsonl."""
+    rows = read(folder / "timing.jsonl")
+    seconds, before = 0.0, 0
+    for row in rows:
+        seconds += (row["step"] - before) * row["step_seconds"]
+        before = row["step"]
+    return {**times, "train_seconds": seconds or times["train_seconds"]}

@@ -1,0 +1,1 @@
+"""Checkpoints of other projects, read and written: one table of names per upstream family."""

@@ -1,0 +1,86 @@
+"""The processor of image-text models: what turns raw examples into pixels and token ids.
+
+* `train` augments and draws one caption; `evaluate` is deterministic and keeps all captions, [K, L].
+* One random affine map (zoom, stretch, rotation, shear, shift, flip) in one resampling pass, or CLIP's random
+  resized crop; then colours.
+* What the model must agree with (image size, vocabulary, context length) is stated by `sizes`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from mmjax.data import images
+from mmjax.data.decode import DecodeImage
+from mmjax.data.text import ChooseCaption, Tokenize
+from mmjax.tokenizers.bpe import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    crop: tuple[float, ...] = ()  # share of the area of a random resized crop, (low, high); (): affine instead
+    zoom: tuple[float, float] = (1.0, 1.0)  # of the affine map, log-uniform
+    stretch: tuple[float, float] = (1.0, 1.0)  # width / height, log-uniform
+    degrees: float = 0.0  # rotation up to, either way
+    shear: float = 0.0  # degrees up to, either way
+    translate: float = 0.0  # shift up to, share of the image
+    flip: float = 0.0  # probability of left-right
+    brightness: float = 0.0  # colour changes up to, either way
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0  # turns
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    image_size: int = 224  # pixels along each edge
+    max_length: int = 77  # tokens of a caption with its start and end
+    pad_to: int = 0  # captions are padded to this many tokens; 0: to the batch's length bucket
+    buckets: tuple[int, ...] = ()  # lengths that batches are padded up to; (): multiples of 8
+    normalisation: Literal["clip", "half"] = "half"  # clip: CLIP's mean and std; half: pixels to -1 .. 1
+    augmentation: Augmentation = Augmentation()
+    tokenizer: str = ""  # path of a tokenizer.json; "": byte-level BPE trained on the training captions
+    vocab_size: int = 2048  # of the trained tokenizer, at most
+    lowercase: bool = True  # of the trained tokenizer
+    start: str = "<start>"  # special token before a caption; "": none
+    end: str = "<end>"  # special token after a caption
+
+
+class Processor:
+    """Transforms for training and evaluation, and what they imply for the model."""
+
+    def __init__(self, config: Config, tokenizer: Tokenizer):
+        self.config, self.tokenizer = config, tokenizer
+        self.tokenize = Tokenize(tokenizer, config.max_length, start=config.start or None, end=config.end or None)
+        mean, std = ((0.5,) * 3, (0.5,) * 3)
+        if config.normalisation == "clip":
+            mean, std = images.CLIP_MEAN, images.CLIP_STD
+        self.normalize = images.Normalize(mean, std)
+
+    @property
+    def train(self) -> tuple[Any, ...]:
+        a, size = self.config.augmentation, self.config.image_size
+        if a.crop:
+            shape: tuple[Any, ...] = (images.RandomResizedCrop(size, scale=a.crop), images.RandomFlip(a.flip))
+        else:
+            affine = images.RandomAffine(size, a.zoom, a.stretch, a.degrees, a.shear, a.translate, a.flip)
+            shape = (affine,)
+        colour = images.ColorJitter(a.brightness, a.contrast, a.saturation, a.hue)
+        changes = (colour,) if any((a.brightness, a.contrast, a.saturation, a.hue)) else ()
+        return (DecodeImage(), *shape, *changes, self.normalize, ChooseCaption(), self.tokenize)
+
+    @property
+    def evaluate(self) -> tuple[Any, ...]:
+        size = self.config.image_size
+        return (DecodeImage(), images.Resize(size), images.CenterCrop(size), self.normalize, self.tokenize)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Fields of the model's config that follow from the data, by dotted path."""
+        c = self.config
+        return {
+            "image.image_size": c.image_size,
+            "text.vocab_size": self.tokenizer.vocab_size,
+            "text.context_length": c.max_length,
+        }

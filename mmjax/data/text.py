@@ -1,0 +1,162 @@
+"""Caption transforms: choose one of several, tokenise.
+
+* Training: `ChooseCaption()`, then `Tokenize(tokenizer, max_length)` -> `text` int32 [L].
+  Evaluation: `Tokenize` on a tuple of K captions -> `text` int32 [K, L], `text_mask` bool [K, L].
+* Nothing is padded to the batch here: the pipeline pads to the shape that the plan gives.
+* A cut caption keeps its end token and sets `text_truncated`; the pipeline reports their share.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from mmjax.data.source import CorruptExample, Example, Source
+from mmjax.tokenizers.bpe import Tokenizer
+
+
+def captions(example: Example, field: str = "text") -> tuple[str, ...]:
+    """All captions. Raises CorruptExample when there is none, or one is empty or not text."""
+    value = example.get(field)
+    values = (value,) if value is None or isinstance(value, (str, bytes)) else tuple(value)
+    if not values or values == (None,):
+        raise CorruptExample(f"no caption in {field!r}")
+    return tuple(_caption(one, field) for one in values)
+
+
+def _caption(value: object, field: str) -> str:
+    if isinstance(value, bytes):
+        value = decode_utf8(value)
+    if not isinstance(value, str):
+        raise CorruptExample(f"the caption in {field!r} is {type(value).__name__}, not text")
+    if not value.strip():
+        raise CorruptExample(f"empty caption in {field!r}")
+    return value
+
+
+def decode_utf8(data: bytes) -> str:
+    """Raises CorruptExample with the place of the first bad byte."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        at = error.start
+        around = data[max(0, at - 10) : at + 10]
+        message = f"invalid UTF-8: byte 0x{data[at]:02x} at position {at}, near {around!r}"
+        raise CorruptExample(message) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class ChooseCaption:
+    """Draws one of the example's captions; a single one stays."""
+
+    field: str = "text"
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
+        choices = captions(example, self.field)
+        draw = 0 if len(choices) == 1 else rng.integers(len(choices))
+        return {**example, self.field: choices[draw]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenize:
+    """str -> int32 [L]; tuple of K str -> int32 [K, L] with "<field>_mask" bool [K, L].
+
+    Adds "<field>_truncated", bool: a caption was cut to max_length. Raises TokenizerError for
+    names that the tokenizer lacks.
+    """
+
+    tokenizer: Tokenizer
+    max_length: int  # tokens, with start and end; longer captions are cut before the end token
+    field: str = "text"
+    start: str | None = "<start>"  # special token put first; None: nothing
+    end: str | None = "<end>"  # special token put last; None: nothing
+    pad: str | None = "<pad>"  # special token behind short captions; None: id 0
+    deterministic = True  # may be remembered by the pipeline's cache
+
+    def __post_init__(self) -> None:
+        if self.room < 1:
+            raise ValueError(
+                f"max_length={self.max_length} leaves no room between {self.start} and {self.end}"
+            )
+        self._ids(self.pad)  # a name that is missing is an error now, not at the first example
+
+    @property
+    def padding(self) -> dict[str, int]:
+        """What the pipeline pads with."""
+        return {self.field: sum(self._ids(self.pad))}
+
+    def _ids(self, name: str | None) -> list[int]:
+        return [] if name is None else [self.tokenizer.special[name]]
+
+    @functools.cached_property
+    def first(self) -> list[int]:
+        return self._ids(self.start)
+
+    @functools.cached_property
+    def last(self) -> list[int]:
+        return self._ids(self.end)
+
+    @functools.cached_property
+    def room(self) -> int:
+        return self.max_length - len(self.first) - len(self.last)
+
+    def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
+        rows = [self.tokenizer.encode(text) for text in captions(example, self.field)]
+        cut = np.bool_(any(len(ids) > self.room for ids in rows))
+        rows = [self.first + ids[: self.room] + self.last for ids in rows]
+        out = {**example, f"{self.field}_truncated": cut}
+        if isinstance(example[self.field], (str, bytes)):
+            out[self.field] = np.asarray(rows[0], np.int32)
+            return out
+        lengths = np.asarray([len(ids) for ids in rows])
+        mask = np.arange(lengths.max()) < lengths[:, None]  # [K, L]
+        padded = np.full(mask.shape, self.padding[self.field], np.int32)
+        padded[mask] = np.concatenate(rows)
+        return {**out, self.field: padded, f"{self.field}_mask": mask}
+
+
+def text_lengths(source: Source, tokenize: Tokenize) -> np.ndarray:
+    """The bound that length buckets need: int32 [rows], tokens of each row's longest caption.
+
+    All texts are tokenised once, on all cores. A row without a usable caption counts 1.
+    """
+    rows, texts = [], []
+    for row, found in enumerate(column_of_captions(source, tokenize.field)):
+        rows.extend([row] * len(found))
+        texts.extend(found)
+    counts = [len(ids) for ids in tokenize.tokenizer.encode_batch(texts)]
+    bounds = np.minimum(np.asarray(counts, np.int32), tokenize.room) + (
+        tokenize.max_length - tokenize.room
+    )
+    lengths = np.ones(len(source), np.int32)
+    np.maximum.at(lengths, np.asarray(rows, np.int64), bounds)
+    return lengths
+
+
+def text_shape(source: Source, tokenize: Tokenize) -> tuple[int, ...]:
+    """What a plan pads evaluation texts to: (longest,), or (captions, longest) for tuples."""
+    longest = int(text_lengths(source, tokenize).max())
+    most = max((len(found) for found in column_of_captions(source, tokenize.field)), default=1)
+    column = source.column(tokenize.field)
+    first = source[0][tokenize.field] if column is None else column[0]
+    return (longest,) if isinstance(first, (str, bytes)) else (most, longest)
+
+
+def all_captions(sources: Sequence[Source], field: str = "text") -> list[str]:
+    """Every usable caption of the sources, in order: what a tokenizer is trained on."""
+    rows = (found for source in sources for found in column_of_captions(source, field))
+    return [text for found in rows for text in found]
+
+
+def column_of_captions(source: Source, field: str = "text") -> Iterator[tuple[str, ...]]:
+    """The captions of each row, () where there is none that can be used.
+
+    From the stored column; a source without it has every example read, images and all.
+    """
+    column = source.column(field)
+    for row in range(len(source)):
+        try:
+            yield captions(source[row] if column is None else {field: column[row]}, field)
+        except CorruptExample:
+            yield ()

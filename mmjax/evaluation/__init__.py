@@ -1,0 +1,1 @@
+"""Evaluators: a data set of predictions to exact numbers, baselines beside them, and pictures."""

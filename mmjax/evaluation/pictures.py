@@ -1,0 +1,178 @@
+"""Curves, matrices and image grids, in the style of evaluation/page.py. All return PIL images."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Num
+from PIL import Image
+
+from mmjax.evaluation import curves as sorting
+from mmjax.evaluation.page import INK, LINE, MUTED, SERIES, WIDTH, Page, fit
+
+
+def curves(rows: Sequence[Mapping[str, Any]], *, columns: int = 3) -> Image.Image:
+    """Panels of the rows of metrics.jsonl; baselines are dashed lines in their number's colour."""
+    panels = sorting.panels(rows)
+    height, cell = 226, WIDTH / columns
+    page = Page(WIDTH, max(1, -(-len(panels) // columns)) * height + 8)
+    if not panels:
+        page.text(WIDTH / 2, height / 2, "no numbers yet", color=MUTED, align="center")
+    for place, panel in enumerate(panels):
+        x, y = cell * (place % columns), height * (place // columns)
+        parent, _, leaf = panel.title.rpartition("/")
+        page.text(x + 12, y + 18, fit(leaf, cell - 24, size=12, bold=True), bold=True)
+        page.text(x + 12, y + 34, fit(parent, cell - 24, size=10), size=10, color=MUTED)
+        axes = page.axes(x + 46, y + 48, cell - 142, height - 78)
+        _lines(axes, panel)
+        kinds = sorted({kind for kinds in panel.baselines.values() for kind in kinds})
+        if kinds:
+            note = fit("dashed: " + ", ".join(kinds), 92, size=9)
+            page.text(x + cell - 6, y + height - 17, note, size=9, color=MUTED, align="right")
+    return page.render()
+
+
+def _lines(axes, panel: sorting.Panel) -> None:
+    axes.grid(axis="y", color=LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.locator_params(nbins=4)
+    axes.yaxis.set_major_formatter(lambda value, _: number(value))
+    ends = {}
+    for color, (name, (steps, values)) in zip(_cycle(), panel.lines.items(), strict=False):
+        marker = "o" if len(steps) < 16 else None
+        axes.plot(steps, values, color=color, linewidth=1.6, marker=marker, markersize=3)
+        ends[name] = (values[-1], color)
+        for value in panel.baselines.get(name, {}).values():
+            axes.axhline(value, color=color, linewidth=1, linestyle=(0, (4, 3)), alpha=0.8)
+    low, high = axes.get_ylim()
+    places = spread([(value - low) / (high - low) for value, _ in ends.values()], 0.1)
+    for place, (name, (value, color)) in zip(places, ends.items(), strict=True):
+        room = 86 - 6.4 * (len(number(value)) + 1)
+        label = f"{fit(name, room, size=10)[0]} {number(value)}" if len(ends) > 1 else number(value)
+        axes.text(1.05, place, label, transform=axes.transAxes, size=10, color=color,
+                  va="center", parse_math=False)
+
+
+def number(value: float | int) -> str:
+    """Three digits, with an exponent only where zeros would hide them: 0.541, 93, 2.5e-6."""
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+    """`places` in 0 to 1, moved as little as needed so that labels there are `gap` apart."""
+    order = np.argsort(places, kind="stable")
+    out = np.asarray(places, float)[order]
+    for _ in range(50):
+        for i in range(1, len(out)):
+            short = gap - (out[i] - out[i - 1])
+            if short > 1e-9:
+                out[i - 1], out[i] = out[i - 1] - short / 2, out[i] + short / 2
+        out += max(0.0, -out.min()) - max(0.0, out.max() - 1)
+    back = np.empty_like(out)
+    back[order] = out
+    return back.tolist()
+
+
+def _cycle():
+    while True:
+        yield from SERIES
+
+
+def matrix(
+    values: Num[np.ndarray, "R C"], rows: Sequence[Any], columns: Sequence[Any], title: str
+) -> Image.Image:
+    """A matrix as colours. Rows and columns are named by texts or by small images."""
+    size = min(22.0, 704 / max(len(rows), 1))  # edge of a cell
+    text_width = 150
+    left = 16 + (text_width if rows and isinstance(rows[0], str) else size + 6)
+    written = bool(columns) and isinstance(columns[0], str)
+    top, below = 44, text_width if written else size + 8
+    page = Page(WIDTH, top + size * len(rows) + below + 8)
+    page.text(16, 22, title, size=15, bold=True)
+    axes = page.axes(left, top, size * len(columns), size * len(rows))
+    low, high = np.percentile(values, [1, 99.5]) if values.size else (0, 1)
+    shown = axes.imshow(values, cmap="Blues", vmin=low, vmax=max(high, low + 1e-6), aspect="auto")
+    axes.set(xticks=[], yticks=[])
+    letters = min(11, size * 0.62)
+    for row, name in enumerate(rows):
+        middle = top + size * (row + 0.5)
+        if isinstance(name, str):
+            line = fit(name, text_width, size=letters)
+            page.text(left - 6, middle, line, size=letters, align="right")
+        else:
+            page.image(16, middle - size / 2 + 0.5, size - 1, name)
+    for column, name in enumerate(columns):
+        middle, y = left + size * (column + 0.5), top + size * len(rows) + 6
+        if isinstance(name, str):
+            line = fit(name, text_width - 8, size=letters)[0]
+            page.rising(middle, y, line, size=letters)
+        else:
+            page.image(middle - size / 2 + 0.5, y, size - 1, name)
+    bar = page.axes(left + size * len(columns) + 16, top, 10, min(120, size * len(rows)))
+    page.figure.colorbar(shown, cax=bar)
+    bar.tick_params(labelsize=10, labelcolor=MUTED, color=LINE)
+    bar.spines["outline"].set_visible(False)
+    return page.render()
+
+
+def confusion(counts: Num[np.ndarray, "R R"], names: Sequence[str]) -> Image.Image:
+    """Shares of the predictions (columns) for each true class (rows), with the counts if few."""
+    total = counts.sum(1, keepdims=True)
+    share = counts / np.maximum(total, 1)
+    few = len(names) <= 20
+    size, label = (min(52.0, 660 / len(names)), 150) if few else (min(20.0, 640 / len(names)), 130)
+    letters = 11 if few else size * 0.62
+    legible = letters >= 6
+    left, top = 16 + (label if legible else 0), 68
+    page = Page(WIDTH, top + size * len(names) + (label if legible else 0) + 8)
+    right = np.trace(counts) / max(counts.sum(), 1)
+    page.text(16, 22, f"Confusion of {len(names)} classes", size=15, bold=True)
+    note = f"{right:.1%} of {counts.sum():,} right; rows: the true class, columns: the answer"
+    page.text(16, 46, note, size=11, color=MUTED)
+    axes = page.axes(left, top, size * len(names), size * len(names))
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.set(xticks=[], yticks=[])
+    for row, name in enumerate(names if legible else ()):
+        line, middle = fit(name, label - 8, size=letters)[0], size * (row + 0.5)
+        page.text(left - 6, top + middle, line, size=letters, align="right")
+        page.rising(left + middle, top + size * len(names) + 6, line, size=letters)
+    for row, column in np.argwhere(counts > 0) if few else ():
+        color = "white" if share[row, column] > 0.55 else INK
+        page.text(left + size * (column + 0.5), top + size * (row + 0.5),
+                  f"{counts[row, column]:,}", size=10, color=color, align="center")
+    return page.render()
+
+
+def grid(
+    images: Num[np.ndarray, "N H W C"],
+    captions: Sequence[str],
+    *,
+    mean: Sequence[float] = (0.0, 0.0, 0.0),
+    std: Sequence[float] = (1.0, 1.0, 1.0),
+    columns: int = 8,
+    title: str = "",
+) -> Image.Image:
+    """Images as the model sees them, pixel by pixel, with their captions below.
+
+    Float images are (x / 255 - mean) / std and turned back; uint8 images are shown as they are.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8:
+        images = images.astype(np.float32) * np.asarray(std) + np.asarray(mean)
+        images = (np.clip(np.nan_to_num(images), 0, 1) * 255).round().astype(np.uint8)
+    columns = max(1, min(columns, len(images)))
+    step = min((WIDTH - 20) / columns, 210)
+    side, text, top = step - 12, 46, 44 if title else 12
+    page = Page(WIDTH, top + -(-len(images) // columns) * (side + text) + 4)
+    if title:
+        page.text(16, 22, fit(title, WIDTH - 32, size=15, bold=True), size=15, bold=True)
+    for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        x, y = 16 + step * (number % columns), top + (side + text) * (number // columns)
+        page.image(x, y, side, image, sharp=True)
+        page.box(x, y, side, side, edge=LINE)
+        page.text(x, y + side + 11, fit(caption, side, size=10, lines=2), size=10, color=INK)
+    return page.render()

@@ -1,0 +1,1 @@
+"""Decoding and diffusion samplers (empty until the first model that generates moves in)."""

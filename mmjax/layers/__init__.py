@@ -1,0 +1,1 @@
+"""Mathematics shared by three models or more; no flags for a single model."""

@@ -1,0 +1,1 @@
+"""One architecture per file; each ends with Config, Model and VARIANTS (one row per size)."""

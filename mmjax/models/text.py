@@ -1,0 +1,78 @@
+"""Text transformer: token and position embeddings, pre-norm blocks, one pooled vector.
+
+* CLIP's (https://arxiv.org/abs/2103.00020) is causal and pools at the end-of-text token; SigLIP's sees both ways
+  and pools the last position of a fully padded caption; mean pooling serves small ones.
+* Padding is given by a mask, never guessed from ids.
+
+Letters: B batch, L tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+
+from mmjax.layers import pooling, transformer
+from mmjax.layers.attention import attention_mask
+from mmjax.layers.transformer import embedding, layer_norm
+from mmjax.typing import Array, Bool, Float, Int
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    vocab_size: int = 49_408  # V
+    context_length: int = 77  # the longest caption, tokens
+    transformer: transformer.Config = transformer.Config(width=192, layers=2, heads=3, hidden=768)
+    causal: bool = True  # each position sees only earlier ones
+    pool: Literal["last", "mean", "attention"] = "last"  # "last": the last valid position (end of text)
+    attend_padding: bool = False  # SigLIP: padding is part of the caption
+
+
+class Output(NamedTuple):
+    tokens: Float[Array, "B L D"]  # after the last block and norm
+    pooled: Float[Array, "B D"]
+
+
+class Model(nn.Module):
+    """Text tower."""
+
+    config: Config
+
+    @nn.compact
+    def __call__(
+        self, ids: Int[Array, "B L"], mask: Bool[Array, "B L"] | None = None, *, train: bool = False
+    ) -> Output:
+        """Token ids and their validity (True = a real token; padding on the right) -> tokens and a pooled vector.
+
+        Raises:
+          ValueError: more tokens than the context length.
+        """
+        c, t = self.config, self.config.transformer
+        length = ids.shape[1]
+        if length > c.context_length:
+            raise ValueError(f"{length} tokens do not fit the context length {c.context_length}")
+        if c.attend_padding:
+            mask = None
+        # std 0.02 and 0.01: OpenAI CLIP's released code
+        table = embedding("tokens", self, (c.vocab_size, t.width), 0.02, ("vocab", "embed"))
+        positions = embedding("positions", self, (c.context_length, t.width), 0.01, ("position", "embed"))
+        x = (table[ids] + positions[:length]).astype(t.dtype)
+        x = transformer.Transformer(t, train, name="transformer")(x, attention_mask(mask, length, causal=c.causal))
+        tokens = layer_norm(t.norm_epsilon, "norm")(x)
+        if c.pool == "last":
+            pooled = pooling.last_valid(tokens, mask)
+        elif c.pool == "mean":
+            pooled = pooling.masked_mean(tokens, mask)
+        else:
+            pooled = pooling.AttentionPool(t, name="pool")(tokens, mask)
+        return Output(tokens, pooled)
+
+
+VARIANTS = {
+    "tiny": Config(transformer=transformer.Config(width=192, layers=2, heads=3, hidden=768)),
+    "S": Config(transformer=transformer.Config(width=384, layers=12, heads=6, hidden=1536)),
+    "B": Config(transformer=transformer.Config(width=512, layers=12, heads=8, hidden=2048)),
+    "L": Config(transformer=transformer.Config(width=768, layers=12, heads=12, hidden=3072)),
+}

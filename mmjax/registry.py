@@ -1,0 +1,83 @@
+"""Finding a part of the project by the name that a config gives it.
+
+* The import path is the registry: "clip" in the room "mmjax.models" is the module
+  mmjax.models.clip. There is no table to keep in step and nothing to decorate.
+* A dotted name is a full path, to a module or to something inside one, so an experiment plugs
+  in its own part without touching mmjax: "experiments.mine.model" or "my_package.data.Config".
+* A wrong name lists what exists. An error raised while the module is imported is shown as
+  itself: a missing dependency is not a wrong name.
+"""
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+from typing import Any
+
+from mmjax.config import ConfigError
+
+
+def names(room: str) -> tuple[str, ...]:
+    """The names that `find(room, name)` knows, in alphabetical order."""
+    package = importlib.import_module(room)
+    found = pkgutil.iter_modules(package.__path__)
+    return tuple(sorted(module.name for module in found if not module.name.startswith("_")))
+
+
+def find(room: str, name: str, *, where: str = "name") -> Any:
+    """The module called `name` in `room`, or whatever a dotted `name` leads to.
+
+    Args:
+        room: an importable package, "mmjax.models".
+        name: a module of the room, "clip"; or a full import path, "experiments.mine.Model".
+        where: the config key that holds the name ("model.name"), for the message.
+
+    Raises:
+        ConfigError: nothing is called that; the message lists what is.
+    """
+    if not name:
+        raise ConfigError(f"{where}: '' is not a name. {_choices(room)}")
+    if "." in name:
+        return _follow(name, where)
+    known = names(room)
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        raise ConfigError(f"{where}: there is no {name!r} in {room}.{hint}\n  {_choices(room)}")
+    return importlib.import_module(f"{room}.{name}")
+
+
+def _follow(path: str, where: str) -> Any:
+    """Imports as many leading parts of `path` as are modules; the rest are attributes."""
+    parts = path.split(".")
+    found, done = None, ""
+    for part in parts:
+        longer = f"{done}.{part}" if done else part
+        if found is not None and hasattr(found, part):
+            found, done = getattr(found, part), longer
+            continue
+        # find_spec looks without importing, so that an ImportError below comes from inside.
+        inside_package = found is None or hasattr(found, "__path__")
+        if part and inside_package and importlib.util.find_spec(longer) is not None:
+            found, done = importlib.import_module(longer), longer
+            continue
+        raise ConfigError(f"{where}: {path!r} leads nowhere. {_dead_end(found, done, part)}")
+    return found
+
+
+def _dead_end(found: Any, done: str, part: str) -> str:
+    if found is None:
+        return (
+            f"There is no module {part!r} to import. A dotted name is a full import path; is its "
+            f"folder the current one or on PYTHONPATH?"
+        )
+    inside = [name for name in dir(found) if not name.startswith("_")]
+    if hasattr(found, "__path__"):
+        inside += [module.name for module in pkgutil.iter_modules(found.__path__)]
+    nearest = difflib.get_close_matches(part, inside, n=1)
+    hint = f" Did you mean {done}.{nearest[0]}?" if nearest else ""
+    return f"{done} has no {part!r}.{hint}"
+
+
+def _choices(room: str) -> str:
+    return f"{room} has: {', '.join(names(room)) or '(nothing)'}. A dotted name is a full path."

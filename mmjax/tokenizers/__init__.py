@@ -1,0 +1,1 @@
+"""Text <-> ids. No jax in this room."""

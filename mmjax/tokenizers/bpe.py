@@ -1,0 +1,172 @@
+"""Byte-level BPE: trained on the captions at hand, or read from any `tokenizer.json`.
+
+Merges of pairs (https://arxiv.org/abs/1508.07909) over the 256 bytes, as in GPT-2.
+
+* Training is deterministic: the same texts in the same order give the same file.
+* Special tokens are found by name (`tokenizer.special["<end>"]`); a wrong name lists those that
+  exist. A caption never produces them: "<end>" inside a text is encoded as five characters.
+* Ids carry no start or end token; `data.text.Tokenize` adds them.
+* A trained tokenizer makes texts NFC, lower-case if asked, and collapses runs of white space; a
+  loaded file keeps its own rules.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+
+SPECIALS = ("<pad>", "<start>", "<end>")
+
+
+class TokenizerError(ValueError):
+    """A tokenizer file cannot be read, or lacks a special token that was asked for."""
+
+
+class SpecialTokens(Mapping[str, int]):
+    """Name -> id. A name that is missing raises TokenizerError, which lists the others."""
+
+    def __init__(self, ids: Mapping[str, int], where: str):
+        self._ids = dict(sorted(ids.items(), key=lambda item: item[1]))
+        self._where = where
+
+    def __getitem__(self, name: str) -> int:
+        if name not in self._ids:
+            have = ", ".join(f"{key!r} ({value})" for key, value in self._ids.items()) or "none"
+            raise TokenizerError(f"{self._where} has no special token {name!r}; it has: {have}")
+        return self._ids[name]
+
+    def __contains__(self, name: object) -> bool:  # Mapping's own `in` and `get` expect KeyError
+        return name in self._ids
+
+    def get(self, name: str, default: int | None = None) -> int | None:
+        return self._ids.get(name, default)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __repr__(self) -> str:
+        return repr(self._ids)
+
+
+class Tokenizer:
+    """Text -> ids and back.
+
+    special:     name -> id of the special tokens
+    vocab_size:  every id is below it
+    fingerprint: identity of its contents
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, where: str = "the tokenizer"):
+        backend.no_padding()  # a file's own padding and truncation would act unseen
+        backend.no_truncation()
+        backend.encode_special_tokens = True  # "<end>" written in a caption is text, no command
+        self._backend = backend
+        self._where = where
+        self._json = backend.to_str()
+        added = backend.get_added_tokens_decoder().items()
+        special = {token.content: key for key, token in added if token.special}
+        self.special = SpecialTokens(special, where)
+        self.vocab_size = 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
+        self.fingerprint = hashlib.sha256(self._json.encode()).hexdigest()
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of one text, without special tokens."""
+        return self._backend.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of many texts, on all cores."""
+        encoded = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [one.ids for one in encoded]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids [length] (integers of any kind); special tokens leave no trace."""
+        return self._backend.decode([int(one) for one in ids], skip_special_tokens=True).strip()
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """The piece of text behind each id, for pictures and messages."""
+        return [self._backend.id_to_token(int(one)) or f"<{int(one)}?>" for one in ids]
+
+    def save(self, path: str | Path) -> None:
+        """Writes a `tokenizer.json`, readable here and by the `tokenizers` package."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self._json, encoding="utf-8")
+
+    def __repr__(self) -> str:
+        return f"Tokenizer(vocab_size={self.vocab_size}, fingerprint={self.fingerprint[:12]!r})"
+
+    def __getstate__(self) -> tuple[str, str]:  # the backend's own forgets encode_special_tokens
+        return self._json, self._where
+
+    def __setstate__(self, state: tuple[str, str]) -> None:
+        text, where = state
+        self.__init__(tokenizers.Tokenizer.from_str(text), where)
+
+
+def train(
+    texts: Iterable[str],
+    vocab_size: int,
+    *,
+    specials: Sequence[str] = SPECIALS,
+    lowercase: bool = True,
+    min_frequency: int = 2,
+) -> Tokenizer:
+    """A byte-level BPE of at most `vocab_size` ids: specials first, then bytes, then merges.
+
+    min_frequency: rarer pairs are not merged. Raises ValueError when there is no text, or no room
+    for the 256 bytes.
+    """
+    smallest = len(specials) + 256
+    if vocab_size < smallest:
+        raise ValueError(
+            f"vocab_size={vocab_size} has no room for {len(specials)} specials and 256 bytes: "
+            f"{smallest} at least"
+        )
+    texts = list(texts)
+    if not any(text.strip() for text in texts):
+        raise ValueError("there is no text to train a tokenizer on")
+    backend = tokenizers.Tokenizer(models.BPE())
+    spaces = normalizers.Replace(tokenizers.Regex(r"\s+"), " ")
+    rules = [normalizers.NFC(), spaces, normalizers.Strip()]
+    backend.normalizer = normalizers.Sequence(rules + [normalizers.Lowercase()] * lowercase)
+    # With the prefix space a word is the same token at the start of a caption and inside it.
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        special_tokens=list(specials),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer, length=len(texts))
+    return Tokenizer(backend, "the trained tokenizer")
+
+
+def load(path: str | Path) -> Tokenizer:
+    """Reads a `tokenizer.json`. Raises FileNotFoundError, or TokenizerError if it is not one."""
+    path = Path(path)
+    if not path.is_file():
+        beside = sorted(one.name for one in path.parent.glob("*.json"))
+        raise FileNotFoundError(f"no tokenizer file {path}; JSON files there: {beside or 'none'}")
+    try:
+        text = path.read_text(encoding="utf-8")
+        keys = json.loads(text)
+    except ValueError as error:  # broken UTF-8 or broken JSON
+        raise TokenizerError(f"{path} is not a tokenizer.json: {error}") from error
+    if not isinstance(keys, dict) or "model" not in keys:
+        raise TokenizerError(
+            f"{path} is JSON, but has no 'model' entry: it is not a tokenizer.json (vocab.json and "
+            "tokenizer_config.json are other files)"
+        )
+    try:
+        backend = tokenizers.Tokenizer.from_str(text)
+    except Exception as error:  # the package raises bare Exception for every fault of the file
+        raise TokenizerError(f"{path} is not a readable tokenizer.json: {error}") from error
+    return Tokenizer(backend, str(path))

@@ -1,0 +1,243 @@
+"""Checkpoints: kept by rule, saved beside the training, restored onto any mesh.
+
+* Orbax writes; a step's folder appears under its final name only when it is complete, so a kill in the middle of a
+  save leaves the one before.
+* Kept: the latest, the best by a metric, every k-th. What a checkpoint needs to be compared and explained (metrics,
+  shapes) is read before any array.
+* Parameters, teachers and the rest are separate items: parameters alone can be restored, by any model that fits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from mmjax import tree
+from mmjax.training.state import State
+
+logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every save at INFO
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is absent, damaged, or of another model; every tensor that does not fit is named."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    every: int = 1000  # steps between saves; every evaluation saves too
+    latest: int = 2  # how many of the newest are kept
+    best: int = 1  # how many of the best by `metric` are kept
+    keep_every: int = 0  # every k-th step is kept for good; 0: none
+    metric: str = ""  # metric of the validation; "": no best
+    higher_is_better: bool = True
+
+
+class Checkpoints:
+    """The checkpoints of one work directory."""
+
+    def __init__(self, folder: Path | str, config: Config = Config()):
+        self.folder, self.config = Path(folder).absolute(), config
+        keep: list[Any] = [policies.LatestN(config.latest)]
+        if config.metric and config.best:
+            best = policies.BestN(
+                get_metric_fn=lambda metrics: metrics["value"],
+                reverse=not config.higher_is_better,
+                n=config.best,
+                keep_checkpoints_without_metrics=False,
+            )
+            keep.append(best)
+        if config.keep_every:
+            keep.append(policies.EveryNSteps(config.keep_every))
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(keep),
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=True,
+        )
+        self.manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def save(self, state: State, metrics: Mapping[str, float] | None = None, about: Mapping | None = None) -> None:
+        """Starts a save and returns once the arrays are copied; waits for the save before it.
+
+        Args:
+          metrics: of a validation at this very step; the configured one decides which checkpoints are best.
+          about: anything that JSON holds, given back by `about(step)`.
+
+        Raises:
+          CheckpointError: the save before could not be written (disk full); older checkpoints are untouched.
+        """
+        step = int(state.step)
+        value = None
+        if metrics is not None and self.config.metric:
+            if self.config.metric not in metrics:
+                known = ", ".join(sorted(metrics))
+                raise ValueError(f"checkpoint.metric {self.config.metric!r} is not among the metrics: {known}")
+            value = {"value": float(metrics[self.config.metric])}
+        items = dict(
+            params=ocp.args.StandardSave(state.params),
+            training=ocp.args.StandardSave(_rest(state)),
+            about=ocp.args.JsonSave({"metrics": dict(metrics or {}), **(about or {})}),
+        )
+        if state.teachers:
+            items["teachers"] = ocp.args.StandardSave(state.teachers)
+        with _explained(f"step {step} could not be saved in {self.folder}"):
+            self.manager.save(step, args=ocp.args.Composite(**items), metrics=value)
+
+    def wait(self) -> None:
+        """Returns when every save is complete.
+
+        Raises:
+          CheckpointError: one could not be written.
+        """
+        with _explained(f"the newest checkpoint could not be completed in {self.folder}"):
+            self.manager.wait_until_finished()
+
+    def close(self) -> None:
+        self.wait()
+        self.manager.close()
+
+    def steps(self) -> tuple[int, ...]:
+        """Complete checkpoints, in order."""
+        return tuple(sorted(self.manager.all_steps()))
+
+    def latest(self) -> int | None:
+        return self.manager.latest_step()
+
+    def best(self) -> int | None:
+        """The step with the best value of the configured metric (the later of equals); None: no evaluated one."""
+        sign = 1 if self.config.higher_is_better else -1
+        scored = []
+        for step in self.steps():
+            metrics = self.about(step)["metrics"]
+            if self.config.metric in metrics:
+                scored.append((sign * metrics[self.config.metric], step))
+        return max(scored)[1] if scored else None
+
+    def about(self, step: int) -> dict[str, Any]:
+        """What was written beside the arrays: metrics, and whatever `save` was given."""
+        args = ocp.args.Composite(about=ocp.args.JsonRestore())
+        return dict(self.manager.restore(step, args=args)["about"])
+
+    def restore(self, shapes: State, shardings: State, step: int | None = None) -> State:
+        """The whole state, placed by `shardings` on whatever mesh they name.
+
+        Raises:
+          CheckpointError: no such checkpoint, or one whose tensors are not those of this run.
+        """
+        step = self._existing(step)
+        needed = {"params": shapes.params, "training": _rest(shapes)}
+        places = {"params": shardings.params, "training": _rest(shardings)}
+        if shapes.teachers:
+            needed["teachers"], places["teachers"] = shapes.teachers, shardings.teachers
+        items = {}
+        for name, shape in needed.items():
+            self._check(step, name, shape)
+            items[name] = ocp.args.StandardRestore(_placed(shape, places[name]))
+        with _explained(f"{self.folder}/{step} cannot be read"):
+            found = self.manager.restore(step, args=ocp.args.Composite(**items))
+        rest = found["training"]
+        teachers = found["teachers"] if shapes.teachers else {}
+        return State(params=found["params"], teachers=teachers, **rest)
+
+    def restore_params(self, shapes: Any, shardings: Any, step: int | None = None, teacher: str = "") -> Any:
+        """Parameters alone (or a teacher's copy of them), for evaluation and for use.
+
+        Raises:
+          CheckpointError: as `restore`.
+        """
+        step = self._existing(step)
+        if not teacher:
+            self._check(step, "params", shapes)
+            args = ocp.args.Composite(params=ocp.args.StandardRestore(_placed(shapes, shardings)))
+            return self.manager.restore(step, args=args)["params"]
+        found = self.load("teachers", step)
+        if teacher not in found:
+            raise CheckpointError(f"{self.folder}/{step} has no averaged weights {teacher!r}; it has: {list(found)}")
+        return jax.device_put(found[teacher], shardings)
+
+    def load(self, item: str = "params", step: int | None = None) -> dict[str, Any]:
+        """An item as numpy arrays, whatever its shapes: for warm starts and conversion."""
+        step = self._existing(step)
+        meta = self._meta(step, item)
+        shapes = jax.tree.map(lambda leaf: np.zeros((), leaf.dtype) if leaf.shape == () else leaf, meta)
+        abstract = jax.tree.map(lambda leaf: ocp.utils.to_shape_dtype_struct(leaf), shapes)
+        restore = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), abstract)
+        args = ocp.args.PyTreeRestore(item=abstract, restore_args=restore)
+        return _plain(ocp.PyTreeCheckpointer().restore(self.folder / str(step) / item, args=args))
+
+    def _existing(self, step: int | None) -> int:
+        known = self.steps()
+        if not known:
+            raise CheckpointError(f"there is no complete checkpoint in {self.folder}")
+        step = known[-1] if step is None else step
+        if step not in known:
+            raise CheckpointError(f"there is no checkpoint of step {step} in {self.folder}; there are {known}")
+        return step
+
+    def _meta(self, step: int, item: str) -> dict[str, Any]:
+        path = self.folder / str(step) / item
+        if not path.exists():
+            raise CheckpointError(f"{path.parent} holds no {item!r}")
+        with _explained(f"{path} cannot be read"):
+            return _plain(ocp.StandardCheckpointer().metadata(path).item_metadata)
+
+    def _check(self, step: int, item: str, shapes: Any) -> None:
+        found = tree.compare(_named(shapes), tree.flatten(_named(self._meta(step, item))))
+        if not found.complete:
+            raise CheckpointError(f"{self.folder}/{step}/{item} is of another model:\n{found.report()}")
+
+
+def _rest(state: State) -> dict[str, Any]:
+    return dict(state=state.state, optimizer=state.optimizer, step=state.step, skipped=state.skipped)
+
+
+def _named(value: Any) -> dict[str, Any]:
+    """Any pytree as {path: leaf}; named tuples and dicts with equal keys look alike, as they do on disk."""
+
+    def name(key: Any) -> str:
+        return str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key))))
+
+    leaves = jax.tree_util.tree_flatten_with_path(value)[0]
+    return {"/".join(name(k) for k in path): leaf for path, leaf in leaves}
+
+
+def _placed(shapes: Any, shardings: Any) -> Any:
+    return jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
+
+
+def _plain(value: Any) -> Any:
+    return {str(k): _plain(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
+class _explained:
+    """Turns what goes wrong while files are touched into a CheckpointError that says where."""
+
+    def __init__(self, what: str):
+        self.what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception) and not isinstance(error, CheckpointError):
+            raise CheckpointError(f"{self.what}: {error}") from error
+
+
+def warm_start(params: Any, offered: Mapping[str, Any]) -> tuple[Any, tree.Comparison]:
+    """Parameters in which every tensor that `offered` has in the right shape is replaced by it.
+
+    Returns:
+      The parameters, placed as before, and the report of what matched, what is missing, extra and misshapen.
+    """
+    found = tree.compare(params, offered)
+    flat, new = tree.flatten(params), tree.flatten(offered)
+    for path in found.matched:
+        flat[path] = jax.device_put(new[path].astype(flat[path].dtype), flat[path].sharding)
+    return tree.unflatten(flat), found

@@ -1,0 +1,84 @@
+"""FLOPs of a function, counted before it runs, and what the machine could do.
+
+* Counted from the jaxpr: matmuls and convolutions, a scan's body times its length, recomputation included. (XLA's own
+  analysis counts a loop's body once.) Two per multiply-add; element-wise work is left out.
+* The peak is a table for accelerators and a measured matmul for CPUs.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+# dense bf16 FLOP/s per device as the vendors state them, by a part of `device_kind`
+PEAKS = {
+    "TPU v3": 61e12,  # per core
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5e": 197e12,
+    "TPU v5p": 459e12,
+    "TPU v5": 459e12,
+    "TPU v6 lite": 918e12,
+    "TPU v6e": 918e12,
+    "A100": 312e12,
+    "H100": 989e12,
+    "H200": 989e12,
+    "L4": 121e12,
+    "T4": 65e12,
+}
+
+
+def count(function: Callable[..., Any], *arguments: Any) -> float:
+    """FLOPs of one call with arguments of these shapes (arrays or shapes)."""
+    return _jaxpr(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+def _jaxpr(jaxpr: Any) -> float:
+    return sum(_equation(equation) for equation in jaxpr.eqns)
+
+
+def _equation(equation: Any) -> float:
+    name = equation.primitive.name
+    if name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        left = equation.invars[0].aval.shape
+        return 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[i] for i in contracted)
+    if name == "conv_general_dilated":
+        kernel, out = equation.invars[1].aval.shape, equation.outvars[0].aval.shape
+        features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+        return 2.0 * math.prod(out) * math.prod(kernel) / features
+    inner = 0.0
+    for value in equation.params.values():
+        for part in value if isinstance(value, (tuple, list)) else (value,):
+            if hasattr(part, "eqns"):
+                inner += _jaxpr(part)
+            elif hasattr(part, "jaxpr"):
+                inner += _jaxpr(part.jaxpr)
+    return inner * equation.params["length"] if name == "scan" else inner
+
+
+@functools.cache
+def peak() -> float:
+    """FLOP/s of all devices together: named hardware, or a float32 matmul timed on this CPU."""
+    kind = jax.devices()[0].device_kind
+    for name, value in PEAKS.items():
+        if name.lower() in kind.lower():
+            return value * jax.device_count()
+    if jax.devices()[0].platform != "cpu":
+        return float("nan")
+    size = 1024
+    x = jnp.ones((size, size))
+    multiply = jax.jit(lambda x: x @ x)
+    multiply(x).block_until_ready()
+    best = math.inf
+    for _ in range(5):
+        start = time.perf_counter()
+        multiply(x).block_until_ready()
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best  # virtual CPU devices share the cores: one figure for all

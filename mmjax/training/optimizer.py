@@ -1,0 +1,158 @@
+"""Optimizers by parameter path: every group has its own rule, learning rate, schedule and weight decay.
+
+* Groups are tried in order; a parameter belongs to the first whose regular expression covers its path.
+* Rules that look at shapes (decay on matrices, Muon) see a layer's tensor, not the stack of all layers.
+* Clipping by global norm is outside the groups, over the trained parameters alone.
+* Optax does the arithmetic: AdamW, Lion, Adafactor, Muon, SGD.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mmjax import tree
+
+Axes = Mapping[str, tuple[str | None, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    match: str = ".*"  # regular expression of whole parameter paths
+    optimizer: Literal["adamw", "lion", "adafactor", "muon", "sgd", "frozen"] = "adamw"
+    learning_rate: float = 1e-3  # at the peak
+    schedule: Literal["cosine", "linear", "constant", "rsqrt"] = "cosine"  # after the warm-up
+    warmup: int = 0  # steps from 0 to the peak
+    final: float = 0.0  # learning rate at the last step, as a share of the peak
+    weight_decay: float = 0.0  # on matrices and embeddings; times the learning rate
+    b1: float = 0.9  # decay of the first moment (momentum of Muon and SGD)
+    b2: float = 0.999  # decay of the second moment
+    epsilon: float = 1e-8  # of Adam's denominator
+    adam_learning_rate: float = 0.0  # of Muon's parameters that are not matrices; 0: as learning_rate
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    groups: tuple[Group, ...] = (Group(),)  # tried in order; the last one should match everything
+    clip_norm: float = 1.0  # largest global gradient norm; 0: no clipping
+    accumulate: int = 1  # micro-batches per step; the gradient is that of the whole batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """An optax transformation over the trained parameters, and who belongs to which group."""
+
+    transformation: optax.GradientTransformation
+    clip_norm: float
+    owner: Mapping[str, int]  # path -> group
+    groups: tuple[Group, ...]
+    schedules: tuple[optax.Schedule, ...]
+
+    def trained(self, path: str) -> bool:
+        return self.groups[self.owner[path]].optimizer != "frozen"
+
+
+def schedule(group: Group, steps: int) -> optax.Schedule:
+    """Learning rate as a function of the step.
+
+    Raises:
+      ValueError: a warm-up that does not end before the run.
+    """
+    peak, warm = group.learning_rate, group.warmup
+    if group.optimizer != "frozen" and warm >= steps:
+        raise ValueError(f"optimizer group {group.match!r}: a warm-up of {warm} steps in a run of {steps}")
+    rest = max(steps - warm, 1)
+    after = {
+        "cosine": lambda: optax.cosine_decay_schedule(peak, rest, alpha=group.final),
+        "linear": lambda: optax.linear_schedule(peak, peak * group.final, rest),
+        "constant": lambda: optax.constant_schedule(peak),
+        "rsqrt": lambda: lambda count: peak * jnp.sqrt(max(warm, 1) / jnp.maximum(count + warm, max(warm, 1))),
+    }[group.schedule]()
+    # the first update of a warm-up already moves: step 0 has 1 / warm of the peak
+    return optax.join_schedules([lambda count: peak * (count + 1) / (warm + 1), after], [warm]) if warm else after
+
+
+def is_matrix(path: str, axes: Axes) -> bool:
+    """A kernel or embedding table: two axes or more in one layer, and neither bias nor scale."""
+    names = [name for name in axes[path] if name != "layers"]
+    return len(names) >= 2 and path.rsplit("/", 1)[-1] not in ("bias", "scale")
+
+
+def muon_dimensions(path: str, axes: Axes) -> Any:
+    """Which axes of a kernel Muon treats as input and output; None: the parameter goes to Adam.
+
+    A kernel maps from the residual stream (`embed` first) or to it (`embed` last); the layer axis is a batch axis.
+    """
+    names = axes[path]
+    if not is_matrix(path, axes) or not path.endswith("kernel"):
+        return None
+    inner = [i for i, name in enumerate(names) if name != "layers"]
+    if names[inner[0]] == "embed":
+        return optax.contrib.MuonDimensionNumbers((inner[0],), tuple(inner[1:]))
+    return optax.contrib.MuonDimensionNumbers(tuple(inner[:-1]), (inner[-1],))
+
+
+def _transformation(group: Group, rate: optax.Schedule, axes: Axes, steps: int) -> optax.GradientTransformation:
+    def decayed(params: Any) -> Any:
+        # optax hands a tree in which other groups' leaves are masked nodes: treat each leaf by its path
+        return jax.tree_util.tree_map_with_path(lambda path, _: is_matrix(_path(path), axes), params)
+
+    decay = dict(weight_decay=group.weight_decay)
+    if group.optimizer == "adamw":
+        return optax.adamw(rate, group.b1, group.b2, group.epsilon, mask=decayed, **decay)
+    if group.optimizer == "lion":
+        return optax.lion(rate, group.b1, group.b2, mask=decayed, **decay)
+    if group.optimizer == "adafactor":
+        return optax.chain(
+            optax.scale_by_factored_rms(decay_rate=0.8),
+            optax.clip_by_block_rms(1.0),
+            optax.add_decayed_weights(group.weight_decay, mask=decayed),
+            optax.scale_by_learning_rate(rate),
+        )
+    if group.optimizer == "muon":
+        adam = schedule(dataclasses.replace(group, learning_rate=group.adam_learning_rate or group.learning_rate), steps)
+        return optax.contrib.muon(
+            rate,
+            beta=group.b1,
+            adam_b1=group.b1,
+            adam_b2=group.b2,
+            eps=group.epsilon,
+            weight_decay_mask=decayed,
+            adam_learning_rate=adam,
+            adam_weight_decay=group.weight_decay,
+            muon_weight_dimension_numbers=lambda params: jax.tree_util.tree_map_with_path(
+                lambda path, _: muon_dimensions(_path(path), axes), params
+            ),
+            consistent_rms=0.2,  # updates as large as Adam's, so that both halves share one learning rate
+            **decay,
+        )
+    if group.optimizer == "sgd":
+        return optax.chain(
+            optax.add_decayed_weights(group.weight_decay, mask=decayed),
+            optax.sgd(rate, momentum=group.b1 or None),
+        )
+    return optax.set_to_zero()
+
+
+def _path(key_path: tuple) -> str:
+    return "/".join(str(key.key) for key in key_path)
+
+
+def build(config: Config, axes: Axes, steps: int) -> Optimizer:
+    """The optimizer of a model whose parameters have these paths and axes.
+
+    Raises:
+      ValueError: a parameter that no group matches, or a group that matches none.
+    """
+    owner = tree.assign([group.match for group in config.groups], axes)
+    rates = tuple(schedule(group, steps) for group in config.groups)
+    parts = {str(i): _transformation(g, rates[i], axes, steps) for i, g in enumerate(config.groups)}
+    transformation = optax.partition(
+        parts, lambda params: tree.map_with_path(lambda path, _: str(owner[path]), params)
+    )
+    return Optimizer(transformation, config.clip_norm, owner, config.groups, rates)

@@ -1,0 +1,159 @@
+"""One mesh, one table: which logical axis of a parameter lies on which mesh axis.
+
+* Mesh axes: `data` (batch), `fsdp` (batch, and parameters cut along `embed`), `tensor` (heads, MLP width, vocabulary).
+* Models name the axes of their parameters and know no mesh. The table is checked: a name that no parameter has, a
+  parameter axis without a row, and a size that does not divide are errors that say so.
+* Parameters are born sharded: shapes by `eval_shape`, values by a jit with `out_shardings`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from mmjax import tree
+
+AXES = ("data", "fsdp", "tensor")
+RULES: dict[str, str | None] = {
+    "layers": None,
+    "embed": "fsdp",
+    "mlp": "tensor",
+    "heads": "tensor",
+    "head": None,
+    "vocab": "tensor",
+    "position": None,
+    "patch": None,
+    "joint": None,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    data: int = -1  # devices along the batch; -1: all that remain
+    fsdp: int = 1  # devices along the batch and along the parameters
+    tensor: int = 1  # devices along heads, MLP width and vocabulary
+    rules: Mapping[str, str] = dataclasses.field(default_factory=dict)  # logical axis -> mesh axis, "" = not cut
+
+
+def make_mesh(config: Config) -> Mesh:
+    """The mesh over all devices of all processes.
+
+    Raises:
+      ValueError: sizes whose product is not the number of devices.
+    """
+    devices = jax.device_count()
+    sizes = [config.data, config.fsdp, config.tensor]
+    fixed = math.prod(size for size in sizes if size != -1)
+    if sizes.count(-1) > 1 or fixed <= 0 or devices % fixed or (-1 not in sizes and fixed != devices):
+        raise ValueError(
+            f"mesh data={config.data}, fsdp={config.fsdp}, tensor={config.tensor} does not fit {devices} device(s): "
+            f"their product must be {devices}; one of them may be -1 (all that remain)"
+        )
+    sizes = [devices // fixed if size == -1 else size for size in sizes]
+    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Rows over `data` and `fsdp`."""
+    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The whole array on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def logical_axes(boxed: Any) -> dict[str, tuple[str | None, ...]]:
+    """Path -> names of the axes, from a tree whose leaves may be boxed; an unboxed leaf has unnamed axes."""
+
+    def names(leaf: Any) -> tuple[str | None, ...]:
+        if isinstance(leaf, nn.LogicallyPartitioned):
+            return tuple(leaf.names)
+        return (None,) * len(leaf.shape)
+
+    return {path: names(leaf) for path, leaf in tree.flatten(boxed).items()}
+
+
+def table(config: Config, axes: Mapping[str, tuple[str | None, ...]]) -> dict[str, str | None]:
+    """The default rules with the config's changes, checked against the axes that the model has.
+
+    Raises:
+      ValueError: a rule for an axis that no parameter has, a mesh axis that does not exist, an axis without a rule.
+    """
+    present = {name for names in axes.values() for name in names if name is not None}
+    for name, target in config.rules.items():
+        if name not in present:
+            near = difflib.get_close_matches(name, sorted(present), 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"mesh.rules names the axis {name!r}, which no parameter has{hint} They have: "
+                             f"{', '.join(sorted(present))}")
+        if target not in (*AXES, "", None):
+            raise ValueError(f"mesh.rules puts {name!r} on {target!r}; the mesh has {', '.join(AXES)} ('' = not cut)")
+    rules = {**RULES, **{name: target or None for name, target in config.rules.items()}}
+    unknown = sorted(present - set(rules))
+    if unknown:
+        raise ValueError(f"no rule for the logical axes {unknown}: add them to mesh.rules ('' = not cut)")
+    return rules
+
+
+def parameter_shardings(boxed: Any, mesh: Mesh, config: Config) -> dict[str, Any]:
+    """Shardings in the form of the unboxed tree.
+
+    Raises:
+      ValueError: an axis whose size is not a multiple of the devices it is cut over.
+    """
+    axes = logical_axes(boxed)
+    rules = table(config, axes)
+    shapes = tree.flatten(nn.unbox(boxed))
+    out = {}
+    for path, names in axes.items():
+        spec: list[str | None] = []
+        for position, name in enumerate(names):
+            target = rules[name] if name is not None else None
+            if target is not None and (mesh.shape[target] == 1 or target in spec):
+                target = None  # nothing to cut, or the mesh axis already serves another axis of this tensor
+            if target is not None and shapes[path].shape[position] % mesh.shape[target]:
+                raise ValueError(
+                    f"{path}: axis {name!r} of size {shapes[path].shape[position]} cannot be cut over "
+                    f"{mesh.shape[target]} devices of {target!r}; change the size, the mesh, or set "
+                    f"mesh.rules.{name}=''"
+                )
+            spec.append(target)
+        out[path] = NamedSharding(mesh, PartitionSpec(*spec))
+    return tree.unflatten(out)
+
+
+def like(abstract: Any, parameters: Any, shardings: Any, mesh: Mesh) -> Any:
+    """Shardings of an optimizer state: a leaf whose path ends in a parameter's path and has its shape lies as it does.
+
+    Args:
+      abstract: the optimizer state's shapes, any pytree.
+    """
+    shapes, places = tree.flatten(parameters), tree.flatten(shardings)
+
+    def place(key_path: tuple, leaf: Any) -> NamedSharding:
+        keys = [str(k.key) for k in key_path if isinstance(k, jax.tree_util.DictKey)]
+        for start in range(len(keys)):
+            path = "/".join(keys[start:])
+            if path in shapes and tuple(shapes[path].shape) == tuple(leaf.shape):
+                return places[path]
+        return replicated(mesh)
+
+    return jax.tree_util.tree_map_with_path(place, abstract)
+
+
+def to_host(value: Any) -> np.ndarray:
+    """An array of any sharding, whole, on this process (all processes must call it)."""
+    if isinstance(value, jax.Array) and not value.is_fully_addressable:
+        from jax.experimental import multihost_utils
+
+        return np.asarray(multihost_utils.process_allgather(value, tiled=True))
+    return np.asarray(value)

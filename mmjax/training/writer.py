@@ -1,0 +1,104 @@
+"""Metrics on disk: JSON lines and TensorBoard, cut back to the restored step when a run goes on.
+
+* `metrics.jsonl` holds no time, so a resumed run's file equals the undisturbed one byte for byte; times are in
+  `timing.jsonl`. A line is written whole and flushed.
+* Only process 0 writes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+
+
+class Writer:
+    """Appends to a work directory's metric files from `step` on; later lines of an earlier attempt are dropped."""
+
+    def __init__(self, folder: Path | str, step: int, *, tensorboard: bool = True):
+        self.folder = Path(folder)
+        self.active = jax.process_index() == 0
+        self.board = None
+        if not self.active:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in ("metrics.jsonl", "timing.jsonl"):
+            cut_back(self.folder / name, step)
+        if tensorboard:
+            from tensorboardX import SummaryWriter
+
+            self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1, max_queue=1000)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """One line of `metrics.jsonl`, and a point of each curve."""
+        self._line("metrics.jsonl", step, values)
+        if self.board:
+            for name, value in values.items():
+                self.board.add_scalar(name, float(value), step)
+
+    def timing(self, step: int, values: Mapping[str, float]) -> None:
+        """One line of `timing.jsonl`."""
+        self._line("timing.jsonl", step, values)
+        if self.board:
+            for name, value in values.items():
+                self.board.add_scalar(f"timing/{name}", float(value), step)
+
+    def picture(self, step: int, name: str, picture) -> None:
+        """A PIL image as pictures/<step>/<name>.png and in TensorBoard."""
+        if not self.active:
+            return
+        path = self.folder / "pictures" / f"{step:08d}" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+        if self.board:
+            self.board.add_image(name, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+
+    def close(self) -> None:
+        if self.board:
+            self.board.close()
+
+    def _line(self, file: str, step: int, values: Mapping[str, float]) -> None:
+        if not self.active:
+            return
+        row = {"step": step, **{name: _number(value) for name, value in values.items()}}
+        with open(self.folder / file, "a", encoding="utf-8") as out:
+            out.write(json.dumps(row) + "\n")
+
+
+def _number(value: float) -> float | str | None:
+    value = float(value)
+    return value if np.isfinite(value) else str(value)  # JSON has no NaN
+
+
+def cut_back(path: Path, step: int) -> None:
+    """Drops the lines after `step` and a last line that was cut in the middle."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        if row["step"] > step:
+            break
+        kept.append(line + "\n")
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read(path: Path | str) -> list[dict]:
+    """The rows of a metrics file; a last line that was cut in the middle is left out."""
+    rows = []
+    if Path(path).exists():
+        for line in Path(path).read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return rows
