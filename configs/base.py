@@ -15,7 +15,9 @@ def get_config() -> ConfigDict:
             seed=0,
             data=dict(train=dict(), batch_size=256),
             train=dict(steps=1000, log_every=10),
-            optimizer=dict(clip_norm=1.0, groups=(dict(optimizer="adamw", learning_rate=1e-3, b2=0.98),)),
+            optimizer=dict(
+                clip_norm=1.0, groups=(dict(optimizer="adamw", learning_rate=1e-3, b2=0.98),)
+            ),
             checkpoint=dict(every=1000, latest=2, best=1),
             execution=dict(),
         ),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mmjax.commands.evaluate import evaluate as evaluate
     from mmjax.commands.restore import restore as restore
     from mmjax.commands.train import train as train
-    from mmjax.config import load as load_config
+    from mmjax.config import load as load_config  # noqa: F401
 
 
 def __getattr__(name: str) -> Any:

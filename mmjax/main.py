@@ -21,13 +21,27 @@ MODES = ("train", "evaluate", "show", "inspect")
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Flags, and overrides of config fields ("a.b=value")."""
-    parser = argparse.ArgumentParser("mmjax", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="", help="config file, with :variant,key=value after it")
-    parser.add_argument("--workdir", default="", help="folder of the run; by default runs/<name of the config>")
+    parser = argparse.ArgumentParser(
+        "mmjax", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--config", default="", help="config file, with :variant,key=value after it"
+    )
+    parser.add_argument(
+        "--workdir", default="", help="folder of the run; by default runs/<name of the config>"
+    )
     parser.add_argument("--mode", default="train", choices=MODES)
-    parser.add_argument("--step", type=int, default=None, help="evaluate: checkpoint (the best); inspect: batch (0)")
-    parser.add_argument("--split", default="validation", choices=("validation", "test"), help="evaluate: which")
-    parser.add_argument("--processes", default="", help="'auto', or 'host:port,count,number': one of several processes")
+    parser.add_argument(
+        "--step", type=int, default=None, help="evaluate: checkpoint (the best); inspect: batch (0)"
+    )
+    parser.add_argument(
+        "--split", default="validation", choices=("validation", "test"), help="evaluate: which"
+    )
+    parser.add_argument(
+        "--processes",
+        default="",
+        help="'auto', or 'host:port,count,number': one of several processes",
+    )
     fields = [a[len("--config.") :] for a in arguments if re.match(r"--config\.[^=]+=", a)]
     rest = [a for a in arguments if not re.match(r"--config\.[^=]+=", a)]
     return parser.parse_args(rest), fields

@@ -1,10 +1,13 @@
 """Parameter trees: names, regular expressions, splitting and comparing.
 
-Parameters are plain nested dicts of arrays, and a parameter's path (`image/blocks/mlp/up/kernel`) is a public
-interface: optimizer groups, freezing, sharding, warm starts and conversion all address it.
+Parameters are plain nested dicts of arrays, and a parameter's path (`image/blocks/mlp/up/kernel`)
+is a public interface: optimizer groups, freezing, sharding, warm starts and conversion all address
+it.
 
-* One separator, `/`. A pattern is a regular expression that must match the whole path (`re.fullmatch`).
-* Every function is pure and works on arrays, on shapes (`jax.ShapeDtypeStruct`) and on shardings alike.
+* One separator, `/`. A pattern is a regular expression that must match the whole path
+  (`re.fullmatch`).
+* Every function is pure and works on arrays, on shapes (`jax.ShapeDtypeStruct`) and on shardings
+  alike.
 """
 
 from __future__ import annotations
@@ -49,7 +52,10 @@ def map_with_path(function: Callable[..., Any], tree: Tree, *rest: Tree) -> dict
     """Applies `function(path, leaf, *leaves of rest)` to every leaf."""
     others = [flatten(other) for other in rest]
     return unflatten(
-        {path: function(path, leaf, *(o[path] for o in others)) for path, leaf in flatten(tree).items()}
+        {
+            path: function(path, leaf, *(o[path] for o in others))
+            for path, leaf in flatten(tree).items()
+        }
     )
 
 
@@ -69,7 +75,9 @@ def assign(patterns: Iterable[str], paths: Iterable[str]) -> dict[str, int]:
     for path in paths:
         found = next((i for i, p in enumerate(patterns) if matches(p, path)), None)
         if found is None:
-            raise ValueError(f"no pattern of {patterns} matches the parameter {path!r}; end the list with '.*'")
+            raise ValueError(
+                f"no pattern of {patterns} matches the parameter {path!r}; end the list with '.*'"
+            )
         owner[path] = found
     unused = [p for i, p in enumerate(patterns) if i not in owner.values()]
     if unused:
@@ -100,12 +108,15 @@ def count(tree: Tree) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What a tree of tensors offers against what a model needs; every path is named, none is dropped silently."""
+    """What a tree of tensors offers against what a model needs; every path is named, none is
+    dropped silently."""
 
     matched: tuple[str, ...]  # same path, same shape
     missing: tuple[str, ...]  # needed, not offered
     extra: tuple[str, ...]  # offered, not needed
-    misshapen: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]  # path, needed shape, offered shape
+    misshapen: tuple[
+        tuple[str, tuple[int, ...], tuple[int, ...]], ...
+    ]  # path, needed shape, offered shape
 
     @property
     def complete(self) -> bool:
@@ -114,12 +125,15 @@ class Comparison:
     def report(self) -> str:
         """One line per path that differs, after a line of counts."""
         lines = [
-            f"{len(self.matched)} tensors match, {len(self.missing)} missing, {len(self.extra)} extra, "
-            f"{len(self.misshapen)} of another shape"
+            f"{len(self.matched)} tensors match, {len(self.missing)} missing, "
+            f"{len(self.extra)} extra, {len(self.misshapen)} of another shape"
         ]
         lines += [f"  missing   {path}" for path in self.missing]
         lines += [f"  extra     {path}" for path in self.extra]
-        lines += [f"  misshapen {path}: needs {need}, found {found}" for path, need, found in self.misshapen]
+        lines += [
+            f"  misshapen {path}: needs {need}, found {found}"
+            for path, need, found in self.misshapen
+        ]
         return "\n".join(lines)
 
 

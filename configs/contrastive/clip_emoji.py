@@ -14,7 +14,7 @@ VARIANTS = {
     "smoke": dict(
         train=dict(steps=40, evaluate_every=10, log_every=1),
         data=dict(batch_size=64),
-        optimizer=dict(groups=(dict(warmup=5),)),
+        **{"optimizer.groups.0.warmup": 5},
         model=dict(
             image=dict(transformer=dict(layers=1, width=64, heads=2, hidden=128)),
             text=dict(transformer=dict(layers=1, width=64, heads=2, hidden=128)),
@@ -25,12 +25,14 @@ VARIANTS = {
 
 def held_out(split: str) -> dict:
     """The two evaluations of a split of the emoji set."""
+
     def retrieval(kind: str, **fields) -> dict:
         return dict(
             source=dict(name="emoji", split=f"{split}/{kind}"),
             evaluator=dict(name="retrieval", average_over="style"),
             **fields,
         )
+
     return dict(
         unseen_style=retrieval("unseen_style", baseline=dict(name="thumbnails")),
         unseen_concept=retrieval("unseen_concept"),
@@ -46,8 +48,16 @@ def get_config():
         max_length=TOKENS,
         vocab_size=2048,
         augmentation=dict(
-            zoom=(0.7, 1.15), stretch=(0.85, 1.18), degrees=15.0, shear=8.0, translate=0.1, flip=0.3,
-            brightness=0.3, contrast=0.3, saturation=0.3, hue=0.04,
+            zoom=(0.7, 1.15),
+            stretch=(0.85, 1.18),
+            degrees=15.0,
+            shear=8.0,
+            translate=0.1,
+            flip=0.3,
+            brightness=0.3,
+            contrast=0.3,
+            saturation=0.3,
+            hue=0.04,
         ),
     )
     config.task = dict(name="contrastive", loss="softmax")
@@ -58,7 +68,9 @@ def get_config():
         embedding=192,
     )
     config.train = dict(steps=500, log_every=10, evaluate_every=100)
-    config.optimizer.groups = (dict(optimizer="adamw", learning_rate=1e-3, warmup=40, weight_decay=0.1, b2=0.98),)
+    config.optimizer.groups = (
+        dict(optimizer="adamw", learning_rate=1e-3, warmup=40, weight_decay=0.1, b2=0.98),
+    )
     config.ema = 0.99
     config.checkpoint.metric = "validation/unseen_style/image_to_text/r1"
     config.validation = held_out("validation")

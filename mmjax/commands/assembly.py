@@ -1,4 +1,5 @@
-"""From the options of a run to its parts: data, tokenizer, model, task, mesh, state plan, evaluators.
+"""From the options of a run to its parts: data, tokenizer, model, task, mesh, state plan,
+evaluators.
 
 * The one place where names become parts; whatever a command needs, it takes from a `Run`.
 * Building is lazy: showing a parameter table opens no image, evaluating builds no optimizer state.
@@ -26,8 +27,11 @@ from mmjax.tokenizers import bpe
 from mmjax.training import sharding, state
 
 
-def configured(room: str, spec: Spec, where: str, given: Mapping[str, Any] | None = None) -> tuple[Any, Any]:
-    """The module that a sub-tree names, and its Config: the variant's row, then `given`, then the sub-tree's fields.
+def configured(
+    room: str, spec: Spec, where: str, given: Mapping[str, Any] | None = None
+) -> tuple[Any, Any]:
+    """The module that a sub-tree names, and its Config: the variant's row, then `given`, then the
+    sub-tree's fields.
 
     Raises:
       ConfigError: an unknown name, variant or field; a field that contradicts `given`.
@@ -39,12 +43,17 @@ def configured(room: str, spec: Spec, where: str, given: Mapping[str, Any] | Non
     if variant is not None:
         rows = getattr(module, "VARIANTS", {})
         if variant not in rows:
-            raise ConfigError(f"{where}.variant: {spec.name} has no {variant!r}; it has {', '.join(rows) or 'none'}")
+            raise ConfigError(
+                f"{where}.variant: {spec.name} has no {variant!r}; "
+                f"it has {', '.join(rows) or 'none'}"
+            )
         base = to_dict(rows[variant])
     for path, value in (given or {}).items():
         stated = _get(options, path)
         if stated is not None and stated != value:
-            raise ConfigError(f"{where}.{path} is {stated}, but the data needs {value}; leave it out")
+            raise ConfigError(
+                f"{where}.{path} is {stated}, but the data needs {value}; leave it out"
+            )
         _put(base, path, value)
     return module, build(module.Config, _merged(base, options), where=where)
 
@@ -86,7 +95,10 @@ class Run:
     @functools.cached_property
     def sources(self) -> dict[str, Source]:
         """Training data by name."""
-        return {name: open_source(spec, f"data.train.{name}") for name, (spec, _) in self._mixture.items()}
+        return {
+            name: open_source(spec, f"data.train.{name}")
+            for name, (spec, _) in self._mixture.items()
+        }
 
     @functools.cached_property
     def _mixture(self) -> dict[str, tuple[Spec, float | None]]:
@@ -116,7 +128,9 @@ class Run:
 
     @functools.cached_property
     def model(self) -> Any:
-        module, config = configured("mmjax.models", self.options.model, "model", self.processor.sizes)
+        module, config = configured(
+            "mmjax.models", self.options.model, "model", self.processor.sizes
+        )
         return module.Model(config)
 
     @functools.cached_property
@@ -131,8 +145,8 @@ class Run:
         accumulate = self.options.optimizer.accumulate
         if rows % (cut * accumulate):
             raise ConfigError(
-                f"data.batch_size={rows} is not a multiple of {cut} devices along the batch x {accumulate} "
-                "micro-batches (optimizer.accumulate)"
+                f"data.batch_size={rows} is not a multiple of {cut} devices along the batch x "
+                f"{accumulate} micro-batches (optimizer.accumulate)"
             )
         return mesh
 
@@ -178,20 +192,31 @@ class Run:
     def evaluation_pipeline(self, source: Source, batch_size: int) -> Pipeline:
         """Each row once, all captions of a row, in order."""
         shape = {"text": text_shape(source, self.processor.tokenize)}
-        return self._pipeline([source], Sequential(len(source), batch_size, shape=shape), self.processor.evaluate)
+        return self._pipeline(
+            [source], Sequential(len(source), batch_size, shape=shape), self.processor.evaluate
+        )
 
     @functools.cached_property
     def shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
         """One global batch of the train step, as it is on the devices."""
         spec = on_device(self.pipeline.spec)
-        return {name: jax.ShapeDtypeStruct(field.shape, field.dtype) for name, field in spec.items()}
+        return {
+            name: jax.ShapeDtypeStruct(field.shape, field.dtype) for name, field in spec.items()
+        }
 
     @functools.cached_property
     def plan(self) -> state.Plan:
         """Shapes, axes and shardings of the state."""
         o = self.options
         return state.plan(
-            self.task, self.shapes, o.optimizer, self.mesh, o.execution.mesh, steps=o.train.steps, seed=o.seed, ema=o.ema
+            self.task,
+            self.shapes,
+            o.optimizer,
+            self.mesh,
+            o.execution.mesh,
+            steps=o.train.steps,
+            seed=o.seed,
+            ema=o.ema,
         )
 
     def batches(self, pipeline: Pipeline, start: int, stop: int) -> Any:
@@ -202,7 +227,8 @@ class Run:
         """A process's own rows -> global arrays, rows over the devices."""
         where = sharding.batch_sharding(self.mesh)
         return {
-            name: jax.make_array_from_process_local_data(where, value) for name, value in on_device(batch).items()
+            name: jax.make_array_from_process_local_data(where, value)
+            for name, value in on_device(batch).items()
         }
 
     def weights(self, params: Any, teachers: Mapping[str, Any], kind: str) -> Any:

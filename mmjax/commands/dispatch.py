@@ -1,6 +1,7 @@
 """Flags to a command, and errors to messages.
 
-* What a user can mend (config, data, checkpoint) ends in one message and exit status 2; a bug shows its traceback.
+* What a user can mend (config, data, checkpoint) ends in one message and exit status 2; a bug shows
+  its traceback.
 """
 
 from __future__ import annotations
@@ -36,7 +37,15 @@ def mendable() -> tuple[type[Exception], ...]:
     from mmjax.training.checkpoint import CheckpointError
     from mmjax.training.loop import NotFinite
 
-    return (ConfigError, CheckpointError, NotFinite, TooManyCorrupt, CorruptExample, TokenizerError, FileNotFoundError)
+    return (
+        ConfigError,
+        CheckpointError,
+        NotFinite,
+        TooManyCorrupt,
+        CorruptExample,
+        TokenizerError,
+        FileNotFoundError,
+    )
 
 
 def _command(flags: argparse.Namespace, fields: list[str], started: float) -> None:
@@ -48,7 +57,9 @@ def _command(flags: argparse.Namespace, fields: list[str], started: float) -> No
         evaluate.evaluate(flags.workdir, split=flags.split, step=flags.step)
         return
     if not flags.config:
-        raise ConfigError("--config is missing: a config file, such as --config=configs/contrastive/clip_emoji.py")
+        raise ConfigError(
+            "--config is missing: a config file, such as --config=configs/contrastive/clip_emoji.py"
+        )
     from mmjax.commands.options import Options
 
     config = load(flags.config, fields, schema=Options)

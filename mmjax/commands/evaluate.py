@@ -13,7 +13,9 @@ from mmjax.commands.evaluations import Evaluator, evaluators, measured
 from mmjax.commands.restore import restore
 
 
-def evaluate(folder: str | Path, *, split: str = "validation", step: int | None = None) -> dict[str, float]:
+def evaluate(
+    folder: str | Path, *, split: str = "validation", step: int | None = None
+) -> dict[str, float]:
     """Evaluates a checkpoint, prints the table, and keeps it in evaluations/<step>-<split>.json.
 
     Args:

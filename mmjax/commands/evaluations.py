@@ -1,7 +1,9 @@
-"""The evaluations of a run: each an evaluator, a data set, and a baseline measured on the same rows.
+"""The evaluations of a run: each an evaluator, a data set, and a baseline measured on the same
+rows.
 
 * Built once and called at every validation, so that nothing is compiled twice.
-* Metric names: "<evaluation>/<metric>"; a baseline's come first by its own name, "chance/<evaluation>/<metric>".
+* Metric names: "<evaluation>/<metric>"; a baseline's come first by its own name,
+  "chance/<evaluation>/<metric>".
 """
 
 from __future__ import annotations
@@ -73,7 +75,9 @@ class Evaluator:
     def predict(self) -> Any:
         known = self.run.task.predict
         if self.evaluator.predict not in known:
-            raise ValueError(f"{self.name}: the task predicts {', '.join(known)}, not {self.evaluator.predict!r}")
+            raise ValueError(
+                f"{self.name}: the task predicts {', '.join(known)}, not {self.evaluator.predict!r}"
+            )
         return known[self.evaluator.predict]
 
     def __call__(self, variables: Mapping[str, Any]) -> base.Result:
@@ -81,7 +85,12 @@ class Evaluator:
         with self.run.batches(self.pipeline, 0, self.pipeline.plan.steps) as batches:
             arrays = (batch.arrays for batch in batches)
             return base.run(
-                self.evaluator, self.predict, variables, arrays, put=self.run.put, columns=self.columns
+                self.evaluator,
+                self.predict,
+                variables,
+                arrays,
+                put=self.run.put,
+                columns=self.columns,
             )
 
     def baseline(self) -> dict[str, float]:
@@ -111,7 +120,11 @@ def evaluators(run: Run, which: Mapping[str, Evaluation]) -> dict[str, Evaluator
 
 
 def evaluate(
-    run: Run, which: Mapping[str, Evaluator], state: State, prefix: str = "", picture: Picture | None = None
+    run: Run,
+    which: Mapping[str, Evaluator],
+    state: State,
+    prefix: str = "",
+    picture: Picture | None = None,
 ) -> dict[str, float]:
     """Metrics of all evaluations with the weights that each names.
 
@@ -131,7 +144,8 @@ def evaluate(
 
 
 def measured(name: str, result: base.Result) -> dict[str, float]:
-    """Metrics of the evaluation `name`, baselines first: "<name>/<metric>" and "chance/<name>/<metric>"."""
+    """Metrics of the evaluation `name`, baselines first: "<name>/<metric>" and
+    "chance/<name>/<metric>"."""
     out = {}
     for metric, value in result.metrics.items():
         first, _, rest = metric.partition("/")

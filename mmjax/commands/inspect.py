@@ -20,9 +20,11 @@ SHOWN = 32  # rows in the table and the picture
 
 
 def inspect(config: Any, folder: str | Path, *, step: int = 0) -> Path:
-    """Prints ids, captions, shapes and losses of the batch that step `step` trains on; returns the picture's path.
+    """Prints ids, captions, shapes and losses of the batch that step `step` trains on; returns the
+    picture's path.
 
-    The loss is that of the newest checkpoint at or before the step, or of fresh parameters where there is none.
+    The loss is that of the newest checkpoint at or before the step, or of fresh parameters where
+    there is none.
     """
     options = build(Options, config)
     folder = Path(folder).expanduser().absolute()
@@ -34,8 +36,14 @@ def inspect(config: Any, folder: str | Path, *, step: int = 0) -> Path:
         source, index = names[batch.arrays["source"][i]], int(batch.arrays["index"][i])
         if index < 0:
             continue
-        rows.append((f"{source}:{index}", run.sources[source].locate(index), _caption(run, batch.arrays, i),
-                     f"{batch.arrays['weight'][i]:g}"))
+        rows.append(
+            (
+                f"{source}:{index}",
+                run.sources[source].locate(index),
+                _caption(run, batch.arrays, i),
+                f"{batch.arrays['weight'][i]:g}",
+            )
+        )
     print(f"batch of step {step}:")
     for name, value in batch.arrays.items():
         print(f"  {name:<16} {value.dtype!s:<8} {' x '.join(map(str, value.shape))}")
@@ -60,16 +68,27 @@ def _loss(run: Run, folder: Path, batch: Any, step: int) -> str:
         checkpoints = Checkpoints(folder / "checkpoints", run.options.checkpoint)
         before = [s for s in checkpoints.steps() if s <= step]
         if before:
-            state, note = checkpoints.restore(plan.shapes, plan.shardings, before[-1]), f"checkpoint {before[-1]}"
+            state, note = (
+                checkpoints.restore(plan.shapes, plan.shardings, before[-1]),
+                f"checkpoint {before[-1]}",
+            )
     rng = jax.random.key(run.options.seed)
     prepared = run.task.prepare(run.put(batch.arrays), rng, jnp.int32(step))
     value, grads, (parts, metrics, _) = jax.jit(
-        lambda variables, batch: gradients(run.task, variables, variables["params"], batch, rng, jnp.int32(step), 1)
+        lambda variables, batch: gradients(
+            run.task, variables, variables["params"], batch, rng, jnp.int32(step), 1
+        )
     )(state.variables, prepared)
     lines = [f"loss with {note}: {float(value):.4f}"]
     lines += [f"  {name:<16} {float(part):.4f}" for name, part in parts.items()]
-    lines += [f"  {name:<16} {float(total / weight):.4f}" for name, (total, weight) in metrics.items()]
-    bad = [path for path, leaf in jax.tree_util.tree_leaves_with_path(grads) if not bool(jnp.isfinite(leaf).all())]
+    lines += [
+        f"  {name:<16} {float(total / weight):.4f}" for name, (total, weight) in metrics.items()
+    ]
+    bad = [
+        path
+        for path, leaf in jax.tree_util.tree_leaves_with_path(grads)
+        if not bool(jnp.isfinite(leaf).all())
+    ]
     lines += [f"  NOT FINITE gradient: {jax.tree_util.keystr(path)}" for path in bad]
     return "\n".join(lines)
 
@@ -81,8 +100,13 @@ def _picture(run: Run, folder: Path, batch: Any, rows: list, step: int) -> Path:
     normalize = run.processor.normalize
     shown = np.asarray(batch.arrays["image"][:SHOWN])
     captions = [row[2] for row in rows]
-    picture = pictures.grid(shown[: len(captions)], captions, mean=normalize.mean, std=normalize.std,
-                            title=f"step {step}, as the model sees it")
+    picture = pictures.grid(
+        shown[: len(captions)],
+        captions,
+        mean=normalize.mean,
+        std=normalize.std,
+        title=f"step {step}, as the model sees it",
+    )
     picture.save(out)
     workdir_note = "" if run.workdir else " (no work directory yet: here)"
     print(f"picture: {out}{workdir_note}")

@@ -1,8 +1,9 @@
 """The config of a run: every field that a config file may set, its meaning and its default.
 
-* Sub-trees with a `name` (`Spec`) are read by the part that the name finds: a model, a task, a data set.
-* Fields under `execution` change how fast and where a run goes, never its numbers; a work directory may be continued
-  with others. Everything else is the run's identity.
+* Sub-trees with a `name` (`Spec`) are read by the part that the name finds: a model, a task, a data
+  set.
+* Fields under `execution` change how fast and where a run goes, never its numbers; a work directory
+  may be continued with others. Everything else is the run's identity.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from mmjax.training import checkpoint, loop, optimizer, sharding
 class Evaluation:
     source: Spec  # the data set; each of its rows is seen once
     evaluator: Spec  # "retrieval", "zero_shot", ...
-    baseline: Spec | None = None  # a model without understanding, measured on the same rows: "thumbnails"
+    baseline: Spec | None = (
+        None  # a model without understanding, measured on the same rows: "thumbnails"
+    )
     weights: str = "ema"  # "ema", or "raw" for the trained parameters themselves
     batch_size: int = 256  # rows at a time, over all devices
 
@@ -54,6 +57,10 @@ class Options:
     ema: float = 0.0  # decay per step of the averaged weights; 0: none
     checkpoint: checkpoint.Config = checkpoint.Config()
     warm_start: str = ""  # a work directory whose parameters this run starts from, where they fit
-    validation: Mapping[str, Evaluation] = dataclasses.field(default_factory=dict)  # chooses and draws
-    test: Mapping[str, Evaluation] = dataclasses.field(default_factory=dict)  # computed once, at the end
+    validation: Mapping[str, Evaluation] = dataclasses.field(
+        default_factory=dict
+    )  # chooses and draws
+    test: Mapping[str, Evaluation] = dataclasses.field(
+        default_factory=dict
+    )  # computed once, at the end
     execution: Execution = Execution()

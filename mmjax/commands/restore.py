@@ -33,7 +33,8 @@ class Restored:
         return self.variables["params"]
 
     def predict(self, name: str, examples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-        """The task's predict function on raw examples, e.g. "embed" on [{"image": bytes or uint8 [H, W, 3]}].
+        """The task's predict function on raw examples, e.g. "embed" on [{"image": bytes or uint8
+        [H, W, 3]}].
 
         Examples of one call have the same fields; text is padded to the longest.
         """
@@ -44,9 +45,16 @@ class Restored:
             for transform in self.run.processor.evaluate:
                 field = "text" if transform is self.run.processor.tokenize else "image"
                 if field in example:
-                    example = transform({**example, field: _several(example[field]) if field == "text" else
-                                         example[field]}, rng)
-            rows.append({k: v for k, v in example.items() if isinstance(v, (np.ndarray, np.generic))})
+                    example = transform(
+                        {
+                            **example,
+                            field: _several(example[field]) if field == "text" else example[field],
+                        },
+                        rng,
+                    )
+            rows.append(
+                {k: v for k, v in example.items() if isinstance(v, (np.ndarray, np.generic))}
+            )
         batch = {name: _stack([row[name] for row in rows]) for name in rows[0]}
         function = jax.jit(self.run.task.predict[name])
         out = function(self.variables, on_device(batch), jax.random.key(0))
@@ -61,8 +69,8 @@ def _stack(values: Sequence[np.ndarray]) -> np.ndarray:
     """Stacks, padded with zeros to the largest of each axis."""
     shape = np.max([np.shape(value) for value in values], axis=0).astype(int)
     out = np.zeros((len(values), *shape), np.asarray(values[0]).dtype)
-    for row, value in zip(out, values, strict=True):
-        row[tuple(slice(n) for n in np.shape(value))] = value
+    for i, value in enumerate(values):
+        out[(i, *(slice(n) for n in np.shape(value)))] = value
     return out
 
 

@@ -1,13 +1,16 @@
 """How JAX is set up for a command: compile cache, processes, virtual devices.
 
-* Compiled programs are kept in $MMJAX_CACHE (by default the user's cache directory), so that the second start of a
-  run begins within seconds.
-* Several processes: JAX's own runtime, found by itself on TPU pods, Slurm and GKE, or by an address given by hand.
+* Compiled programs are kept in $MMJAX_CACHE (by default the user's cache directory), so that the
+  second start of a run begins within seconds.
+* Several processes: JAX's own runtime, found by itself on TPU pods, Slurm and GKE, or by an address
+  given by hand.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from pathlib import Path
 
 import jax
@@ -21,8 +24,26 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MMJAX_CACHE", default))
 
 
+def keep_memory() -> None:
+    """Lets glibc keep freed memory, on Linux CPUs: no page of a step's buffers is faulted in twice.
+
+    XLA's CPU client allocates the temporary memory of every call anew. By default glibc maps and
+    unmaps blocks of that size, and the page faults take a third of a small model's step.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        return
+    # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD, M_ARENA_MAX of malloc.h
+    for parameter, value in ((-4, 0), (-1, 2**31 - 1), (-2, 256 << 20), (-8, 1)):
+        mallopt(parameter, value)
+
+
 def prepare(execution: Execution) -> None:
-    """Turns on the compile cache, if it is wanted and nobody else did."""
+    """Memory, and the compile cache if it is wanted and nobody else turned it on."""
+    keep_memory()
     if execution.compile_cache and not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
@@ -32,8 +53,8 @@ def prepare(execution: Execution) -> None:
 def join(processes: str) -> None:
     """Makes this process one of several.
 
-    Args:
-      processes: "auto" on TPU pods, Slurm and GKE, else "host:port,number of processes,this one's number".
+    Args: processes: "auto" on TPU pods, Slurm and GKE, else "host:port,number of processes,this
+      one's number".
 
     Raises:
       ValueError: neither of these.
@@ -44,5 +65,8 @@ def join(processes: str) -> None:
         return
     parts = processes.split(",")
     if len(parts) != 3 or not all(part.isdigit() for part in parts[1:]):
-        raise ValueError(f"--processes={processes!r}: write 'auto', or 'host:port,count,number' such as '10.0.0.1:1234,2,0'")
+        raise ValueError(
+            f"--processes={processes!r}: write 'auto', or 'host:port,count,number' such as "
+            "'10.0.0.1:1234,2,0'"
+        )
     jax.distributed.initialize(parts[0], num_processes=int(parts[1]), process_id=int(parts[2]))

@@ -1,4 +1,5 @@
-"""Show: the parameters of a run, before anything is allocated: shapes, axes, shards, counts, and who trains them."""
+"""Show: the parameters of a run, before anything is allocated: shapes, axes, shards, counts, and
+who trains them."""
 
 from __future__ import annotations
 
@@ -33,17 +34,29 @@ def show(config: Any) -> str:
         count = math.prod(leaf.shape)
         rows.append((path, _size(leaf.shape), axes, _size(shard), f"{count:,}", group.optimizer))
     total = tree.count(plan.shapes.params)
-    per_device = sum(math.prod(places[path].shard_shape(leaf.shape)) for path, leaf in shapes.items())
-    trained = sum(math.prod(leaf.shape) for path, leaf in shapes.items() if plan.optimizer.trained(path))
-    state = sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(plan.shapes))
+    per_device = sum(
+        math.prod(places[path].shard_shape(leaf.shape)) for path, leaf in shapes.items()
+    )
+    trained = sum(
+        math.prod(leaf.shape) for path, leaf in shapes.items() if plan.optimizer.trained(path)
+    )
+    state = sum(
+        math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(plan.shapes)
+    )
     mesh = ", ".join(f"{name} {size}" for name, size in run.mesh.shape.items())
     text = "\n".join(
         [
-            aligned(("parameter", "shape", "axes", "on one device", "count", "optimizer"), rows, right=(4,)),
+            aligned(
+                ("parameter", "shape", "axes", "on one device", "count", "optimizer"),
+                rows,
+                right=(4,),
+            ),
             "",
-            f"{total:,} parameters, {trained:,} trained, {per_device:,} on each device; mesh: {mesh}",
+            f"{total:,} parameters, {trained:,} trained, {per_device:,} on each device",
+            f"mesh: {mesh}",
             f"state with optimizer and averages: {state / 2**20:,.1f} MiB over all devices",
-            "batch: " + ", ".join(f"{name} {_size(leaf.shape)}" for name, leaf in run.shapes.items()),
+            "batch: "
+            + ", ".join(f"{name} {_size(leaf.shape)}" for name, leaf in run.shapes.items()),
         ]
     )
     if jax.process_index() == 0:

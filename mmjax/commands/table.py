@@ -1,4 +1,5 @@
-"""Tables that a terminal shows; results stand beside what a model without understanding would get."""
+"""Tables that a terminal shows; results stand beside what a model without understanding would
+get."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ def results(values: Mapping[str, float]) -> str:
         first = key.split("/")[0]
         if "/" not in key or first in (*BASELINES, "validation"):
             continue
-        rows.append((key, _shown(value), *(_shown(values.get(f"{name}/{key}")) for name in baselines)))
+        rows.append(
+            (key, _shown(value), *(_shown(values.get(f"{name}/{key}")) for name in baselines))
+        )
     if not rows:
         return "(no held-out numbers: the config names no test)"
     head = ("held out", "model", *(name.replace("_", " ") for name in baselines))

@@ -37,7 +37,9 @@ class Trained(NamedTuple):
     finished: bool
 
 
-def train(config: Any, folder: str | Path, *, command: str | None = None, started: float | None = None) -> Trained:
+def train(
+    config: Any, folder: str | Path, *, command: str | None = None, started: float | None = None
+) -> Trained:
     """Trains, or goes on training, in the work directory `folder`.
 
     Args:
@@ -65,17 +67,29 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
     done = int(state.step)
     writer = Writer(folder, done if note else -1, tensorboard=options.execution.tensorboard)
     step = make_step(plan, options.optimizer.accumulate)
-    compiled = jax.jit(step, donate_argnums=0, out_shardings=(plan.shardings, sharding.replicated(run.mesh)))
+    compiled = jax.jit(
+        step, donate_argnums=0, out_shardings=(plan.shardings, sharding.replicated(run.mesh))
+    )
     if jax.process_index() == 0:
         print(
-            f"{tree.count(plan.shapes.params):,} parameters, {sum(map(len, run.sources.values())):,} training examples, "
+            f"{tree.count(plan.shapes.params):,} parameters, "
+            f"{sum(map(len, run.sources.values())):,} training examples, "
             f"{jax.device_count()} device(s); {note or 'from the beginning'}"
         )
 
     def validate(state: State, step: int) -> dict[str, float]:
-        return evaluate(run, validation, state, "validation/", lambda name, image: writer.picture(step, name, image))
+        return evaluate(
+            run,
+            validation,
+            state,
+            "validation/",
+            lambda name, image: writer.picture(step, name, image),
+        )
 
-    about = {"data": run.pipeline.fingerprint, "examples": [len(source) for source in run.sources.values()]}
+    about = {
+        "data": run.pipeline.fingerprint,
+        "examples": _sizes(run),
+    }
     batches = _batches(run, done, folder)
     try:
         outcome = loop.fit(
@@ -99,7 +113,10 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
         writer.close()
     result: dict[str, float] = {}
     if outcome.finished:
-        times = {"train_seconds": outcome.train_seconds, "first_step_seconds": outcome.first_step_seconds}
+        times = {
+            "train_seconds": outcome.train_seconds,
+            "first_step_seconds": outcome.first_step_seconds,
+        }
         result = _finish(run, folder, checkpoints, outcome.state, times)
     checkpoints.close()
     if jax.process_index() == 0:
@@ -118,11 +135,13 @@ def _start(run: Run, checkpoints: Checkpoints) -> tuple[State, str]:
         saved = checkpoints.about(latest)
         if saved.get("data") != run.pipeline.fingerprint:
             raise CheckpointError(
-                f"the data is not what step {latest} was trained on: it had {saved.get('examples')} examples, now there "
-                f"are {[len(source) for source in run.sources.values()]} (or others of the same number). Restore the "
-                "data, or start anew in another --workdir with warm_start set to this one"
+                f"the data is not what step {latest} was trained on: it had "
+                f"{saved.get('examples')} examples, now there are {_sizes(run)} (or others of the "
+                "same number). Restore the data, or start anew in another --workdir with "
+                "warm_start set to this one"
             )
-        return checkpoints.restore(plan.shapes, plan.shardings, latest), f"going on from step {latest}"
+        state = checkpoints.restore(plan.shapes, plan.shardings, latest)
+        return state, f"going on from step {latest}"
     state = plan.init()
     if run.options.warm_start:
         source = Path(run.options.warm_start).expanduser()
@@ -130,7 +149,9 @@ def _start(run: Run, checkpoints: Checkpoints) -> tuple[State, str]:
             raise CheckpointError(f"warm_start: {source} is no work directory with checkpoints")
         params, found = warm_start(state.params, Checkpoints(source / "checkpoints").load("params"))
         if not found.matched:
-            raise CheckpointError(f"warm_start: nothing in {source} fits this model\n{found.report()}")
+            raise CheckpointError(
+                f"warm_start: nothing in {source} fits this model\n{found.report()}"
+            )
         print(f"warm start from {source}: {found.report()}")
         teachers = {
             name: tree.map_with_path(lambda path, _: tree.flatten(params)[path] + 0, copy)
@@ -138,6 +159,10 @@ def _start(run: Run, checkpoints: Checkpoints) -> tuple[State, str]:
         }
         state = state.replace(params=params, teachers=teachers)
     return state, ""
+
+
+def _sizes(run: Run) -> list[int]:
+    return [len(source) for source in run.sources.values()]
 
 
 def _batches(run: Run, start: int, folder: Path) -> Iterator[tuple[Any, Any]]:
@@ -149,8 +174,14 @@ def _batches(run: Run, start: int, folder: Path) -> Iterator[tuple[Any, Any]]:
             if corrupt and jax.process_index() == 0:
                 with open(folder / "corrupt.jsonl", "a", encoding="utf-8") as out:
                     for one in corrupt:
-                        row = {"step": one.step, "source": names[one.source], "index": int(one.index)}
-                        out.write(json.dumps({**row, "where": one.where, "reason": one.reason}) + "\n")
+                        row = {
+                            "step": one.step,
+                            "source": names[one.source],
+                            "index": int(one.index),
+                        }
+                        out.write(
+                            json.dumps({**row, "where": one.where, "reason": one.reason}) + "\n"
+                        )
             yield batch, [f"{names[s]}:{i}" for s, i in ids]
 
 
@@ -160,14 +191,21 @@ def _paired(batches: Any, where: Any, ahead: int) -> Iterator[tuple[Any, Any]]:
 
     def remember() -> Iterator[Any]:
         for batch in batches:
-            kept.append((list(zip(batch.arrays["source"], batch.arrays["index"], strict=True)), batch.corrupt))
+            kept.append(
+                (
+                    list(zip(batch.arrays["source"], batch.arrays["index"], strict=True)),
+                    batch.corrupt,
+                )
+            )
             yield batch
 
     for batch in to_device(remember(), where, ahead):
         yield batch.arrays, kept.pop(0)
 
 
-def _finish(run: Run, folder: Path, checkpoints: Checkpoints, last: State, times: Mapping[str, float]) -> dict:
+def _finish(
+    run: Run, folder: Path, checkpoints: Checkpoints, last: State, times: Mapping[str, float]
+) -> dict:
     """Test numbers of the best checkpoint, their baselines, result.json and the table."""
     plan, options = run.plan, run.options
     best = checkpoints.best() if options.checkpoint.metric else None
@@ -175,7 +213,9 @@ def _finish(run: Run, folder: Path, checkpoints: Checkpoints, last: State, times
     step = int(state.step)
     test = evaluators(run, options.test)
     pictures = Writer(folder, run.options.train.steps, tensorboard=False)
-    values = evaluate(run, test, state, "", lambda name, image: pictures.picture(step, f"test/{name}", image))
+    values = evaluate(
+        run, test, state, "", lambda name, image: pictures.picture(step, f"test/{name}", image)
+    )
     for evaluator in test.values():
         values |= evaluator.baseline()
     validation = checkpoints.about(step)["metrics"] if best is not None else {}

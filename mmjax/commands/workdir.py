@@ -24,7 +24,17 @@ import jax
 from mmjax.commands.options import Options
 from mmjax.config import ConfigError, build, difference, to_dict
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "pillow", "tokenizers")
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "numpy",
+    "pillow",
+    "tokenizers",
+)
 
 
 def identity(options: Options) -> dict[str, Any]:
@@ -99,7 +109,9 @@ def git_state() -> str:
     here = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:
-        run = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, timeout=10, check=True)
+        run = subprocess.run(
+            ["git", *arguments], cwd=here, capture_output=True, text=True, timeout=10, check=True
+        )
         return run.stdout.strip()
 
     try:

@@ -102,7 +102,8 @@ class DecodeImage:
 
 
 def encoded(image: Image.Image) -> bool:
-    return hasattr(image, "fp")  # only what Image.open returns has a file behind it
+    """Whether it comes from `Image.open`, and so may not be decoded yet."""
+    return hasattr(image, "fp")
 
 
 def orientation(image: Image.Image) -> int:

@@ -1,8 +1,9 @@
 """The processor of image-text models: what turns raw examples into pixels and token ids.
 
-* `train` augments and draws one caption; `evaluate` is deterministic and keeps all captions, [K, L].
-* One random affine map (zoom, stretch, rotation, shear, shift, flip) in one resampling pass, or CLIP's random
-  resized crop; then colours.
+* `train` augments and draws one caption; `evaluate` is deterministic and keeps all captions, [K,
+  L].
+* One random affine map (zoom, stretch, rotation, shear, shift, flip) in one resampling pass, or
+  CLIP's random resized crop; then colours.
 * What the model must agree with (image size, vocabulary, context length) is stated by `sizes`.
 """
 
@@ -19,7 +20,9 @@ from mmjax.tokenizers.bpe import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    crop: tuple[float, ...] = ()  # share of the area of a random resized crop, (low, high); (): affine instead
+    crop: tuple[
+        float, ...
+    ] = ()  # share of the area of a random resized crop, (low, high); (): affine instead
     zoom: tuple[float, float] = (1.0, 1.0)  # of the affine map, log-uniform
     stretch: tuple[float, float] = (1.0, 1.0)  # width / height, log-uniform
     degrees: float = 0.0  # rotation up to, either way
@@ -38,9 +41,13 @@ class Config:
     max_length: int = 77  # tokens of a caption with its start and end
     pad_to: int = 0  # captions are padded to this many tokens; 0: to the batch's length bucket
     buckets: tuple[int, ...] = ()  # lengths that batches are padded up to; (): multiples of 8
-    normalisation: Literal["clip", "half"] = "half"  # clip: CLIP's mean and std; half: pixels to -1 .. 1
+    normalisation: Literal["clip", "half"] = (
+        "half"  # clip: CLIP's mean and std; half: pixels to -1 .. 1
+    )
     augmentation: Augmentation = Augmentation()
-    tokenizer: str = ""  # path of a tokenizer.json; "": byte-level BPE trained on the training captions
+    tokenizer: str = (
+        ""  # path of a tokenizer.json; "": byte-level BPE trained on the training captions
+    )
     vocab_size: int = 2048  # of the trained tokenizer, at most
     lowercase: bool = True  # of the trained tokenizer
     start: str = "<start>"  # special token before a caption; "": none
@@ -52,7 +59,9 @@ class Processor:
 
     def __init__(self, config: Config, tokenizer: Tokenizer):
         self.config, self.tokenizer = config, tokenizer
-        self.tokenize = Tokenize(tokenizer, config.max_length, start=config.start or None, end=config.end or None)
+        self.tokenize = Tokenize(
+            tokenizer, config.max_length, start=config.start or None, end=config.end or None
+        )
         mean, std = ((0.5,) * 3, (0.5,) * 3)
         if config.normalisation == "clip":
             mean, std = images.CLIP_MEAN, images.CLIP_STD
@@ -62,9 +71,14 @@ class Processor:
     def train(self) -> tuple[Any, ...]:
         a, size = self.config.augmentation, self.config.image_size
         if a.crop:
-            shape: tuple[Any, ...] = (images.RandomResizedCrop(size, scale=a.crop), images.RandomFlip(a.flip))
+            shape: tuple[Any, ...] = (
+                images.RandomResizedCrop(size, scale=a.crop),
+                images.RandomFlip(a.flip),
+            )
         else:
-            affine = images.RandomAffine(size, a.zoom, a.stretch, a.degrees, a.shear, a.translate, a.flip)
+            affine = images.RandomAffine(
+                size, a.zoom, a.stretch, a.degrees, a.shear, a.translate, a.flip
+            )
             shape = (affine,)
         colour = images.ColorJitter(a.brightness, a.contrast, a.saturation, a.hue)
         changes = (colour,) if any((a.brightness, a.contrast, a.saturation, a.hue)) else ()
@@ -73,7 +87,13 @@ class Processor:
     @property
     def evaluate(self) -> tuple[Any, ...]:
         size = self.config.image_size
-        return (DecodeImage(), images.Resize(size), images.CenterCrop(size), self.normalize, self.tokenize)
+        return (
+            DecodeImage(),
+            images.Resize(size),
+            images.CenterCrop(size),
+            self.normalize,
+            self.tokenize,
+        )
 
     @property
     def sizes(self) -> dict[str, int]:

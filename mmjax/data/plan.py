@@ -19,7 +19,7 @@ the pipeline then lays them one behind the other in that row. Letters: B rows of
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -38,6 +38,7 @@ class Rows(NamedTuple):
     shape: Shape  # variable-length fields and what they are padded to
 
 
+@runtime_checkable
 class Plan(Protocol):
     batch: int  # B, rows of the global batch
     steps: int | None  # how many there are; None: no end
@@ -89,7 +90,7 @@ class Mixture:
         object.__setattr__(self, "table", interleaved(weights))
         # Of any `batch` slots in a row, a source has at most so many.
         shares = np.bincount(self.table, minlength=len(self.sizes)) / len(self.table)
-        _check_sizes(self.sizes, np.ceil(shares * self.batch - 1e-6).astype(int))
+        _check_sizes(self.sizes, np.ceil(shares * self.batch - 1e-6).astype(int).tolist())
 
     @property
     def largest_shape(self) -> Shape:
@@ -191,7 +192,7 @@ def buckets(longest: int, multiple: int = 4, most: int = 8) -> tuple[int, ...]:
     return tuple(range(step, longest + step, step))
 
 
-def interleaved(weights: Sequence[float]) -> np.ndarray:
+def interleaved(weights: Sequence[int | float]) -> np.ndarray:
     """int32 [slots]: source of each slot, spread evenly; the shortest table with these shares."""
     shares = np.asarray(weights, np.float64)
     if not len(shares) or not np.all(np.isfinite(shares) & (shares > 0)):
@@ -230,7 +231,7 @@ def permuted(place: np.ndarray, size: int, key: tuple[int, ...]) -> np.ndarray:
     A Feistel network permutes the next power of two; a value outside is sent through again until
     it falls inside (cycle walking), which leaves a permutation of range(size).
     """
-    bits = max(6, (size - 1).bit_length())  # fewer would leave few permutations to choose from
+    bits = max(4, (size - 1).bit_length())  # fewer would leave few permutations to choose from
     low = bits // 2
     low_mask, high_mask = np.uint64((1 << low) - 1), np.uint64((1 << (bits - low)) - 1)
     keys = np.random.SeedSequence(key).generate_state(_ROUNDS, np.uint64)

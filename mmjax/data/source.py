@@ -23,6 +23,10 @@ class CorruptExample(ValueError):
     """The data of one row is bad. The message is the reason; `Source.locate` says where."""
 
 
+class DataError(ValueError):
+    """A data set cannot be used as it is; said before training, with what would be right."""
+
+
 @runtime_checkable
 class Source(Protocol):
     """Random access to raw examples."""

@@ -19,7 +19,7 @@ from mmjax.tokenizers.bpe import Tokenizer
 def captions(example: Example, field: str = "text") -> tuple[str, ...]:
     """All captions. Raises CorruptExample when there is none, or one is empty or not text."""
     value = example.get(field)
-    values = (value,) if value is None or isinstance(value, (str, bytes)) else tuple(value)
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     if not values or values == (None,):
         raise CorruptExample(f"no caption in {field!r}")
     return tuple(_caption(one, field) for one in values)

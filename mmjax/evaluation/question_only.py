@@ -4,8 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 
-def question_only(train_questions: Sequence[str], train_answers: Sequence[str],
-                  questions: Sequence[str]) -> list[str]:
+def question_only(
+    train_questions: Sequence[str], train_answers: Sequence[str], questions: Sequence[str]
+) -> list[str]:
     """Answers without a look at the picture: the most common training answer of each question.
 
     A question that training has not asked gets the most common answer of all.

@@ -1,7 +1,8 @@
-"""The thumbnail neighbour: retrieval by looking at tiny pictures, a baseline that understands nothing.
+"""The thumbnail neighbour: retrieval by looking at tiny pictures, a baseline that understands
+nothing.
 
-* Candidate texts are ordered by how near the query picture's thumbnail is to the thumbnails of each candidate's
-  *training* pictures.
+* Candidate texts are ordered by how near the query picture's thumbnail is to the thumbnails of each
+  candidate's *training* pictures.
 * It exists where a concept was seen in training, in another drawing or photograph.
 
 Q queries, R reference pictures, K candidates.
@@ -32,9 +33,8 @@ def measure(
 ) -> dict[str, float]:
     """{"image_to_text/r1": ...} of ranking the queries' own texts, one per group.
 
-    Args:
-        queries: uint8 [Q, H, W, 3]; query_groups: int [Q].
-        references: groups [K] -> (uint8 [R, H, W, 3], groups [R]), the training pictures of these groups.
+    Args: queries: uint8 [Q, H, W, 3]; query_groups: int [Q]. references: groups [K] -> (uint8 [R,
+        H, W, 3], groups [R]), the training pictures of these groups.
     """
     candidates = np.unique(query_groups)
     ranks = thumbnail_ranks(queries, query_groups, *references(candidates), candidates, config.size)
@@ -44,14 +44,21 @@ def measure(
 
 def thumbnails(images: np.ndarray, size: int) -> np.ndarray:
     """uint8 [N, H, W, 3] -> float32 [N, size * size * 3] in 0..1, each pixel an area average."""
-    small = [np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BOX))
-             for image in images]
+    small = [
+        np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BOX))
+        for image in images
+    ]
     return np.stack(small).reshape(len(small), -1).astype(np.float32) / 255
 
 
-def thumbnail_ranks(queries: np.ndarray, query_groups: np.ndarray, references: np.ndarray,
-                    reference_groups: np.ndarray, candidate_groups: np.ndarray,
-                    size: int = 16) -> np.ndarray:
+def thumbnail_ranks(
+    queries: np.ndarray,
+    query_groups: np.ndarray,
+    references: np.ndarray,
+    reference_groups: np.ndarray,
+    candidate_groups: np.ndarray,
+    size: int = 16,
+) -> np.ndarray:
     """Rank of the right candidate for every query, 0 being the best; int32 [Q].
 
     Candidates are ordered by the smallest Euclidean distance between the query's thumbnail and
@@ -67,8 +74,10 @@ def thumbnail_ranks(queries: np.ndarray, query_groups: np.ndarray, references: n
     """
     bare = np.setdiff1d(candidate_groups, reference_groups)
     if bare.size:
-        raise ValueError(f"{bare.size} of {len(candidate_groups)} candidates have no training "
-                         f"picture, so thumbnails cannot rank them: groups {bare[:5].tolist()}")
+        raise ValueError(
+            f"{bare.size} of {len(candidate_groups)} candidates have no training "
+            f"picture, so thumbnails cannot rank them: groups {bare[:5].tolist()}"
+        )
     lost = np.setdiff1d(query_groups, candidate_groups)
     if lost.size:
         raise ValueError(f"groups of queries that are no candidates: {lost[:5].tolist()}")

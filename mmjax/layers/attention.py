@@ -17,7 +17,9 @@ from mmjax.layers.dense import Dense
 from mmjax.typing import Array, Bool, Float
 
 
-def attention_mask(valid: Bool[Array, "B S"] | None, length: int, *, causal: bool) -> Bool[Array, "#B 1 L S"] | None:
+def attention_mask(
+    valid: Bool[Array, "B S"] | None, length: int, *, causal: bool
+) -> Bool[Array, "#B 1 L S"] | None:
     """Combines key padding and causality; None when everything may attend to everything.
 
     causal, length 3, last key of the row padded:
@@ -58,9 +60,13 @@ class Attention(nn.Module):
         def project(name: str, source: Array) -> Array:  # [B, S, N, H]
             size = (self.heads, width // self.heads)
             axes = ("embed", "heads", "head")
-            return Dense(size, axes, kernel_init=self.kernel_init, dtype=self.dtype, name=name)(source)
+            return Dense(size, axes, kernel_init=self.kernel_init, dtype=self.dtype, name=name)(
+                source
+            )
 
         query, key, value = project("query", x), project("key", context), project("value", context)
         out = jax.nn.dot_product_attention(query, key, value, mask=mask)  # [B, L, N, H]
         axes = ("heads", "head", "embed")
-        return Dense((width,), axes, inputs=2, kernel_init=self.output_init, dtype=self.dtype, name="out")(out)
+        return Dense(
+            (width,), axes, inputs=2, kernel_init=self.output_init, dtype=self.dtype, name="out"
+        )(out)

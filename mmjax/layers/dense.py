@@ -1,12 +1,14 @@
 """Affine maps whose kernels carry the logical names of their axes.
 
-* A kernel keeps the shape of what it maps between (`[D, N, H]` for queries), so that tensor parallelism,
-  conversion and Muon see heads as heads.
-* Parameters are float32; the product runs in `dtype`.
+* A kernel keeps the shape of what it maps between (`[D, N, H]` for queries), so that tensor
+  parallelism, conversion and Muon see heads as heads.
+* Mixed precision: parameters and sums are float32, the operands of the product are `dtype`, forward
+  and backward; the result has the type of `x`.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 
 import flax.linen as nn
@@ -16,6 +18,40 @@ import jax.numpy as jnp
 from mmjax.typing import Array, Float
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def matmul(x: Float[Array, "*b I"], kernel: Float[Array, "I O"], dtype: str) -> Float[Array, "*b O"]:
+    """x . kernel with operands of `dtype` and float32 sums; gradients are products of that kind too.
+
+    Automatic differentiation alone would multiply float32 cotangents with bfloat16 operands, which
+    no matrix unit does.
+    """
+    return _product(x, kernel, dtype, (x.ndim - 1,), (0,)).astype(x.dtype)
+
+
+def _product(a: Array, b: Array, dtype: str, of_a: tuple, of_b: tuple) -> Array:
+    a, b = a.astype(dtype), b.astype(dtype)
+    return jax.lax.dot_general(a, b, ((of_a, of_b), ((), ())), preferred_element_type=jnp.float32)
+
+
+def _forward(x: Array, kernel: Array, dtype: str) -> tuple[Array, tuple]:
+    # the operands are kept as they were multiplied; an empty array remembers the type of x
+    kept = x.astype(dtype), kernel, jnp.zeros((0,), x.dtype)
+    return matmul(x, kernel, dtype), kept
+
+
+def _backward(dtype: str, kept: tuple, g: Array) -> tuple[Array, Array]:
+    x, kernel, like = kept
+    to_x = _product(g, kernel, dtype, (x.ndim - 1,), (1,)).astype(like.dtype)
+    if dtype == "float32":
+        # over [rows, ...]: with more axes XLA's CPU backend first copies the wider operand (4x slower)
+        x, g = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
+    rows = tuple(range(x.ndim - 1))
+    return to_x, _product(x, g, dtype, rows, rows).astype(kernel.dtype)
+
+
+matmul.defvjp(_forward, _backward)
+
+
 class Dense(nn.Module):
     """y = x . kernel + bias over the last `inputs` axes of x."""
 
@@ -23,24 +59,25 @@ class Dense(nn.Module):
     axes: tuple[str | None, ...]  # logical names of the kernel's axes, contracted ones first
     inputs: int = 1  # number of trailing axes of x that are contracted
     bias: bool = True
-    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()  # called with a [fan-in, fan-out] shape
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()  # of [fan-in, fan-out]
     bias_init: nn.initializers.Initializer = nn.initializers.zeros_init()
-    dtype: str = "float32"  # of the product
+    dtype: str = "float32"  # of the product's operands
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        contracted = x.shape[x.ndim - self.inputs :]
-        shape = (*contracted, *self.features)
+        kept, contracted = x.shape[: x.ndim - self.inputs], x.shape[x.ndim - self.inputs :]
+        flat = (math.prod(contracted), math.prod(self.features))
 
         def init(key, shape, dtype):  # fans do not depend on how an axis is folded
-            flat = (math.prod(contracted), math.prod(self.features))
             return self.kernel_init(key, flat, dtype).reshape(shape)
 
-        kernel = self.param("kernel", nn.with_logical_partitioning(init, self.axes), shape, jnp.float32)
-        dims = (tuple(range(x.ndim - self.inputs, x.ndim)), tuple(range(self.inputs)))
-        y = jax.lax.dot_general(x.astype(self.dtype), kernel.astype(self.dtype), (dims, ((), ())))
+        part = nn.with_logical_partitioning
+        shape = (*contracted, *self.features)
+        kernel = self.param("kernel", part(init, self.axes), shape, jnp.float32)
+        y = matmul(x.reshape(*kept, flat[0]), kernel.reshape(flat), self.dtype)
+        y = y.reshape(*kept, *self.features)
         if self.bias:
             names = self.axes[self.inputs :]
-            bias = self.param("bias", nn.with_logical_partitioning(self.bias_init, names), self.features, jnp.float32)
-            y = y + bias.astype(self.dtype).reshape((1,) * (x.ndim - self.inputs) + self.features)
+            bias = self.param("bias", part(self.bias_init, names), self.features, jnp.float32)
+            y = y + bias.astype(x.dtype).reshape((1,) * len(kept) + self.features)
         return y

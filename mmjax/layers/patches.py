@@ -10,20 +10,25 @@ from mmjax.typing import Array, Float
 
 
 def patchify(images: Float[Array, "B H W C"], patch: int) -> Float[Array, "B P E"]:
-    """Rows of `patch * patch * C` values, patches in reading order, values ordered (row, column, channel).
+    """Rows of `patch * patch * C` values, patches in reading order, values ordered (row, column,
+    channel).
 
     Raises:
       ValueError: a side that is not a multiple of the patch.
     """
     batch, height, width, channels = images.shape
     if height % patch or width % patch:
-        raise ValueError(f"an image of {height} x {width} pixels does not divide into patches of {patch} pixels")
+        raise ValueError(
+            f"an image of {height} x {width} pixels does not divide into patches of {patch} pixels"
+        )
     rows, columns = height // patch, width // patch
     x = images.reshape(batch, rows, patch, columns, patch, channels)
     return x.swapaxes(2, 3).reshape(batch, rows * columns, patch * patch * channels)
 
 
-def unpatchify(patches: Float[Array, "B P E"], patch: int, height: int, width: int) -> Float[Array, "B H W C"]:
+def unpatchify(
+    patches: Float[Array, "B P E"], patch: int, height: int, width: int
+) -> Float[Array, "B H W C"]:
     """The inverse of `patchify`."""
     batch, _, size = patches.shape
     x = patches.reshape(batch, height // patch, width // patch, patch, patch, size // patch**2)

@@ -1,7 +1,8 @@
 """From a sequence to one vector.
 
 * `masked_mean`, `last_valid`: functions of a mask, without parameters.
-* `AttentionPool`: SigLIP's head (https://arxiv.org/abs/2303.15343): one learned query attends, then an MLP.
+* `AttentionPool`: SigLIP's head (https://arxiv.org/abs/2303.15343): one learned query attends, then
+  an MLP.
 
 Letters: B batch, L length, D width.
 """
@@ -34,12 +35,15 @@ def last_valid(x: Float[Array, "B L D"], valid: Bool[Array, "B L"] | None) -> Fl
 
 
 class AttentionPool(nn.Module):
-    """Multi-head attention pooling: a learned probe attends to the sequence, then a residual MLP."""
+    """Multi-head attention pooling: a learned probe attends to the sequence, then a residual
+    MLP."""
 
     config: Config  # of the transformer whose output is pooled
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B L D"], valid: Bool[Array, "B L"] | None = None) -> Float[Array, "B D"]:
+    def __call__(
+        self, x: Float[Array, "B L D"], valid: Bool[Array, "B L"] | None = None
+    ) -> Float[Array, "B D"]:
         c = self.config
         inits = xavier_initializers()
         probe = embedding("probe", self, (1, c.width), c.width**-0.5, (None, "embed"))
@@ -47,4 +51,4 @@ class AttentionPool(nn.Module):
         mask = attention_mask(valid, 1, causal=False)
         y = Attention(c.heads, dtype=c.dtype, name="attention")(probe, mask, x)
         mlp = Mlp(c.hidden, c.activation, inits.up, inits.down, inits.mlp_bias, c.dtype, name="mlp")
-        return (y + mlp(layer_norm(c.norm_epsilon, "norm")(y)))[:, 0]
+        return (y + mlp(layer_norm(c, "norm")(y)))[:, 0]

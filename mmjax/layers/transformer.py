@@ -1,8 +1,11 @@
 """A stack of pre-norm transformer blocks, scanned over layers.
 
-* Parameters are stored stacked, `[layers, ...]`, under the logical axis `layers`; one block is compiled once.
-* `unroll` trades compile time for speed without changing the stored form; `remat` trades time for memory.
-* The normalised residual stream keeps its type; products run in `dtype`, LayerNorm and softmax in float32.
+* Parameters are stored stacked, `[layers, ...]`, under the logical axis `layers`; one block is
+  compiled once.
+* `unroll` trades compile time for speed without changing the stored form; `remat` trades time for
+  memory.
+* Operands of matmuls are `dtype`, what is stored between them `stream`; LayerNorm and softmax work in
+  float32.
 
 Letters: B batch, L length, D width, F hidden.
 """
@@ -28,7 +31,8 @@ ACTIVATIONS = {
 }
 REMAT = {
     "none": None,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # keep the outputs of weight matmuls
+    # keep the outputs of matmuls with weights
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "full": jax.checkpoint_policies.nothing_saveable,  # keep block inputs only
 }
 
@@ -44,10 +48,13 @@ class Initializers(NamedTuple):
 
 
 def clip_initializers(width: int, layers: int) -> Initializers:
-    """OpenAI CLIP: residual outputs shrink with depth (https://arxiv.org/abs/2103.00020, released code)."""
+    """OpenAI CLIP: residual outputs shrink with depth (https://arxiv.org/abs/2103.00020, released
+    code)."""
     residual = width**-0.5 * (2 * layers) ** -0.5
     normal = nn.initializers.normal
-    return Initializers(normal(width**-0.5), normal(residual), normal((2 * width) ** -0.5), normal(residual))
+    return Initializers(
+        normal(width**-0.5), normal(residual), normal((2 * width) ** -0.5), normal(residual)
+    )
 
 
 def xavier_initializers() -> Initializers:
@@ -68,14 +75,16 @@ class Config:
     initialisation: Literal["clip", "xavier"] = "clip"
     remat: Literal["none", "dots", "full"] = "none"  # what backward recomputes
     unroll: int = 1  # layers per iteration of the scan; = layers: fastest step, slowest compile
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of the products
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of matmuls
+    stream: Literal["float32", "bfloat16"] = "float32"  # of the residual stream: what is stored
 
 
-def layer_norm(epsilon: float, name: str) -> nn.LayerNorm:
-    """LayerNorm with scale and bias over the last axis, named `embed`."""
+def layer_norm(config: Config, name: str) -> nn.LayerNorm:
+    """LayerNorm with scale and bias over the last axis, named `embed`; float32 inside."""
     part = nn.with_logical_partitioning
     return nn.LayerNorm(
-        epsilon=epsilon,
+        epsilon=config.norm_epsilon,
+        dtype=config.stream,
         scale_init=part(nn.initializers.ones_init(), ("embed",)),
         bias_init=part(nn.initializers.zeros_init(), ("embed",)),
         name=name,
@@ -97,7 +106,9 @@ class Mlp(nn.Module):
         kinds = dict(bias_init=self.bias_init, dtype=self.dtype)
         y = Dense((self.hidden,), ("embed", "mlp"), kernel_init=self.up_init, name="up", **kinds)(x)
         y = ACTIVATIONS[self.activation](y)
-        return Dense((x.shape[-1],), ("mlp", "embed"), kernel_init=self.down_init, name="down", **kinds)(y)
+        return Dense(
+            (x.shape[-1],), ("mlp", "embed"), kernel_init=self.down_init, name="down", **kinds
+        )(y)
 
 
 class Block(nn.Module):
@@ -111,12 +122,18 @@ class Block(nn.Module):
         self, x: Float[Array, "B L D"], mask: Bool[Array, "#B 1 L L"] | None
     ) -> tuple[Float[Array, "B L D"], None]:
         c = self.config
-        inits = clip_initializers(c.width, c.layers) if c.initialisation == "clip" else xavier_initializers()
+        inits = (
+            clip_initializers(c.width, c.layers)
+            if c.initialisation == "clip"
+            else xavier_initializers()
+        )
         drop = nn.Dropout(c.dropout, deterministic=not self.train)
-        attention = Attention(c.heads, inits.attention, inits.attention_out, c.dtype, name="attention")
+        attention = Attention(
+            c.heads, inits.attention, inits.attention_out, c.dtype, name="attention"
+        )
         mlp = Mlp(c.hidden, c.activation, inits.up, inits.down, inits.mlp_bias, c.dtype, name="mlp")
-        x = x + drop(attention(layer_norm(c.norm_epsilon, "attention_norm")(x), mask))
-        x = x + drop(mlp(layer_norm(c.norm_epsilon, "mlp_norm")(x)))
+        x = x + drop(attention(layer_norm(c, "attention_norm")(x), mask))
+        x = x + drop(mlp(layer_norm(c, "mlp_norm")(x)))
         return x, None  # (carry, nothing to collect): what scan expects
 
 
@@ -147,7 +164,9 @@ class Transformer(nn.Module):
         return x
 
 
-def embedding(name: str, module: nn.Module, shape: tuple[int, int], std: float, axes: tuple[str | None, ...]) -> Array:
+def embedding(
+    name: str, module: nn.Module, shape: tuple[int, int], std: float, axes: tuple[str | None, ...]
+) -> Array:
     """A table of learned vectors (tokens, positions, class token) as a parameter of `module`."""
     init = nn.with_logical_partitioning(nn.initializers.normal(std), axes)
     return module.param(name, init, shape, jnp.float32)

@@ -1,8 +1,10 @@
 """CLIP and SigLIP: an image tower and a text tower that meet on the unit sphere.
 
-* CLIP https://arxiv.org/abs/2103.00020: class token, causal text, linear projections, learned scale (at most 100).
-* SigLIP https://arxiv.org/abs/2303.15343: attention pooling, text that sees both ways, learned scale and bias.
-  The bias has no gradient under the softmax loss, so only rows with `bias_init` own one.
+* CLIP https://arxiv.org/abs/2103.00020: class token, causal text, linear projections, learned scale
+  (at most 100).
+* SigLIP https://arxiv.org/abs/2303.15343: attention pooling, text that sees both ways, learned
+  scale and bias. The bias has no gradient under the softmax loss, so only rows with `bias_init` own
+  one.
 * Embeddings leave the model with unit norm, in float32.
 
 Letters: B batch, L tokens, E embedding size.
@@ -57,15 +59,23 @@ class Model(nn.Module):
                 return None
             init = nn.initializers.normal(width**-0.5)
             axes = ("embed", "joint")
-            return Dense((c.embedding,), axes, bias=c.projection_bias, kernel_init=init, dtype=dtype)
+            return Dense(
+                (c.embedding,), axes, bias=c.projection_bias, kernel_init=init, dtype=dtype
+            )
 
-        self.image_head = head(c.image_projection, c.image.transformer.width, c.image.transformer.dtype)
+        self.image_head = head(
+            c.image_projection, c.image.transformer.width, c.image.transformer.dtype
+        )
         self.text_head = head(c.text_projection, c.text.transformer.width, c.text.transformer.dtype)
-        self.log_scale = self.param("log_scale", nn.initializers.constant(math.log(c.scale_init)), (), jnp.float32)
+        self.log_scale = self.param(
+            "log_scale", nn.initializers.constant(math.log(c.scale_init)), (), jnp.float32
+        )
         if c.bias_init is not None:
             self.bias = self.param("bias", nn.initializers.constant(c.bias_init), (), jnp.float32)
 
-    def encode_image(self, images: Float[Array, "B H W C"], *, train: bool = False) -> Float[Array, "B E"]:
+    def encode_image(
+        self, images: Float[Array, "B H W C"], *, train: bool = False
+    ) -> Float[Array, "B E"]:
         """Normalised pixels -> unit vectors."""
         pooled = self.image(images, train=train).pooled
         return unit(self.image_head(pooled) if self.image_head else pooled)
@@ -98,7 +108,11 @@ def _clip(size: str, text_size: str, embedding: int, activation: str = "gelu") -
     image, words = vit.VARIANTS[size], text.VARIANTS[text_size]
     kind = dict(activation=activation, initialisation="clip")
     image = replace(
-        image, pool="class", patch_bias=False, pre_norm=True, transformer=replace(image.transformer, **kind)
+        image,
+        pool="class",
+        patch_bias=False,
+        pre_norm=True,
+        transformer=replace(image.transformer, **kind),
     )
     words = replace(words, transformer=replace(words.transformer, **kind))
     return Config(image=image, text=words, embedding=embedding)
@@ -127,7 +141,9 @@ def _siglip(size: str) -> Config:
 
 
 VARIANTS = {
-    "tiny/8": replace(Config(), image=replace(vit.VARIANTS["tiny/16"], image_size=32, patch_size=8)),
+    "tiny/8": replace(
+        Config(), image=replace(vit.VARIANTS["tiny/16"], image_size=32, patch_size=8)
+    ),
     "S/16": _clip("S/16", "S", 384),
     "B/32": _clip("B/32", "B", 512),
     "B/16": _clip("B/16", "B", 512),

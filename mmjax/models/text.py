@@ -1,7 +1,8 @@
 """Text transformer: token and position embeddings, pre-norm blocks, one pooled vector.
 
-* CLIP's (https://arxiv.org/abs/2103.00020) is causal and pools at the end-of-text token; SigLIP's sees both ways
-  and pools the last position of a fully padded caption; mean pooling serves small ones.
+* CLIP's (https://arxiv.org/abs/2103.00020) is causal and pools at the end-of-text token; SigLIP's
+  sees both ways and pools the last position of a fully padded caption; mean pooling serves small
+  ones.
 * Padding is given by a mask, never guessed from ids.
 
 Letters: B batch, L tokens, D width, V vocabulary.
@@ -26,7 +27,9 @@ class Config:
     context_length: int = 77  # the longest caption, tokens
     transformer: transformer.Config = transformer.Config(width=192, layers=2, heads=3, hidden=768)
     causal: bool = True  # each position sees only earlier ones
-    pool: Literal["last", "mean", "attention"] = "last"  # "last": the last valid position (end of text)
+    pool: Literal["last", "mean", "attention"] = (
+        "last"  # "last": the last valid position (end of text)
+    )
     attend_padding: bool = False  # SigLIP: padding is part of the caption
 
 
@@ -44,7 +47,8 @@ class Model(nn.Module):
     def __call__(
         self, ids: Int[Array, "B L"], mask: Bool[Array, "B L"] | None = None, *, train: bool = False
     ) -> Output:
-        """Token ids and their validity (True = a real token; padding on the right) -> tokens and a pooled vector.
+        """Token ids and their validity (True = a real token; padding on the right) -> tokens and a
+        pooled vector.
 
         Raises:
           ValueError: more tokens than the context length.
@@ -57,10 +61,14 @@ class Model(nn.Module):
             mask = None
         # std 0.02 and 0.01: OpenAI CLIP's released code
         table = embedding("tokens", self, (c.vocab_size, t.width), 0.02, ("vocab", "embed"))
-        positions = embedding("positions", self, (c.context_length, t.width), 0.01, ("position", "embed"))
-        x = (table[ids] + positions[:length]).astype(t.dtype)
-        x = transformer.Transformer(t, train, name="transformer")(x, attention_mask(mask, length, causal=c.causal))
-        tokens = layer_norm(t.norm_epsilon, "norm")(x)
+        positions = embedding(
+            "positions", self, (c.context_length, t.width), 0.01, ("position", "embed")
+        )
+        x = (table[ids] + positions[:length]).astype(t.stream)
+        x = transformer.Transformer(t, train, name="transformer")(
+            x, attention_mask(mask, length, causal=c.causal)
+        )
+        tokens = layer_norm(t, "norm")(x)
         if c.pool == "last":
             pooled = pooling.last_valid(tokens, mask)
         elif c.pool == "mean":

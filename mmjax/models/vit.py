@@ -1,9 +1,12 @@
 """Vision transformer: patches, learned positions, pre-norm blocks, one pooled vector.
 
-Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929. What differs between its users is a field here:
+Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929. What differs between its users is a field
+here:
 
-* CLIP pools the class token and normalises before the first block; SigLIP pools by attention and has neither.
-* FLIP's patch dropout (https://arxiv.org/abs/2212.00794): in training only a random share of patches is encoded.
+* CLIP pools the class token and normalises before the first block; SigLIP pools by attention and
+  has neither.
+* FLIP's patch dropout (https://arxiv.org/abs/2212.00794): in training only a random share of
+  patches is encoded.
 * The patch embedding is a matmul on reshaped pixels.
 
 Letters: B batch, P patches, L sequence (patches, and a class token where there is one), D width.
@@ -68,27 +71,35 @@ class Model(nn.Module):
         c, t = self.config, self.config.transformer
         if images.shape[1:] != (c.image_size, c.image_size, c.channels):
             raise ValueError(
-                f"the model was built for images of {c.image_size} x {c.image_size} x {c.channels}, "
-                f"got {' x '.join(map(str, images.shape[1:]))}"
+                f"the model was built for images of {c.image_size} x {c.image_size} x "
+                f"{c.channels}, got {' x '.join(map(str, images.shape[1:]))}"
             )
         init = nn.initializers.normal(0.02) if c.pre_norm else nn.initializers.lecun_normal()
         kinds = dict(bias=c.patch_bias, kernel_init=init, dtype=t.dtype)
-        x = Dense((t.width,), ("patch", "embed"), name="patch_embedding", **kinds)(patchify(images, c.patch_size))
+        x = Dense((t.width,), ("patch", "embed"), name="patch_embedding", **kinds)(
+            patchify(images.astype(t.stream), c.patch_size)
+        )
         with_class = c.pool == "class"
         positions = embedding(
-            "positions", self, (c.patches + with_class, t.width), t.width**-0.5, ("position", "embed")
+            "positions",
+            self,
+            (c.patches + with_class, t.width),
+            t.width**-0.5,
+            ("position", "embed"),
         ).astype(x.dtype)
         x = x + positions[with_class:]
         if train and c.patch_dropout > 0:
             x = drop_patches(x, c.patch_dropout, self.make_rng("dropout"))
         if with_class:
-            token = embedding("class_token", self, (1, t.width), t.width**-0.5, (None, "embed")).astype(x.dtype)
+            token = embedding(
+                "class_token", self, (1, t.width), t.width**-0.5, (None, "embed")
+            ).astype(x.dtype)
             token = jnp.broadcast_to(token + positions[:1], (x.shape[0], 1, t.width))
             x = jnp.concatenate([token, x], axis=1)
         if c.pre_norm:
-            x = layer_norm(t.norm_epsilon, "pre_norm")(x)
+            x = layer_norm(t, "pre_norm")(x)
         x = transformer.Transformer(t, train, name="transformer")(x)
-        tokens = layer_norm(t.norm_epsilon, "norm")(x)
+        tokens = layer_norm(t, "norm")(x)
         if c.pool == "class":
             pooled = tokens[:, 0]
         elif c.pool == "mean":
@@ -112,5 +123,14 @@ SIZES = {  # the transformer of each size; So400m: https://arxiv.org/abs/2305.13
 }
 VARIANTS = {
     f"{size}/{patch}": Config(patch_size=patch, transformer=SIZES[size])
-    for size, patch in [("tiny", 16), ("S", 16), ("B", 32), ("B", 16), ("L", 16), ("L", 14), ("H", 14), ("So400m", 14)]
+    for size, patch in [
+        ("tiny", 16),
+        ("S", 16),
+        ("B", 32),
+        ("B", 16),
+        ("L", 16),
+        ("L", 14),
+        ("H", 14),
+        ("So400m", 14),
+    ]
 }

@@ -1,12 +1,14 @@
 """Contrastive losses over a batch of pairs: softmax (CLIP, InfoNCE) and sigmoid (SigLIP).
 
 * CLIP https://arxiv.org/abs/2103.00020, SigLIP https://arxiv.org/abs/2303.15343.
-* Per-example values, no reduction: the mean over the whole batch is the papers' loss. The loss of a batch is NOT
-  the mean of its micro-batches' losses (fewer negatives): accumulate over `encode`, not over the loss.
-* Rows of weight 0 (corrupt, padding) are nobody's negatives; rows of the same group (the same caption, another
-  drawing of one concept) are not negatives of each other.
+* Per-example values, no reduction: the mean over the whole batch is the papers' loss. The loss of a
+  batch is NOT the mean of its micro-batches' losses (fewer negatives): accumulate over `encode`,
+  not over the loss.
+* Rows of weight 0 (corrupt, padding) are nobody's negatives; rows of the same group (the same
+  caption, another drawing of one concept) are not negatives of each other.
 
-Letters: B batch, E embedding size. Embeddings are unit vectors; row i of one side belongs to row i of the other.
+Letters: B batch, E embedding size. Embeddings are unit vectors; row i of one side belongs to row i
+    of the other.
 """
 
 from __future__ import annotations
@@ -17,11 +19,14 @@ import jax.numpy as jnp
 from mmjax.typing import Array, Bool, Float, Int
 
 
-def negatives(
-    weights: Float[Array, " B"], groups: Int[Array, " B"] | None
-) -> Bool[Array, "B B"]:
-    """True where column j may serve as a negative of row i: another group, and a row that counts."""
-    different = ~jnp.eye(weights.shape[0], dtype=bool) if groups is None else groups[:, None] != groups[None]
+def negatives(weights: Float[Array, " B"], groups: Int[Array, " B"] | None) -> Bool[Array, "B B"]:
+    """True where column j may serve as a negative of row i: another group, and a row that
+    counts."""
+    different = (
+        ~jnp.eye(weights.shape[0], dtype=bool)
+        if groups is None
+        else groups[:, None] != groups[None]
+    )
     return different & (weights[None] > 0)
 
 
@@ -39,8 +44,8 @@ def softmax_contrastive(
       weights: 0 for rows that do not exist.
       groups: rows of equal group are left out of each other's negatives.
 
-    Returns:
-      (first-to-second, second-to-first), nats per example. CLIP's loss is the mean of their average.
+    Returns: (first-to-second, second-to-first), nats per example. CLIP's loss is the mean of their
+      average.
     """
     logits = scale * jnp.einsum("BE,CE->BC", first, second, preferred_element_type=jnp.float32)
     diagonal = jnp.eye(first.shape[0], dtype=bool)
@@ -63,10 +68,12 @@ def sigmoid_contrastive(
 ) -> Float[Array, " B"]:
     """Every pair is a yes / no question of its own.
 
-    Returns:
-      For each row, minus the log-likelihood summed over its pairs, nats. SigLIP's loss is the mean over rows.
+    Returns: For each row, minus the log-likelihood summed over its pairs, nats. SigLIP's loss is
+      the mean over rows.
     """
-    logits = scale * jnp.einsum("BE,CE->BC", first, second, preferred_element_type=jnp.float32) + bias
+    logits = (
+        scale * jnp.einsum("BE,CE->BC", first, second, preferred_element_type=jnp.float32) + bias
+    )
     own = jnp.diagonal(logits)
     against = jnp.where(negatives(weights, groups), jax.nn.softplus(logits), 0.0)
     return jax.nn.softplus(-own) + against.sum(1)

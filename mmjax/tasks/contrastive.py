@@ -34,7 +34,9 @@ class Contrastive(Task):
         """
         self.config, self.model = config, model
         if config.loss == "sigmoid" and model.config.bias_init is None:
-            raise ValueError("the sigmoid loss needs a logit bias: set model.bias_init (SigLIP: -10.0)")
+            raise ValueError(
+                "the sigmoid loss needs a logit bias: set model.bias_init (SigLIP: -10.0)"
+            )
 
     def init(self, rng: jax.Array, batch: Batch) -> dict:
         variables = self.model.init(rng, batch["image"], batch["text"], batch["text_mask"])
@@ -46,15 +48,22 @@ class Contrastive(Task):
         kinds = dict(train=train, rngs={"dropout": rng})
         encoded = {}
         if "image" in batch:
-            encoded["image"] = model.apply(params, batch["image"], method=model.encode_image, **kinds)
+            encoded["image"] = model.apply(
+                params, batch["image"], method=model.encode_image, **kinds
+            )
         if "text" in batch:
             ids, mask = batch["text"], batch["text_mask"]
-            flat = (ids.reshape(-1, ids.shape[-1]), mask.reshape(-1, mask.shape[-1]))  # several captions a row
+            flat = (
+                ids.reshape(-1, ids.shape[-1]),
+                mask.reshape(-1, mask.shape[-1]),
+            )  # several captions a row
             text = model.apply(params, *flat, method=model.encode_text, **kinds)
             encoded["text"] = text.reshape(*ids.shape[:-1], text.shape[-1])
         return encoded
 
-    def loss(self, variables: Variables, batch: Batch, encoded: dict, rng, step, *, train: bool) -> Loss:
+    def loss(
+        self, variables: Variables, batch: Batch, encoded: dict, rng, step, *, train: bool
+    ) -> Loss:
         image, text, weights = encoded["image"], encoded["text"], batch["weight"]
         groups = batch.get("group") if self.config.groups else None
         params = {"params": variables["params"]}
@@ -75,7 +84,9 @@ class Contrastive(Task):
 
     @property
     def predict(self) -> dict:
-        return {"embed": lambda variables, batch, rng: self.encode(variables, batch, rng, train=False)}
+        return {
+            "embed": lambda variables, batch, rng: self.encode(variables, batch, rng, train=False)
+        }
 
 
 def build(config: Config, model: nn.Module) -> Contrastive:

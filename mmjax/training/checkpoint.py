@@ -1,10 +1,11 @@
 """Checkpoints: kept by rule, saved beside the training, restored onto any mesh.
 
-* Orbax writes; a step's folder appears under its final name only when it is complete, so a kill in the middle of a
-  save leaves the one before.
-* Kept: the latest, the best by a metric, every k-th. What a checkpoint needs to be compared and explained (metrics,
-  shapes) is read before any array.
-* Parameters, teachers and the rest are separate items: parameters alone can be restored, by any model that fits.
+* Orbax writes; a step's folder appears under its final name only when it is complete, so a kill in
+  the middle of a save leaves the one before.
+* Kept: the latest, the best by a metric, every k-th. What a checkpoint needs to be compared and
+  explained (metrics, shapes) is read before any array.
+* Parameters, teachers and the rest are separate items: parameters alone can be restored, by any
+  model that fits.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every save at
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is absent, damaged, or of another model; every tensor that does not fit is named."""
+    """A checkpoint that is absent, damaged, or of another model; every tensor that does not fit is
+    named."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,22 +65,25 @@ class Checkpoints:
         )
         self.manager = ocp.CheckpointManager(self.folder, options=options)
 
-    def save(self, state: State, metrics: Mapping[str, float] | None = None, about: Mapping | None = None) -> None:
+    def save(
+        self, state: State, metrics: Mapping[str, float] | None = None, about: Mapping | None = None
+    ) -> None:
         """Starts a save and returns once the arrays are copied; waits for the save before it.
 
-        Args:
-          metrics: of a validation at this very step; the configured one decides which checkpoints are best.
-          about: anything that JSON holds, given back by `about(step)`.
+        Args: metrics: of a validation at this very step; the configured one decides which
+          checkpoints are best. about: anything that JSON holds, given back by `about(step)`.
 
-        Raises:
-          CheckpointError: the save before could not be written (disk full); older checkpoints are untouched.
+        Raises: CheckpointError: the save before could not be written (disk full); older checkpoints
+          are untouched.
         """
         step = int(state.step)
         value = None
         if metrics is not None and self.config.metric:
             if self.config.metric not in metrics:
                 known = ", ".join(sorted(metrics))
-                raise ValueError(f"checkpoint.metric {self.config.metric!r} is not among the metrics: {known}")
+                raise ValueError(
+                    f"checkpoint.metric {self.config.metric!r} is not among the metrics: {known}"
+                )
             value = {"value": float(metrics[self.config.metric])}
         items = dict(
             params=ocp.args.StandardSave(state.params),
@@ -111,7 +116,8 @@ class Checkpoints:
         return self.manager.latest_step()
 
     def best(self) -> int | None:
-        """The step with the best value of the configured metric (the later of equals); None: no evaluated one."""
+        """The step with the best value of the configured metric (the later of equals); None: no
+        evaluated one."""
         sign = 1 if self.config.higher_is_better else -1
         scored = []
         for step in self.steps():
@@ -146,7 +152,9 @@ class Checkpoints:
         teachers = found["teachers"] if shapes.teachers else {}
         return State(params=found["params"], teachers=teachers, **rest)
 
-    def restore_params(self, shapes: Any, shardings: Any, step: int | None = None, teacher: str = "") -> Any:
+    def restore_params(
+        self, shapes: Any, shardings: Any, step: int | None = None, teacher: str = ""
+    ) -> Any:
         """Parameters alone (or a teacher's copy of them), for evaluation and for use.
 
         Raises:
@@ -159,14 +167,18 @@ class Checkpoints:
             return self.manager.restore(step, args=args)["params"]
         found = self.load("teachers", step)
         if teacher not in found:
-            raise CheckpointError(f"{self.folder}/{step} has no averaged weights {teacher!r}; it has: {list(found)}")
+            raise CheckpointError(
+                f"{self.folder}/{step} has no averaged weights {teacher!r}; it has: {list(found)}"
+            )
         return jax.device_put(found[teacher], shardings)
 
     def load(self, item: str = "params", step: int | None = None) -> dict[str, Any]:
         """An item as numpy arrays, whatever its shapes: for warm starts and conversion."""
         step = self._existing(step)
         meta = self._meta(step, item)
-        shapes = jax.tree.map(lambda leaf: np.zeros((), leaf.dtype) if leaf.shape == () else leaf, meta)
+        shapes = jax.tree.map(
+            lambda leaf: np.zeros((), leaf.dtype) if leaf.shape == () else leaf, meta
+        )
         abstract = jax.tree.map(lambda leaf: ocp.utils.to_shape_dtype_struct(leaf), shapes)
         restore = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), abstract)
         args = ocp.args.PyTreeRestore(item=abstract, restore_args=restore)
@@ -178,7 +190,9 @@ class Checkpoints:
             raise CheckpointError(f"there is no complete checkpoint in {self.folder}")
         step = known[-1] if step is None else step
         if step not in known:
-            raise CheckpointError(f"there is no checkpoint of step {step} in {self.folder}; there are {known}")
+            raise CheckpointError(
+                f"there is no checkpoint of step {step} in {self.folder}; there are {known}"
+            )
         return step
 
     def _meta(self, step: int, item: str) -> dict[str, Any]:
@@ -191,15 +205,20 @@ class Checkpoints:
     def _check(self, step: int, item: str, shapes: Any) -> None:
         found = tree.compare(_named(shapes), tree.flatten(_named(self._meta(step, item))))
         if not found.complete:
-            raise CheckpointError(f"{self.folder}/{step}/{item} is of another model:\n{found.report()}")
+            raise CheckpointError(
+                f"{self.folder}/{step}/{item} is of another model:\n{found.report()}"
+            )
 
 
 def _rest(state: State) -> dict[str, Any]:
-    return dict(state=state.state, optimizer=state.optimizer, step=state.step, skipped=state.skipped)
+    return dict(
+        state=state.state, optimizer=state.optimizer, step=state.step, skipped=state.skipped
+    )
 
 
 def _named(value: Any) -> dict[str, Any]:
-    """Any pytree as {path: leaf}; named tuples and dicts with equal keys look alike, as they do on disk."""
+    """Any pytree as {path: leaf}; named tuples and dicts with equal keys look alike, as they do on
+    disk."""
 
     def name(key: Any) -> str:
         return str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key))))
@@ -209,7 +228,9 @@ def _named(value: Any) -> dict[str, Any]:
 
 
 def _placed(shapes: Any, shardings: Any) -> Any:
-    return jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
+    return jax.tree.map(
+        lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -233,8 +254,8 @@ class _explained:
 def warm_start(params: Any, offered: Mapping[str, Any]) -> tuple[Any, tree.Comparison]:
     """Parameters in which every tensor that `offered` has in the right shape is replaced by it.
 
-    Returns:
-      The parameters, placed as before, and the report of what matched, what is missing, extra and misshapen.
+    Returns: The parameters, placed as before, and the report of what matched, what is missing,
+      extra and misshapen.
     """
     found = tree.compare(params, offered)
     flat, new = tree.flatten(params), tree.flatten(offered)

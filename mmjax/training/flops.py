@@ -1,7 +1,8 @@
 """FLOPs of a function, counted before it runs, and what the machine could do.
 
-* Counted from the jaxpr: matmuls and convolutions, a scan's body times its length, recomputation included. (XLA's own
-  analysis counts a loop's body once.) Two per multiply-add; element-wise work is left out.
+* Counted from the jaxpr: matmuls and convolutions, a scan's body times its length, recomputation
+  included. (XLA's own analysis counts a loop's body once.) Two per multiply-add; element-wise work
+  is left out.
 * The peak is a table for accelerators and a measured matmul for CPUs.
 """
 
@@ -48,7 +49,9 @@ def _equation(equation: Any) -> float:
     if name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         left = equation.invars[0].aval.shape
-        return 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[i] for i in contracted)
+        return (
+            2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[i] for i in contracted)
+        )
     if name == "conv_general_dilated":
         kernel, out = equation.invars[1].aval.shape, equation.outvars[0].aval.shape
         features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]

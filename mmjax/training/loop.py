@@ -1,8 +1,9 @@
 """The training loop: feeds the step, watches it, and stops cleanly.
 
-* The order at step N is fixed: metrics line, evaluation, checkpoint. A run killed anywhere repeats from the last
-  complete checkpoint and writes the same lines again.
-* Nothing waits for the device but a look at the step before: its metrics are fetched while the next one runs.
+* The order at step N is fixed: metrics line, evaluation, checkpoint. A run killed anywhere repeats
+  from the last complete checkpoint and writes the same lines again.
+* Nothing waits for the device but a look at the step before: its metrics are fetched while the next
+  one runs.
 * SIGTERM and Ctrl-C finish the step, save, and return; a second Ctrl-C ends at once.
 """
 
@@ -36,7 +37,9 @@ class Config:
     log_every: int = 10  # steps between lines of metrics.jsonl
     evaluate_every: int = 0  # steps between validations; 0: at the end alone
     stop_after_not_finite: int = 3  # skipped steps in a row before the run stops
-    profile: tuple[int, ...] = ()  # (first, last) step of a profiler trace, for TensorBoard; (): none
+    profile: tuple[
+        int, ...
+    ] = ()  # (first, last) step of a profiler trace, for TensorBoard; (): none
 
 
 @dataclasses.dataclass
@@ -94,7 +97,9 @@ class _Watch:
     skipped: int = 0
     recent: dict[str, float] = dataclasses.field(default_factory=dict)
 
-    def look(self, step: int, metrics: Mapping[str, Any], examples: Any, progress: Progress) -> None:
+    def look(
+        self, step: int, metrics: Mapping[str, Any], examples: Any, progress: Progress
+    ) -> None:
         values = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
         finite = values.pop("finite") > 0
         self.skipped = 0 if finite else self.skipped + 1
@@ -103,13 +108,17 @@ class _Watch:
         self.recent = values
         if not finite:
             shown = ", ".join(str(x) for x in np.ravel(examples)[:8])
-            progress.say(f"step {step} was not finite (loss {values['loss']}, gradient norm {values['gradient_norm']}) "
-                         f"and changed nothing; its examples (source:row): {shown} ...")
+            progress.say(
+                f"step {step} was not finite (loss {values['loss']}, gradient norm "
+                f"{values['gradient_norm']}) and changed nothing; its examples (source:row): "
+                f"{shown} ..."
+            )
         if self.skipped >= self.config.stop_after_not_finite:
             raise NotFinite(
-                f"{self.skipped} steps in a row were not finite, the last one {step} with loss {values['loss']}. "
-                f"Its examples (source:row): {', '.join(str(x) for x in np.ravel(examples))}. The last good checkpoint "
-                f"is step {self.checkpoints.latest()}. Lower the learning rate or look at these examples: "
+                f"{self.skipped} steps in a row were not finite, the last one {step} with loss "
+                f"{values['loss']}. Its examples (source:row): "
+                f"{', '.join(str(x) for x in np.ravel(examples))}. The last good checkpoint is step "
+                f"{self.checkpoints.latest()}. Lower the learning rate, or look at the examples: "
                 f"--mode=inspect --step={step - 1}"
             )
 
@@ -133,13 +142,11 @@ def fit(
 ) -> Outcome:
     """Trains from `state.step` to `config.steps`.
 
-    Args:
-      step_function: compiled; donates the state.
-      batches: (batch on the devices, its example names) from step `state.step` on.
-      evaluate: (state, step) -> validation metrics; called every `evaluate_every` steps and at the end.
-      about: what checkpoints say beside their arrays.
-      flops, peak: of one step, and FLOP/s of the machine, for the progress bar.
-      started: time.monotonic() when the program began.
+    Args: step_function: compiled; donates the state. batches: (batch on the devices, its example
+      names) from step `state.step` on. evaluate: (state, step) -> validation metrics; called every
+      `evaluate_every` steps and at the end. about: what checkpoints say beside their arrays. flops,
+      peak: of one step, and FLOP/s of the machine, for the progress bar. started: time.monotonic()
+      when the program began.
 
     Raises:
       NotFinite: too many steps in a row changed nothing.
@@ -166,7 +173,8 @@ def fit(
                 watch.look(*pending, progress)
             pending = (step, metrics, examples)
             evaluates = evaluate is not None and (
-                step == config.steps or (config.evaluate_every and step % config.evaluate_every == 0)
+                step == config.steps
+                or (config.evaluate_every and step % config.evaluate_every == 0)
             )
             saves = evaluates or step == config.steps or (save_every and step % save_every == 0)
             leaving = stop.reached(step)
@@ -192,18 +200,29 @@ def fit(
                 clock.pause()
             if step % config.log_every == 0 or step == config.steps:
                 seconds = clock.step_seconds()
-                writer.timing(step, {"step_seconds": seconds, "examples_per_second": batch_rows / seconds,
-                                     "flops_per_second": flops / seconds})
+                writer.timing(
+                    step,
+                    {
+                        "step_seconds": seconds,
+                        "examples_per_second": batch_rows / seconds,
+                        "flops_per_second": flops / seconds,
+                    },
+                )
             if watch.recent:
                 seconds = clock.step_seconds()
-                shown = {"loss": f"{watch.recent['loss']:.4f}", "examples/s": f"{batch_rows / seconds:.0f}"}
+                shown = {
+                    "loss": f"{watch.recent['loss']:.4f}",
+                    "examples/s": f"{batch_rows / seconds:.0f}",
+                }
                 if np.isfinite(flops / peak):
                     shown["FLOP/s"] = f"{flops / seconds / peak:.0%}"
                 if score:
                     shown[metric_shown] = score
                 progress.update(step, shown, left=seconds * (config.steps - step))
             if leaving:
-                progress.say(f"{stop.reason}: saved at step {step}; the same command goes on from there")
+                progress.say(
+                    f"{stop.reason}: saved at step {step}; the same command goes on from there"
+                )
                 break
         outcome.state, outcome.finished = state, int(state.step) >= config.steps
         outcome.train_seconds = clock.total
@@ -225,7 +244,11 @@ class _Clock:
 
     def end(self) -> None:
         now = time.monotonic()
-        self.recent = [*self.recent[1 - self.window :], now - self.since] if self.window > 1 else [now - self.since]
+        self.recent = (
+            [*self.recent[1 - self.window :], now - self.since]
+            if self.window > 1
+            else [now - self.since]
+        )
         self.total += now - self.since
         self.since = now
 

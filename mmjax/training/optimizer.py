@@ -1,7 +1,10 @@
-"""Optimizers by parameter path: every group has its own rule, learning rate, schedule and weight decay.
+"""Optimizers by parameter path: every group has its own rule, learning rate, schedule and weight
+decay.
 
-* Groups are tried in order; a parameter belongs to the first whose regular expression covers its path.
-* Rules that look at shapes (decay on matrices, Muon) see a layer's tensor, not the stack of all layers.
+* Groups are tried in order; a parameter belongs to the first whose regular expression covers its
+  path.
+* Rules that look at shapes (decay on matrices, Muon) see a layer's tensor, not the stack of all
+  layers.
 * Clipping by global norm is outside the groups, over the trained parameters alone.
 * Optax does the arithmetic: AdamW, Lion, Adafactor, Muon, SGD.
 """
@@ -33,7 +36,9 @@ class Group:
     b1: float = 0.9  # decay of the first moment (momentum of Muon and SGD)
     b2: float = 0.999  # decay of the second moment
     epsilon: float = 1e-8  # of Adam's denominator
-    adam_learning_rate: float = 0.0  # of Muon's parameters that are not matrices; 0: as learning_rate
+    adam_learning_rate: float = (
+        0.0  # of Muon's parameters that are not matrices; 0: as learning_rate
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,16 +70,24 @@ def schedule(group: Group, steps: int) -> optax.Schedule:
     """
     peak, warm = group.learning_rate, group.warmup
     if group.optimizer != "frozen" and warm >= steps:
-        raise ValueError(f"optimizer group {group.match!r}: a warm-up of {warm} steps in a run of {steps}")
+        raise ValueError(
+            f"optimizer group {group.match!r}: a warm-up of {warm} steps in a run of {steps}"
+        )
     rest = max(steps - warm, 1)
     after = {
         "cosine": lambda: optax.cosine_decay_schedule(peak, rest, alpha=group.final),
         "linear": lambda: optax.linear_schedule(peak, peak * group.final, rest),
         "constant": lambda: optax.constant_schedule(peak),
-        "rsqrt": lambda: lambda count: peak * jnp.sqrt(max(warm, 1) / jnp.maximum(count + warm, max(warm, 1))),
+        "rsqrt": lambda: (
+            lambda count: peak * jnp.sqrt(max(warm, 1) / jnp.maximum(count + warm, max(warm, 1)))
+        ),
     }[group.schedule]()
     # the first update of a warm-up already moves: step 0 has 1 / warm of the peak
-    return optax.join_schedules([lambda count: peak * (count + 1) / (warm + 1), after], [warm]) if warm else after
+    return (
+        optax.join_schedules([lambda count: peak * (count + 1) / (warm + 1), after], [warm])
+        if warm
+        else after
+    )
 
 
 def is_matrix(path: str, axes: Axes) -> bool:
@@ -86,7 +99,8 @@ def is_matrix(path: str, axes: Axes) -> bool:
 def muon_dimensions(path: str, axes: Axes) -> Any:
     """Which axes of a kernel Muon treats as input and output; None: the parameter goes to Adam.
 
-    A kernel maps from the residual stream (`embed` first) or to it (`embed` last); the layer axis is a batch axis.
+    A kernel maps from the residual stream (`embed` first) or to it (`embed` last); the layer axis
+    is a batch axis.
     """
     names = axes[path]
     if not is_matrix(path, axes) or not path.endswith("kernel"):
@@ -97,10 +111,14 @@ def muon_dimensions(path: str, axes: Axes) -> Any:
     return optax.contrib.MuonDimensionNumbers(tuple(inner[:-1]), (inner[-1],))
 
 
-def _transformation(group: Group, rate: optax.Schedule, axes: Axes, steps: int) -> optax.GradientTransformation:
+def _transformation(
+    group: Group, rate: optax.Schedule, axes: Axes, steps: int
+) -> optax.GradientTransformation:
     def decayed(params: Any) -> Any:
-        # optax hands a tree in which other groups' leaves are masked nodes: treat each leaf by its path
-        return jax.tree_util.tree_map_with_path(lambda path, _: is_matrix(_path(path), axes), params)
+        # optax hands a tree in which other groups' leaves are masked: judge each leaf by its path
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: is_matrix(_path(path), axes), params
+        )
 
     decay = dict(weight_decay=group.weight_decay)
     if group.optimizer == "adamw":
@@ -115,7 +133,12 @@ def _transformation(group: Group, rate: optax.Schedule, axes: Axes, steps: int) 
             optax.scale_by_learning_rate(rate),
         )
     if group.optimizer == "muon":
-        adam = schedule(dataclasses.replace(group, learning_rate=group.adam_learning_rate or group.learning_rate), steps)
+        adam = schedule(
+            dataclasses.replace(
+                group, learning_rate=group.adam_learning_rate or group.learning_rate
+            ),
+            steps,
+        )
         return optax.contrib.muon(
             rate,
             beta=group.b1,
@@ -128,7 +151,7 @@ def _transformation(group: Group, rate: optax.Schedule, axes: Axes, steps: int) 
             muon_weight_dimension_numbers=lambda params: jax.tree_util.tree_map_with_path(
                 lambda path, _: muon_dimensions(_path(path), axes), params
             ),
-            consistent_rms=0.2,  # updates as large as Adam's, so that both halves share one learning rate
+            consistent_rms=0.2,  # updates as large as Adam's: both halves share a learning rate
             **decay,
         )
     if group.optimizer == "sgd":

@@ -1,6 +1,7 @@
 """What a person sees while a run goes on: a bar on a terminal, a line now and then elsewhere.
 
-* Progress is work done, so a resumed run starts where it was; the time left comes from recent steps alone.
+* Progress is work done, so a resumed run starts where it was; the time left comes from recent steps
+  alone.
 """
 
 from __future__ import annotations
@@ -24,7 +25,12 @@ class Progress:
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[text]}"),
+            )
             self.bar = Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True))
             self.bar.start()
             self.job = self.bar.add_task(title, total=steps, completed=start, text="compiling ...")
@@ -34,7 +40,9 @@ class Progress:
         text = "  ".join(f"{name} {value}" for name, value in values.items())
         if self.bar:
             self.bar.update(self.job, completed=step, text=text)
-        elif jax.process_index() == 0 and (time.monotonic() - self.shown > self.seconds or step == self.steps):
+        elif jax.process_index() == 0 and (
+            time.monotonic() - self.shown > self.seconds or step == self.steps
+        ):
             self.shown = time.monotonic()
             eta = f"  {clock(left)} left" if left is not None and step < self.steps else ""
             print(f"{self.title} {step}/{self.steps}  {text}{eta}", file=sys.stderr, flush=True)

@@ -1,8 +1,10 @@
 """One mesh, one table: which logical axis of a parameter lies on which mesh axis.
 
-* Mesh axes: `data` (batch), `fsdp` (batch, and parameters cut along `embed`), `tensor` (heads, MLP width, vocabulary).
-* Models name the axes of their parameters and know no mesh. The table is checked: a name that no parameter has, a
-  parameter axis without a row, and a size that does not divide are errors that say so.
+* Mesh axes: `data` (batch), `fsdp` (batch, and parameters cut along `embed`), `tensor` (heads, MLP
+  width, vocabulary).
+* Models name the axes of their parameters and know no mesh. The table is checked: a name that no
+  parameter has, a parameter axis without a row, and a size that does not divide are errors that say
+  so.
 * Parameters are born sharded: shapes by `eval_shape`, values by a jit with `out_shardings`.
 """
 
@@ -40,7 +42,9 @@ class Config:
     data: int = -1  # devices along the batch; -1: all that remain
     fsdp: int = 1  # devices along the batch and along the parameters
     tensor: int = 1  # devices along heads, MLP width and vocabulary
-    rules: Mapping[str, str] = dataclasses.field(default_factory=dict)  # logical axis -> mesh axis, "" = not cut
+    rules: Mapping[str, str] = dataclasses.field(
+        default_factory=dict
+    )  # logical axis -> mesh axis, "" = not cut
 
 
 def make_mesh(config: Config) -> Mesh:
@@ -52,10 +56,16 @@ def make_mesh(config: Config) -> Mesh:
     devices = jax.device_count()
     sizes = [config.data, config.fsdp, config.tensor]
     fixed = math.prod(size for size in sizes if size != -1)
-    if sizes.count(-1) > 1 or fixed <= 0 or devices % fixed or (-1 not in sizes and fixed != devices):
+    if (
+        sizes.count(-1) > 1
+        or fixed <= 0
+        or devices % fixed
+        or (-1 not in sizes and fixed != devices)
+    ):
         raise ValueError(
-            f"mesh data={config.data}, fsdp={config.fsdp}, tensor={config.tensor} does not fit {devices} device(s): "
-            f"their product must be {devices}; one of them may be -1 (all that remain)"
+            f"mesh data={config.data}, fsdp={config.fsdp}, tensor={config.tensor} does not fit "
+            f"{devices} device(s): their product must be {devices}; one of them may be -1 (all "
+            "that remain)"
         )
     sizes = [devices // fixed if size == -1 else size for size in sizes]
     return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3)
@@ -72,7 +82,8 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def logical_axes(boxed: Any) -> dict[str, tuple[str | None, ...]]:
-    """Path -> names of the axes, from a tree whose leaves may be boxed; an unboxed leaf has unnamed axes."""
+    """Path -> names of the axes, from a tree whose leaves may be boxed; an unboxed leaf has unnamed
+    axes."""
 
     def names(leaf: Any) -> tuple[str | None, ...]:
         if isinstance(leaf, nn.LogicallyPartitioned):
@@ -85,22 +96,29 @@ def logical_axes(boxed: Any) -> dict[str, tuple[str | None, ...]]:
 def table(config: Config, axes: Mapping[str, tuple[str | None, ...]]) -> dict[str, str | None]:
     """The default rules with the config's changes, checked against the axes that the model has.
 
-    Raises:
-      ValueError: a rule for an axis that no parameter has, a mesh axis that does not exist, an axis without a rule.
+    Raises: ValueError: a rule for an axis that no parameter has, a mesh axis that does not exist,
+      an axis without a rule.
     """
     present = {name for names in axes.values() for name in names if name is not None}
     for name, target in config.rules.items():
         if name not in present:
             near = difflib.get_close_matches(name, sorted(present), 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"mesh.rules names the axis {name!r}, which no parameter has{hint} They have: "
-                             f"{', '.join(sorted(present))}")
+            raise ValueError(
+                f"mesh.rules names the axis {name!r}, which no parameter has{hint} They have: "
+                f"{', '.join(sorted(present))}"
+            )
         if target not in (*AXES, "", None):
-            raise ValueError(f"mesh.rules puts {name!r} on {target!r}; the mesh has {', '.join(AXES)} ('' = not cut)")
+            raise ValueError(
+                f"mesh.rules puts {name!r} on {target!r}; the mesh has {', '.join(AXES)} "
+                "('' = not cut)"
+            )
     rules = {**RULES, **{name: target or None for name, target in config.rules.items()}}
     unknown = sorted(present - set(rules))
     if unknown:
-        raise ValueError(f"no rule for the logical axes {unknown}: add them to mesh.rules ('' = not cut)")
+        raise ValueError(
+            f"no rule for the logical axes {unknown}: add them to mesh.rules ('' = not cut)"
+        )
     return rules
 
 
@@ -119,12 +137,12 @@ def parameter_shardings(boxed: Any, mesh: Mesh, config: Config) -> dict[str, Any
         for position, name in enumerate(names):
             target = rules[name] if name is not None else None
             if target is not None and (mesh.shape[target] == 1 or target in spec):
-                target = None  # nothing to cut, or the mesh axis already serves another axis of this tensor
+                target = None  # nothing to cut, or another axis of this tensor is cut so already
             if target is not None and shapes[path].shape[position] % mesh.shape[target]:
                 raise ValueError(
-                    f"{path}: axis {name!r} of size {shapes[path].shape[position]} cannot be cut over "
-                    f"{mesh.shape[target]} devices of {target!r}; change the size, the mesh, or set "
-                    f"mesh.rules.{name}=''"
+                    f"{path}: axis {name!r} of size {shapes[path].shape[position]} cannot be cut "
+                    f"over {mesh.shape[target]} devices of {target!r}; change the size, the mesh, "
+                    f"or set mesh.rules.{name}=''"
                 )
             spec.append(target)
         out[path] = NamedSharding(mesh, PartitionSpec(*spec))
@@ -132,7 +150,8 @@ def parameter_shardings(boxed: Any, mesh: Mesh, config: Config) -> dict[str, Any
 
 
 def like(abstract: Any, parameters: Any, shardings: Any, mesh: Mesh) -> Any:
-    """Shardings of an optimizer state: a leaf whose path ends in a parameter's path and has its shape lies as it does.
+    """Shardings of an optimizer state: a leaf whose path ends in a parameter's path and has its
+    shape lies as it does.
 
     Args:
       abstract: the optimizer state's shapes, any pytree.

@@ -59,7 +59,9 @@ class Plan:
         return _state(nn.unbox(self.task.init(key, batch)), self.optimizer, self.teachers)
 
 
-def _state(variables: Any, optimizer: optimizers.Optimizer, teachers: Mapping[str, Teacher]) -> State:
+def _state(
+    variables: Any, optimizer: optimizers.Optimizer, teachers: Mapping[str, Teacher]
+) -> State:
     params = variables["params"]
     trained, _ = tree.partition(params, optimizer.trained)
     copies = {

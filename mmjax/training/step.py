@@ -1,8 +1,10 @@
 """The train step: (state, batch) -> (state, metrics). There is no other.
 
-* Gradients are of sum(values * weights) / total for every loss part, so micro-batches add up exactly.
-* A task with `encode` is accumulated through it (GradCache, https://arxiv.org/abs/2101.06983): embeddings of the whole
-  batch, one micro-batch of activations at a time, recomputed in the backward pass with the same randomness.
+* Gradients are of sum(values * weights) / total for every loss part, so micro-batches add up
+  exactly.
+* A task with `encode` is accumulated through it (GradCache, https://arxiv.org/abs/2101.06983):
+  embeddings of the whole batch, one micro-batch of activations at a time, recomputed in the
+  backward pass with the same randomness.
 * All randomness is fold_in(seed, step): a resumed run draws the same numbers.
 * A step whose loss or gradient is not finite changes nothing but the step counter.
 """
@@ -25,11 +27,14 @@ PREPARE, LOSS, UPDATE = range(3)  # purposes of a step's random keys
 
 
 def _fold(batch: Batch, count: int) -> Any:
-    """[B, ...] -> [count, B / count, ...]: micro-batch i holds rows i, i + count, ... so that shards stay in place."""
+    """[B, ...] -> [count, B / count, ...]: micro-batch i holds rows i, i + count, ... so that
+    shards stay in place."""
 
     def fold(x: Array) -> Array:
         if x.shape[0] % count:
-            raise ValueError(f"a batch of {x.shape[0]} rows does not divide into {count} micro-batches")
+            raise ValueError(
+                f"a batch of {x.shape[0]} rows does not divide into {count} micro-batches"
+            )
         return x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1)
 
     return jax.tree.map(fold, batch)
@@ -48,7 +53,8 @@ def _sums(loss: Loss) -> dict[str, Array]:
 
 
 def _objective(loss: Loss, totals: dict, count: Array) -> tuple[Array, tuple]:
-    """The scalar that is differentiated, and what is reported of it: everything adds up over micro-batches."""
+    """The scalar that is differentiated, and what is reported of it: everything adds up over
+    micro-batches."""
     sums = _sums(loss)
     value = jnp.zeros(())
     parts = {}
@@ -63,9 +69,16 @@ def _objective(loss: Loss, totals: dict, count: Array) -> tuple[Array, tuple]:
 
 
 def gradients(
-    task: Task, variables: dict, trained: Any, batch: Batch, rng: jax.Array, step: Array, accumulate: int
+    task: Task,
+    variables: dict,
+    trained: Any,
+    batch: Batch,
+    rng: jax.Array,
+    step: Array,
+    accumulate: int,
 ) -> tuple[Array, Any, tuple]:
-    """Loss of the whole batch, its gradient with respect to `trained`, and (parts, metrics, statistics).
+    """Loss of the whole batch, its gradient with respect to `trained`, and (parts, metrics,
+    statistics).
 
     Args:
       trained: the parameters that are differentiated; `variables["params"]` holds the others too.
@@ -86,7 +99,9 @@ def gradients(
             else:
                 keys = jax.random.split(rng, accumulate)
                 encoded = _unfold(
-                    jax.lax.map(lambda part: jax.checkpoint(encode)(*part), (_fold(batch, accumulate), keys))
+                    jax.lax.map(
+                        lambda part: jax.checkpoint(encode)(*part), (_fold(batch, accumulate), keys)
+                    )
                 )
             loss = task.loss(whole(trained), batch, encoded, rng, step, train=True)
             return _objective(loss._replace(statistics=_stack(loss.statistics)), totals, count)
@@ -95,7 +110,9 @@ def gradients(
         return value, grads, report
 
     def objective(trained: Any, batch: Batch, key: jax.Array) -> tuple[Array, tuple]:
-        return _objective(task.loss(whole(trained), batch, None, key, step, train=True), totals, count)
+        return _objective(
+            task.loss(whole(trained), batch, None, key, step, train=True), totals, count
+        )
 
     differentiate = jax.value_and_grad(objective, has_aux=True)
     if accumulate == 1:
@@ -110,7 +127,9 @@ def gradients(
     folded = _fold(batch, accumulate)
     first = jax.tree.map(lambda x: x[0], (folded, keys))
     (value, report), grads = jax.eval_shape(differentiate, trained, *first)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (value, grads, report[0], report[1]))
+    zeros = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), (value, grads, report[0], report[1])
+    )
     (value, grads, parts, metrics), statistics = jax.lax.scan(micro_step, zeros, (folded, keys))
     return value, grads, (parts, metrics, statistics)
 
@@ -128,11 +147,13 @@ def _follow(teacher: Teacher, copy: Any, params: Any, step: Array) -> Any:
     return tree.map_with_path(lambda path, old: old + (1 - decay) * (flat[path] - old), copy)
 
 
-def make_step(plan: Plan, accumulate: int = 1) -> Callable[[State, Batch], tuple[State, dict[str, Array]]]:
+def make_step(
+    plan: Plan, accumulate: int = 1
+) -> Callable[[State, Batch], tuple[State, dict[str, Array]]]:
     """The step of a run, ready for `jax.jit` (donate the state).
 
-    Metrics are scalars: "loss", "loss/<part>", the task's own, "gradient_norm", "learning_rate/<group>" and
-    "finite" (0: the step was skipped).
+    Metrics are scalars: "loss", "loss/<part>", the task's own, "gradient_norm",
+    "learning_rate/<group>" and "finite" (0: the step was skipped).
     """
     task, optimizer = plan.task, plan.optimizer
 
@@ -152,9 +173,12 @@ def make_step(plan: Plan, accumulate: int = 1) -> Callable[[State, Batch], tuple
             grads = jax.tree.map(lambda g: g * factor, grads)
         updates, new_optimizer = optimizer.transformation.update(grads, state.optimizer, trained)
         params = tree.merge(frozen, optax.apply_updates(trained, updates))
-        new_state = task.update({**state.variables, "params": params}, statistics, keys[UPDATE], state.step)
+        new_state = task.update(
+            {**state.variables, "params": params}, statistics, keys[UPDATE], state.step
+        )
         teachers = {
-            name: _follow(plan.teachers[name], copy, params, state.step) for name, copy in state.teachers.items()
+            name: _follow(plan.teachers[name], copy, params, state.step)
+            for name, copy in state.teachers.items()
         }
 
         def keep(new: Any, old: Any) -> Any:
@@ -162,11 +186,15 @@ def make_step(plan: Plan, accumulate: int = 1) -> Callable[[State, Batch], tuple
 
         report = {"loss": value, "gradient_norm": norm, "finite": finite.astype(jnp.float32)}
         report |= {f"loss/{name}": part for name, part in parts.items()} if len(parts) > 1 else {}
-        report |= {name: total / jnp.maximum(weight, 1e-9) for name, (total, weight) in metrics.items()}
+        report |= {
+            name: total / jnp.maximum(weight, 1e-9) for name, (total, weight) in metrics.items()
+        }
         done = state.step - state.skipped  # updates so far: where the schedules stand
         for i, group in enumerate(optimizer.groups):
             if group.optimizer != "frozen":
-                report["learning_rate" + (f"/{i}" if i else "")] = jnp.asarray(optimizer.schedules[i](done))
+                report["learning_rate" + (f"/{i}" if i else "")] = jnp.asarray(
+                    optimizer.schedules[i](done)
+                )
         return (
             State(
                 step=state.step + 1,

@@ -1,7 +1,7 @@
 """Metrics on disk: JSON lines and TensorBoard, cut back to the restored step when a run goes on.
 
-* `metrics.jsonl` holds no time, so a resumed run's file equals the undisturbed one byte for byte; times are in
-  `timing.jsonl`. A line is written whole and flushed.
+* `metrics.jsonl` holds no time, so a resumed run's file equals the undisturbed one byte for byte;
+  times are in `timing.jsonl`. A line is written whole and flushed.
 * Only process 0 writes.
 """
 
@@ -17,7 +17,8 @@ import numpy as np
 
 
 class Writer:
-    """Appends to a work directory's metric files from `step` on; later lines of an earlier attempt are dropped."""
+    """Appends to a work directory's metric files from `step` on; later lines of an earlier attempt
+    are dropped."""
 
     def __init__(self, folder: Path | str, step: int, *, tensorboard: bool = True):
         self.folder = Path(folder)
@@ -31,7 +32,9 @@ class Writer:
         if tensorboard:
             from tensorboardX import SummaryWriter
 
-            self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1, max_queue=1000)
+            self.board = SummaryWriter(
+                str(self.folder / "tensorboard"), purge_step=step + 1, max_queue=1000
+            )
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """One line of `metrics.jsonl`, and a point of each curve."""
