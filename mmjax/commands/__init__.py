@@ -1,1 +1,1 @@
-"""What the command line offers, each a frozen `Options` and a `run`; the only place where all rooms meet."""
+"""What the command line and the notebook offer; the only place where all rooms meet."""

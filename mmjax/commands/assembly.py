@@ -7,9 +7,10 @@ evaluators.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from mmjax.commands.options import Options
 from mmjax.config import ConfigError, Spec, build, to_dict
 from mmjax.data.pipeline import Pipeline
 from mmjax.data.plan import Bucketed, Mixture, Sequential, buckets
-from mmjax.data.source import Source
+from mmjax.data.source import CorruptExample, DataError, Source
 from mmjax.data.text import all_captions, text_lengths, text_shape
 from mmjax.tokenizers import bpe
+from mmjax.tokenizers.bpe import TokenizerError
 from mmjax.training import sharding, state
 
 
@@ -79,10 +81,22 @@ def _merged(base: Any, change: Any) -> Any:
     return change
 
 
+@contextlib.contextmanager
+def _checked() -> Iterator[None]:
+    """What the parts of a run object to is the config's fault: said without a traceback."""
+    try:
+        yield
+    except (ConfigError, DataError, CorruptExample, TokenizerError):
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
 def open_source(spec: Spec, where: str) -> Source:
     """The data set that a sub-tree names."""
     module, config = configured("mmjax.data", spec, where)
-    return module.open(config)
+    with _checked():
+        return module.open(config)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +125,17 @@ class Run:
             raise ConfigError("data.train is empty: name at least one data set")
         return out
 
+    def variation(self, name: str, options: Mapping[str, Any], where: str) -> Spec:
+        """The training set `name` with other options: its validation split, say."""
+        if name not in self._mixture:
+            raise ConfigError(
+                f"{where}: '@{name}' is none of data.train: {', '.join(self._mixture)}"
+            )
+        spec, _ = self._mixture[name]
+        return Spec(spec.name, {**spec.options, **options})
+
     @functools.cached_property
+    @_checked()
     def processor(self) -> Any:
         module, config = configured("mmjax.data", self.options.data.processor, "data.processor")
         saved = self.workdir / "tokenizer.json" if self.workdir else None
@@ -127,6 +151,7 @@ class Run:
         return module.Processor(config, tokenizer)
 
     @functools.cached_property
+    @_checked()
     def model(self) -> Any:
         module, config = configured(
             "mmjax.models", self.options.model, "model", self.processor.sizes
@@ -134,11 +159,13 @@ class Run:
         return module.Model(config)
 
     @functools.cached_property
+    @_checked()
     def task(self) -> Any:
         module, config = configured("mmjax.tasks", self.options.task, "task")
         return module.build(config, self.model)
 
     @functools.cached_property
+    @_checked()
     def mesh(self) -> jax.sharding.Mesh:
         mesh = sharding.make_mesh(self.options.execution.mesh)
         rows, cut = self.options.data.batch_size, mesh.shape["data"] * mesh.shape["fsdp"]
@@ -151,6 +178,7 @@ class Run:
         return mesh
 
     @functools.cached_property
+    @_checked()
     def pipeline(self) -> Pipeline:
         """The training batches."""
         sources = list(self.sources.values())
@@ -205,6 +233,7 @@ class Run:
         }
 
     @functools.cached_property
+    @_checked()
     def plan(self) -> state.Plan:
         """Shapes, axes and shardings of the state."""
         o = self.options

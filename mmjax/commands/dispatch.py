@@ -32,7 +32,7 @@ def run(flags: argparse.Namespace, fields: list[str], started: float) -> int:
 def mendable() -> tuple[type[Exception], ...]:
     """Errors that say what to do; everything else is a bug."""
     from mmjax.data.pipeline import TooManyCorrupt
-    from mmjax.data.source import CorruptExample
+    from mmjax.data.source import CorruptExample, DataError
     from mmjax.tokenizers.bpe import TokenizerError
     from mmjax.training.checkpoint import CheckpointError
     from mmjax.training.loop import NotFinite
@@ -43,6 +43,7 @@ def mendable() -> tuple[type[Exception], ...]:
         NotFinite,
         TooManyCorrupt,
         CorruptExample,
+        DataError,
         TokenizerError,
         FileNotFoundError,
     )

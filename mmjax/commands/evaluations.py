@@ -37,7 +37,10 @@ class Evaluator:
 
     @functools.cached_property
     def source(self) -> Source:
-        return open_source(self.options.source, f"{self.name}.source")
+        spec = self.options.source
+        if spec.name.startswith("@"):  # a training set's other split
+            spec = self.run.variation(spec.name[1:], spec.options, f"{self.name}.source.name")
+        return open_source(spec, f"{self.name}.source")
 
     @functools.cached_property
     def evaluator(self) -> Any:

@@ -17,7 +17,10 @@ from mmjax.training import checkpoint, loop, optimizer, sharding
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    source: Spec  # the data set; each of its rows is seen once
+    """A question that a split is asked."""
+
+    # the data set, each row of it seen once; "@name": data.train.name with the fields given here
+    source: Spec
     evaluator: Spec  # "retrieval", "zero_shot", ...
     baseline: Spec | None = (
         None  # a model without understanding, measured on the same rows: "thumbnails"
@@ -37,6 +40,8 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
+    """How a run goes, and where."""
+
     mesh: sharding.Config = sharding.Config()  # how devices are laid out
     threads: int = 2  # that read and transform examples
     workers: int = 0  # processes that do so; 0: threads of this one
@@ -47,15 +52,15 @@ class Execution:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    data: Data
+    data: Data  # what it learns from
     model: Spec  # a module of mmjax.models, or a full import path; `variant` picks a size
     task: Spec  # a module of mmjax.tasks
     name: str = ""  # of the run, for titles; the config file's name if empty
     seed: int = 0  # of parameters, data order and augmentation
-    train: loop.Config = loop.Config()
-    optimizer: optimizer.Config = optimizer.Config()
+    train: loop.Config = loop.Config()  # how long, and how often it looks up
+    optimizer: optimizer.Config = optimizer.Config()  # rules by parameter path
     ema: float = 0.0  # decay per step of the averaged weights; 0: none
-    checkpoint: checkpoint.Config = checkpoint.Config()
+    checkpoint: checkpoint.Config = checkpoint.Config()  # what is kept
     warm_start: str = ""  # a work directory whose parameters this run starts from, where they fit
     validation: Mapping[str, Evaluation] = dataclasses.field(
         default_factory=dict
@@ -63,4 +68,4 @@ class Options:
     test: Mapping[str, Evaluation] = dataclasses.field(
         default_factory=dict
     )  # computed once, at the end
-    execution: Execution = Execution()
+    execution: Execution = Execution()  # how and where it runs, never its numbers

@@ -65,6 +65,10 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
     validation = evaluators(run, options.validation)
     state, note = _start(run, checkpoints)
     done = int(state.step)
+    if done >= options.train.steps and (folder / "result.json").exists():
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        print(f"{folder} is finished\n{table.results(result)}")
+        return Trained(folder, result, True)
     writer = Writer(folder, done if note else -1, tensorboard=options.execution.tensorboard)
     step = make_step(plan, options.optimizer.accumulate)
     compiled = jax.jit(
@@ -90,7 +94,7 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
         "data": run.pipeline.fingerprint,
         "examples": _sizes(run),
     }
-    batches = _batches(run, done, folder)
+    batches = _batches(run, done, writer)
     try:
         outcome = loop.fit(
             state,
@@ -165,24 +169,26 @@ def _sizes(run: Run) -> list[int]:
     return [len(source) for source in run.sources.values()]
 
 
-def _batches(run: Run, start: int, folder: Path) -> Iterator[tuple[Any, Any]]:
+def _batches(run: Run, start: int, writer: Writer) -> Iterator[tuple[Any, Any]]:
     """(batch on the devices, names of its examples); corrupt examples go to corrupt.jsonl."""
     names, where = list(run.sources), sharding.batch_sharding(run.mesh)
     with run.batches(run.pipeline, start, run.options.train.steps) as batches:
         hosted = (batch._replace(arrays=on_device(batch.arrays)) for batch in batches)
+        step = start
         for batch, (ids, corrupt) in _paired(hosted, where, run.options.execution.ahead):
-            if corrupt and jax.process_index() == 0:
-                with open(folder / "corrupt.jsonl", "a", encoding="utf-8") as out:
-                    for one in corrupt:
-                        row = {
-                            "step": one.step,
-                            "source": names[one.source],
-                            "index": int(one.index),
-                        }
-                        out.write(
-                            json.dumps({**row, "where": one.where, "reason": one.reason}) + "\n"
-                        )
+            step += 1
+            if corrupt:
+                writer.corrupt(step, [_row(one, names) for one in corrupt])
+            if step == start + 10 and jax.process_index() == 0:
+                for field, share in batches.statistics.truncated.items():
+                    if share:
+                        print(f"note: {share:.1%} of {field} is longer than max_length and is cut")
             yield batch, [f"{names[s]}:{i}" for s, i in ids]
+
+
+def _row(one: Any, names: list[str]) -> dict[str, Any]:
+    place = {"source": names[one.source], "index": int(one.index), "where": one.where}
+    return {**place, "reason": one.reason}
 
 
 def _paired(batches: Any, where: Any, ahead: int) -> Iterator[tuple[Any, Any]]:

@@ -52,19 +52,21 @@ def claim(folder: Path, options: Options, command: str) -> None:
       ConfigError: it holds a run with another config, or files that are no run's.
     """
     path = folder / "config.json"
-    if path.exists():
-        theirs = load_options(folder)
-        changes = difference(identity(theirs), identity(options))
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"the work directory {folder} is a file")
+    trained = any((folder / "checkpoints").glob("*")) or (folder / "metrics.jsonl").exists()
+    if trained and not path.exists():
+        raise ConfigError(f"{folder} holds a run but no config.json: give another --workdir")
+    if trained:
+        changes = difference(identity(load_options(folder)), identity(options))
         if changes:
             raise ConfigError(
                 f"the work directory {folder} holds a run with another config:\n  "
                 + "\n  ".join(changes)
                 + "\nContinue it with its own config, or give another --workdir."
             )
-    elif folder.exists() and not folder.is_dir():
-        raise ConfigError(f"the work directory {folder} is a file")
-    elif (folder / "checkpoints").exists():
-        raise ConfigError(f"{folder} holds checkpoints but no config.json: give another --workdir")
+    else:  # an attempt that ended before its first step leaves nothing to respect
+        (folder / "tokenizer.json").unlink(missing_ok=True)
     if jax.process_index() == 0:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, to_dict(options))

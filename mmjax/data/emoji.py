@@ -40,6 +40,8 @@ class Config:
 
 
 class Concept(NamedTuple):
+    """One thing that is drawn, with its drawings."""
+
     key: str  # code points, "1f468-200d-1f692"
     name: str  # English label
     tags: tuple[str, ...]

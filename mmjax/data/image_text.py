@@ -30,8 +30,8 @@ class Augmentation:
     translate: float = 0.0  # shift up to, share of the image
     flip: float = 0.0  # probability of left-right
     brightness: float = 0.0  # colour changes up to, either way
-    contrast: float = 0.0
-    saturation: float = 0.0
+    contrast: float = 0.0  # up to, either way
+    saturation: float = 0.0  # up to, either way
     hue: float = 0.0  # turns
 
 
@@ -41,17 +41,16 @@ class Config:
     max_length: int = 77  # tokens of a caption with its start and end
     pad_to: int = 0  # captions are padded to this many tokens; 0: to the batch's length bucket
     buckets: tuple[int, ...] = ()  # lengths that batches are padded up to; (): multiples of 8
-    normalisation: Literal["clip", "half"] = (
-        "half"  # clip: CLIP's mean and std; half: pixels to -1 .. 1
-    )
-    augmentation: Augmentation = Augmentation()
-    tokenizer: str = (
-        ""  # path of a tokenizer.json; "": byte-level BPE trained on the training captions
-    )
+    # "clip": CLIP's mean and std; "half": pixels to -1 .. 1
+    normalisation: Literal["clip", "half"] = "half"
+    augmentation: Augmentation = Augmentation()  # of training images
+    # path of a tokenizer.json; "": byte-level BPE trained on the training captions
+    tokenizer: str = ""
     vocab_size: int = 2048  # of the trained tokenizer, at most
     lowercase: bool = True  # of the trained tokenizer
     start: str = "<start>"  # special token before a caption; "": none
-    end: str = "<end>"  # special token after a caption
+    end: str = "<end>"  # special token after a caption; "": none
+    pad: str = "<pad>"  # special token behind a caption; "": id 0
 
 
 class Processor:
@@ -59,9 +58,8 @@ class Processor:
 
     def __init__(self, config: Config, tokenizer: Tokenizer):
         self.config, self.tokenizer = config, tokenizer
-        self.tokenize = Tokenize(
-            tokenizer, config.max_length, start=config.start or None, end=config.end or None
-        )
+        names = {name: getattr(config, name) or None for name in ("start", "end", "pad")}
+        self.tokenize = Tokenize(tokenizer, config.max_length, **names)
         mean, std = ((0.5,) * 3, (0.5,) * 3)
         if config.normalisation == "clip":
             mean, std = images.CLIP_MEAN, images.CLIP_STD
@@ -69,23 +67,25 @@ class Processor:
 
     @property
     def train(self) -> tuple[Any, ...]:
+        """Augmented pixels, and one caption of each row."""
         a, size = self.config.augmentation, self.config.image_size
-        if a.crop:
-            shape: tuple[Any, ...] = (
-                images.RandomResizedCrop(size, scale=a.crop),
-                images.RandomFlip(a.flip),
-            )
+        if a.crop:  # of large photographs: the crop takes the encoded bytes
+            crop = images.RandomResizedCrop(size, scale=a.crop, decode=DecodeImage(draft=True))
+            shape: tuple[Any, ...] = (crop, images.RandomFlip(a.flip))
         else:
-            affine = images.RandomAffine(
-                size, a.zoom, a.stretch, a.degrees, a.shear, a.translate, a.flip
+            shape = (
+                DecodeImage(),
+                images.RandomAffine(
+                    size, a.zoom, a.stretch, a.degrees, a.shear, a.translate, a.flip
+                ),
             )
-            shape = (affine,)
         colour = images.ColorJitter(a.brightness, a.contrast, a.saturation, a.hue)
         changes = (colour,) if any((a.brightness, a.contrast, a.saturation, a.hue)) else ()
-        return (DecodeImage(), *shape, *changes, self.normalize, ChooseCaption(), self.tokenize)
+        return (*shape, *changes, self.normalize, ChooseCaption(), self.tokenize)
 
     @property
     def evaluate(self) -> tuple[Any, ...]:
+        """The middle of each picture, and all captions of each row."""
         size = self.config.image_size
         return (
             DecodeImage(),

@@ -29,6 +29,8 @@ BASELINES = ("chance", "majority", "thumbnail_neighbour", "question_only")
 
 @dataclasses.dataclass(frozen=True)
 class Result:
+    """What an evaluation found."""
+
     metrics: dict[str, float]
     pictures: dict[str, Any] = dataclasses.field(default_factory=dict)  # name -> PIL.Image
     # Per-query values behind the metrics ("image_to_text/r1": [Q]), for evaluation/bootstrap.py.

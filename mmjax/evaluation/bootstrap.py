@@ -15,6 +15,8 @@ from jaxtyping import Num, Shaped
 
 
 class Interval(NamedTuple):
+    """A mean and its confidence bounds."""
+
     mean: float
     low: float
     high: float

@@ -19,8 +19,10 @@ from mmjax.typing import Array, Float
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def matmul(x: Float[Array, "*b I"], kernel: Float[Array, "I O"], dtype: str) -> Float[Array, "*b O"]:
-    """x . kernel with operands of `dtype` and float32 sums; gradients are products of that kind too.
+def matmul(
+    x: Float[Array, "*b I"], kernel: Float[Array, "I O"], dtype: str
+) -> Float[Array, "*b O"]:
+    """x . kernel with operands of `dtype` and float32 sums; gradients likewise.
 
     Automatic differentiation alone would multiply float32 cotangents with bfloat16 operands, which
     no matrix unit does.
@@ -43,7 +45,7 @@ def _backward(dtype: str, kept: tuple, g: Array) -> tuple[Array, Array]:
     x, kernel, like = kept
     to_x = _product(g, kernel, dtype, (x.ndim - 1,), (1,)).astype(like.dtype)
     if dtype == "float32":
-        # over [rows, ...]: with more axes XLA's CPU backend first copies the wider operand (4x slower)
+        # with more axes than two, XLA's CPU backend first copies the wider operand: 4x slower
         x, g = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
     rows = tuple(range(x.ndim - 1))
     return to_x, _product(x, g, dtype, rows, rows).astype(kernel.dtype)
@@ -59,7 +61,9 @@ class Dense(nn.Module):
     axes: tuple[str | None, ...]  # logical names of the kernel's axes, contracted ones first
     inputs: int = 1  # number of trailing axes of x that are contracted
     bias: bool = True
-    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()  # of [fan-in, fan-out]
+    kernel_init: nn.initializers.Initializer = (
+        nn.initializers.lecun_normal()
+    )  # of [fan-in, fan-out]
     bias_init: nn.initializers.Initializer = nn.initializers.zeros_init()
     dtype: str = "float32"  # of the product's operands
 

@@ -4,8 +4,8 @@
   compiled once.
 * `unroll` trades compile time for speed without changing the stored form; `remat` trades time for
   memory.
-* Operands of matmuls are `dtype`, what is stored between them `stream`; LayerNorm and softmax work in
-  float32.
+* Operands of matmuls are `dtype`, what is stored between them `stream`; LayerNorm and softmax work
+  in float32.
 
 Letters: B batch, L length, D width, F hidden.
 """
@@ -66,13 +66,13 @@ def xavier_initializers() -> Initializers:
 @dataclasses.dataclass(frozen=True)
 class Config:
     width: int = 192  # D
-    layers: int = 4
-    heads: int = 3
+    layers: int = 4  # blocks
+    heads: int = 3  # N; the width is a multiple of it
     hidden: int = 768  # F
-    activation: Literal["gelu", "gelu_tanh", "quick_gelu", "relu"] = "gelu"
+    activation: Literal["gelu", "gelu_tanh", "quick_gelu", "relu"] = "gelu"  # of the MLP
     norm_epsilon: float = 1e-5  # of LayerNorm
     dropout: float = 0.0  # share of residual updates' entries dropped in training
-    initialisation: Literal["clip", "xavier"] = "clip"
+    initialisation: Literal["clip", "xavier"] = "clip"  # OpenAI's, or big_vision's
     remat: Literal["none", "dots", "full"] = "none"  # what backward recomputes
     unroll: int = 1  # layers per iteration of the scan; = layers: fastest step, slowest compile
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of matmuls

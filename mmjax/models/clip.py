@@ -27,11 +27,11 @@ from mmjax.typing import Array, Bool, Float, Int
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    image: vit.Config = vit.VARIANTS["tiny/16"]
-    text: text.Config = text.VARIANTS["tiny"]
+    image: vit.Config = vit.VARIANTS["tiny/16"]  # the image tower
+    text: text.Config = text.VARIANTS["tiny"]  # the text tower
     embedding: int = 192  # E
     image_projection: bool = True  # a linear map after pooling; without one, E is the image width
-    text_projection: bool = True
+    text_projection: bool = True  # likewise
     projection_bias: bool = False  # SigLIP's text head has one
     scale_init: float = 1 / 0.07  # factor on the cosines at the start
     scale_max: float = 100.0  # the factor never exceeds this

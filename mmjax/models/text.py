@@ -25,15 +25,17 @@ from mmjax.typing import Array, Bool, Float, Int
 class Config:
     vocab_size: int = 49_408  # V
     context_length: int = 77  # the longest caption, tokens
-    transformer: transformer.Config = transformer.Config(width=192, layers=2, heads=3, hidden=768)
+    # the stack of blocks
+    transformer: transformer.Config = transformer.Config(layers=2)
     causal: bool = True  # each position sees only earlier ones
-    pool: Literal["last", "mean", "attention"] = (
-        "last"  # "last": the last valid position (end of text)
-    )
+    # "last": the last valid position, the end of the text
+    pool: Literal["last", "mean", "attention"] = "last"
     attend_padding: bool = False  # SigLIP: padding is part of the caption
 
 
 class Output(NamedTuple):
+    """What the tower returns."""
+
     tokens: Float[Array, "B L D"]  # after the last block and norm
     pooled: Float[Array, "B D"]
 

@@ -32,9 +32,9 @@ from mmjax.typing import Array, Float
 class Config:
     image_size: int = 224  # pixels along each edge
     patch_size: int = 16  # pixels along each edge
-    channels: int = 3
-    transformer: transformer.Config = transformer.Config()
-    pool: Literal["class", "mean", "attention"] = "class"
+    channels: int = 3  # of a pixel
+    transformer: transformer.Config = transformer.Config()  # the stack of blocks
+    pool: Literal["class", "mean", "attention"] = "class"  # from tokens to one vector
     patch_bias: bool = True  # CLIP's patch embedding has none
     pre_norm: bool = False  # LayerNorm before the first block, as in CLIP
     patch_dropout: float = 0.0  # share of patches left out in training
@@ -45,6 +45,8 @@ class Config:
 
 
 class Output(NamedTuple):
+    """What the tower returns."""
+
     tokens: Float[Array, "B L D"]  # after the last block and norm
     pooled: Float[Array, "B D"]
 

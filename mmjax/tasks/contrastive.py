@@ -20,7 +20,7 @@ from mmjax.tasks.base import Batch, Loss, Part, Task, Variables
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    loss: Literal["softmax", "sigmoid"] = "softmax"
+    loss: Literal["softmax", "sigmoid"] = "softmax"  # CLIP's or SigLIP's
     groups: bool = True  # leave rows of the same group out of the negatives
 
 

@@ -39,7 +39,7 @@ class Config:
     best: int = 1  # how many of the best by `metric` are kept
     keep_every: int = 0  # every k-th step is kept for good; 0: none
     metric: str = ""  # metric of the validation; "": no best
-    higher_is_better: bool = True
+    higher_is_better: bool = True  # False: the lowest value is the best
 
 
 class Checkpoints:

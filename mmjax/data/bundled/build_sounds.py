@@ -65,6 +65,7 @@ SOUNDS = {  # file name -> the sound in words
 
 
 def main(cache: Path) -> None:
+    """Fetches, checks, builds and writes the set with its provenance."""
     files = fetch.members(PACKAGE, cache,
                           lambda path: path.startswith(FOLDER) or path == COPYRIGHT)
     stated = re.findall(r"^Files: etc/samples/(\w+)\.flac\n(?:.+\n)*?License: (\S+)$",

@@ -33,6 +33,7 @@ class Package:
 
 
 def sha256(data: bytes) -> str:
+    """Hexadecimal digest of a file\'s bytes."""
     return hashlib.sha256(data).hexdigest()
 
 
