@@ -98,6 +98,11 @@ def relative(file: str, path_and_arguments: str, overrides: Sequence[str] = ()) 
     return load(Path(file).resolve().parent / path_and_arguments, overrides)
 
 
+def variants(file: str, path: str) -> dict[str, Any]:
+    """The VARIANTS of the config at a path relative to the config file `file`, to take over."""
+    return dict(getattr(_run(_existing(str(Path(file).resolve().parent / path))), "VARIANTS", {}))
+
+
 def fingerprint(config: Any) -> str:
     """A sha256 (64 hex digits) of the values alone: the order of keys does not matter.
 

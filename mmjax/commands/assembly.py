@@ -202,6 +202,7 @@ class Run:
             return dataclasses.replace(plan, shape={"text": (config.pad_to,)})
         lengths = [text_lengths(source, self.processor.tokenize) for source in sources]
         edges = config.buckets or buckets(config.max_length)
+        edges = sorted({min(edge, config.max_length) for edge in edges})
         return Bucketed(plan, lengths, tuple(edges))
 
     def _pipeline(self, sources: list[Source], plan: Any, transforms: tuple[Any, ...]) -> Pipeline:

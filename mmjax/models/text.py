@@ -66,7 +66,7 @@ class Model(nn.Module):
         positions = embedding(
             "positions", self, (c.context_length, t.width), 0.01, ("position", "embed")
         )
-        x = (table[ids] + positions[:length]).astype(t.stream)
+        x = (table[ids] + positions[None, :length]).astype(t.stream)
         x = transformer.Transformer(t, train, name="transformer")(
             x, attention_mask(mask, length, causal=c.causal)
         )

@@ -89,7 +89,7 @@ class Model(nn.Module):
             t.width**-0.5,
             ("position", "embed"),
         ).astype(x.dtype)
-        x = x + positions[with_class:]
+        x = x + positions[None, with_class:]
         if train and c.patch_dropout > 0:
             x = drop_patches(x, c.patch_dropout, self.make_rng("dropout"))
         if with_class:

@@ -30,7 +30,7 @@ class Group:
 
     match: str = ".*"  # regular expression of whole parameter paths
     optimizer: Literal["adamw", "lion", "adafactor", "muon", "sgd", "frozen"] = "adamw"
-    learning_rate: float = 1e-3  # at the peak
+    learning_rate: float = 1e-3  # at the peak; Muon's is of an orthogonal update: 0.02
     schedule: Literal["cosine", "linear", "constant", "rsqrt"] = "cosine"  # after the warm-up
     warmup: int = 0  # steps from 0 to the peak
     final: float = 0.0  # learning rate at the last step, as a share of the peak
@@ -153,7 +153,6 @@ def _transformation(
             muon_weight_dimension_numbers=lambda params: jax.tree_util.tree_map_with_path(
                 lambda path, _: muon_dimensions(_path(path), axes), params
             ),
-            consistent_rms=0.2,  # updates as large as Adam's: both halves share a learning rate
             **decay,
         )
     if group.optimizer == "sgd":
