@@ -1,7 +1,9 @@
 import math
 
+import jax
 import numpy as np
 import pytest
+from jax.sharding import AxisType
 
 from mmjax.evaluation import ranking
 from mmjax.evaluation.retrieval import Retrieval
@@ -37,6 +39,17 @@ def test_tiles_agree_with_the_whole_matrix(tile):
     for got, wanted in zip(back, naive(candidates, queries, *groups[::-1]), strict=True):
         np.testing.assert_array_equal(got, wanted)
     assert (back.right == 0).any() and (forth.tied > 0).any() and (forth.above > 9).any()
+
+
+def test_one_device_ranks_under_a_mesh_of_many():
+    rng = np.random.default_rng(0)
+    x, group = unit(rng.standard_normal((200, 8))), np.arange(200)
+    alone = ranking.rank(x, x[::-1], group, group)
+    mesh = jax.make_mesh((8,), ("data",), (AxisType.Auto,))
+    with jax.set_mesh(mesh):
+        under = ranking.rank(x, x[::-1], group, group)
+    for a, b in zip(alone, under, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_expected_hits_are_the_mean_over_all_orders_of_the_tied():

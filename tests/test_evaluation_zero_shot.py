@@ -110,7 +110,7 @@ def test_what_cannot_be_right_is_refused(data):
         {name: x for name, x in batch.items() if name != "label"}
         for batch in batches(label, image)
     )
-    with pytest.raises(ValueError, match="no 'label' among image, index, weight"):
+    with pytest.raises(ValueError, match="no 'label' among image, index, source, weight"):
         base.run(ZeroShot(NAMES, encode=encode), embed, variables, nameless)
     image[3] = np.nan
     with pytest.raises(ValueError, match="scores of 1 of 45 examples are not finite"):

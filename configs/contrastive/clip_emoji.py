@@ -6,7 +6,10 @@
 """
 
 from mmjax.config import relative
+from mmjax.data import emoji
 
+# "animals & nature" -> "animals, nature": captions are lists of words; flags are never trained on
+CLASSES = tuple(name.replace(" &", ",") for name in emoji.CLASSES[:8])
 BLOCK = dict(width=192, heads=3, hidden=768, activation="gelu_tanh", dtype="bfloat16")
 SMALL = dict(width=64, heads=2, hidden=128)
 WARMUP = 54
@@ -24,7 +27,7 @@ VARIANTS = {
 
 
 def held_out(split: str) -> dict:
-    """The two evaluations of a split of the emoji set."""
+    """Retrieval on the two held-out kinds of a split, and classes by their written names."""
 
     def retrieval(kind: str, **fields) -> dict:
         return dict(
@@ -36,6 +39,10 @@ def held_out(split: str) -> dict:
     return dict(
         unseen_style=retrieval("unseen_style", baseline=dict(name="thumbnails")),
         unseen_concept=retrieval("unseen_concept"),
+        classes=dict(
+            source=dict(name="emoji", split=f"{split}/unseen_concept"),
+            evaluator=dict(name="zero_shot", class_names=CLASSES, templates=("{}", "{}, emoji")),
+        ),
     )
 
 

@@ -40,7 +40,9 @@ def environment(folder: Path) -> Path:
         venv.create(home, with_pip=True)
         pip = [python, "-m", "pip", "install", "-q"]
         subprocess.run([*pip, "torch==2.14.1", "torchvision==0.29.1"], check=True)
-        subprocess.run([*pip, "open_clip_torch==3.3.0", "-r", ROOT / "requirements.txt"], check=True)
+        subprocess.run(
+            [*pip, "open_clip_torch==3.3.0", "-r", ROOT / "requirements.txt"], check=True
+        )
     return python
 
 
@@ -116,9 +118,7 @@ def ours(folder: Path, seed: int, config: Path = CONFIG) -> Path:
     out = workdir / "hits.npz"
     if not out.exists():
         command = ["-m", "mmjax.main", f"--config={config}", f"--config.seed={seed}"]
-        subprocess.run(
-            [sys.executable, *command, f"--workdir={workdir}"], cwd=ROOT, check=True
-        )
+        subprocess.run([sys.executable, *command, f"--workdir={workdir}"], cwd=ROOT, check=True)
         from mmjax.commands.evaluations import evaluators
         from mmjax.commands.restore import restore
 
@@ -151,21 +151,23 @@ def main() -> None:
     theirs = round(steps * seconds["mmjax"] / seconds[precision])
     print(f"seconds per step {seconds}: {steps} steps of mmjax = {theirs} of open_clip", flush=True)
 
-    def train(rate: float, seed: int, test: bool) -> Path:
-        out = folder / f"open_clip-{rate:g}-{seed}{'-test' if test else ''}.npz"
+    def train(rate: float, seed: int) -> Path:
+        out = folder / f"open_clip-{rate:g}-{seed}.npz"
         if not out.exists():
             print(other_side(
                 python, f"--precision={precision}", f"--steps={theirs}", f"--seed={seed}",
-                f"--learning-rate={rate}", f"--out={out}", *(["--test"] if test else []),
+                f"--learning-rate={rate}", f"--out={out}",
             ), flush=True)  # fmt: skip
         return out
 
     def score(path: Path) -> float:
-        return json.loads(str(np.load(path)["metrics"]))["unseen_style/image_to_text/r1"]
+        return json.loads(str(np.load(path)["validation"]))["unseen_style/image_to_text/r1"]
 
-    best = max(RATES, key=lambda rate: score(train(rate, 0, False)))
+    validation = {rate: score(train(rate, SEEDS[0])) for rate in RATES}
+    best = max(validation, key=validation.get)
+    print(f"open_clip, validation R@1 by learning rate: {validation}", flush=True)
     a = [np.load(ours(folder, seed)) for seed in SEEDS]
-    b = [np.load(train(best, seed, True)) for seed in SEEDS]
+    b = [np.load(train(best, seed)) for seed in SEEDS]
 
     from mmjax.evaluation import bootstrap
 
@@ -174,7 +176,7 @@ def main() -> None:
         "steps": {"mmjax": steps, "open_clip": theirs},
         "train_seconds_of_each": steps * seconds["mmjax"],
         "open_clip_precision": precision,
-        "open_clip_learning_rate": best,
+        "open_clip_validation_by_learning_rate": validation,
         "seeds": len(SEEDS),
     }
     for name in HEADLINE:

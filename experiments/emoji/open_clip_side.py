@@ -100,7 +100,6 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--precision", default="amp_bf16", choices=("fp32", "amp_bf16"))
     parser.add_argument("--time", type=int, default=0)
-    parser.add_argument("--test", action="store_true")
     parser.add_argument("--out", default="")
     flags = parser.parse_args()
     keep_memory()  # the same for both sides
@@ -130,7 +129,9 @@ def main() -> None:
             optimizer.zero_grad()
             auto = torch.autocast("cpu", torch.bfloat16) if low else contextlib.nullcontext()
             with auto:
-                image, text, scale = model(images, torch.nn.functional.pad(ids, (0, length - ids.shape[1])))
+                image, text, scale = model(
+                    images, torch.nn.functional.pad(ids, (0, length - ids.shape[1]))
+                )
                 loss = loss_of(image, text, scale)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -139,19 +140,25 @@ def main() -> None:
                 model.logit_scale.clamp_(0, math.log(100))
             seconds.append(time.perf_counter() - started)
     if flags.time:
-        print(json.dumps({"step_seconds": float(np.median(seconds[3:])), "version": open_clip.__version__}))
+        print(
+            json.dumps(
+                {"step_seconds": float(np.median(seconds[3:])), "version": open_clip.__version__}
+            )
+        )
         return
     model.eval()
-    metrics, hits = {}, {}
-    split = run.options.test if flags.test else run.options.validation
-    for name, evaluator in evaluators(run, split).items():
-        result = evaluator.evaluator.finish(rows_of(model, evaluator, length))
-        metrics |= {f"{name}/{key}": value for key, value in result.metrics.items()}
-        hits |= {f"{name}/{key}": value for key, value in result.queries.items()}
-    np.savez(flags.out, metrics=json.dumps(metrics), **hits)
-    print(json.dumps({"loss": float(loss), "median_step": float(np.median(seconds)), **{
-        key: value for key, value in metrics.items() if "image_to_text" in key and "chance" not in key
-    }}))
+    validation, hits = {}, {}
+    for split, which in (("validation", run.options.validation), ("test", run.options.test)):
+        for name, evaluator in evaluators(run, which).items():
+            if evaluator.options.evaluator.name != "retrieval":
+                continue
+            result = evaluator.evaluator.finish(rows_of(model, evaluator, length))
+            if split == "validation":  # what the learning rate is chosen by
+                validation |= {f"{name}/{key}": value for key, value in result.metrics.items()}
+            else:
+                hits |= {f"{name}/{key}": value for key, value in result.queries.items()}
+    np.savez(flags.out, validation=json.dumps(validation), **hits)
+    print(json.dumps({"loss": float(loss), "median_step": float(np.median(seconds))}))
 
 
 if __name__ == "__main__":

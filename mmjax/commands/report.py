@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ class Options:
 
 
 def run(options: Options) -> Path:
+    """Writes the report and prints where it is. FileNotFoundError: no such work directory."""
     if not Path(options.workdir).is_dir():
         raise FileNotFoundError(f"there is no work directory {options.workdir!r}")
     path = write(Path(options.workdir))
@@ -111,7 +113,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _status(files: _Files) -> str:
-    total = files.config.get("steps")
+    train = files.config.get("train")
+    total = train.get("steps") if isinstance(train, dict) else None
     of = f" of {total:,}" if isinstance(total, int) else ""
     parts = ["finished" if files.result else "not finished", f"step {files.step:,}{of}"]
     seconds = files.result.get("train_seconds")
@@ -134,31 +137,46 @@ def _result(files: _Files) -> str:
             groups.setdefault(key.rpartition("/")[0], []).append(key)
     if not groups:
         return ""
-    # Paths first, in the order of the file; lone names ("steps") last.
+    chosen = [parent for parent in groups if parent.startswith("validation/")]
+    other = [parent for parent in groups if parent and parent not in chosen]
+    if not other:  # a run in progress has nothing but its validation
+        chosen, other = [], chosen
+    facts = {k: number(metrics[k]) for k in groups.get("", ())}
+    facts |= {k: v for k, v in metrics.items() if isinstance(v, str | bool)}
+    content = _numbers(other, groups, metrics)
+    if chosen:
+        title_of_rest = "Validation, on which the checkpoint was chosen"
+        rest = _numbers(chosen, groups, metrics)
+        content += f"<details class=rest><summary>{title_of_rest}</summary>{rest}</details>"
+    return _section(title, content + _table(facts))
+
+
+def _numbers(parents: list[str], groups: Mapping[str, list[str]], metrics: Mapping) -> str:
     rows = []
-    for parent in sorted(groups, key=lambda parent: parent == ""):
-        rows.append(f'<tr class="group"><th colspan="3">{_path(parent) or "other"}</th></tr>')
+    for parent in parents:
+        rows.append(f'<tr class="group"><th colspan="3">{_path(parent)}</th></tr>')
         rows += [_number_row(key, metrics) for key in groups[parent]]
-    facts = {k: v for k, v in metrics.items() if isinstance(v, str | bool)}
     head = "<tr><th></th><th class=value>value</th><th>to be read against</th></tr>"
-    return _section(title, f"<table class=result>{head}{''.join(rows)}</table>" + _table(facts))
+    return f"<table class=result>{head}{''.join(rows)}</table>" if rows else ""
 
 
 def _number_row(key: str, metrics: Mapping[str, Any]) -> str:
     value, leaf = metrics[key], key.rpartition("/")[2]
     baselines = {k: v for k, v in curves.baselines_of(key, metrics).items() if _is_number(v)}
+    share = baselines and all(0 <= x <= 1 for x in (value, *baselines.values()))
+    shown = "{:.3f}".format if share else number
     name, meaning = _explain(leaf)
     against = "".join(
-        f"<span class=baseline><i>{_safe(kind.replace('_', ' '))}</i> {number(base)}</span>"
+        f"<span class=baseline><i>{_safe(kind.replace('_', ' '))}</i> {shown(base)}</span>"
         for kind, base in baselines.items()
     )
     bar = ""
-    if baselines and all(0 <= x <= 1 for x in (value, *baselines.values())):
+    if share:
         ticks = "".join(f'<b style="left:{100 * x:.1f}%"></b>' for x in baselines.values())
         bar = f'<div class=bar><div style="width:{100 * value:.1f}%"></div>{ticks}</div>'
     return (
         f"<tr><td>{_safe(name)}<small>{_safe(meaning)}</small></td>"
-        f"<td class=value>{number(value)}</td><td>{bar}{against}</td></tr>"
+        f"<td class=value>{shown(value)}</td><td>{bar}{against}</td></tr>"
     )
 
 
@@ -188,8 +206,10 @@ def _pictures(folder: Path) -> str:
             versions.setdefault(name, []).append((step, path))
     out = []
     for name, paths in versions.items():
-        step, path = paths.pop()
-        image = _embed(path, 1720)
+        image = ""
+        while paths and not image:  # the newest that is whole
+            step, path = paths.pop()
+            image = _embed(path, 1720)
         if not image:
             continue
         caption = f"<b>{_path(name)}</b>, step {step:,}. {_safe(_explain(name.split('/')[-1])[1])}"
@@ -224,14 +244,18 @@ def _embed(path: Path, width: int) -> str:
 def _corrupt(files: _Files) -> str:
     if not files.corrupt:
         return ""
-    rows = "".join(
-        f"<tr><td>{_safe(str(row.get('where') or row.get('index')))}</td>"
-        f"<td>{_safe(str(row.get('reason', '')))}</td></tr>"
-        for row in files.corrupt[:CORRUPT]
+    # An example comes again in every epoch, and is reported every time.
+    seen = Counter(
+        (str(row.get("where") or row.get("index")), str(row.get("reason", "")))
+        for row in files.corrupt
     )
-    count = len(files.corrupt)
-    note = f"{count:,} examples could not be used; each kept its place in its batch with weight 0."
-    if count > CORRUPT:
+    rows = "".join(
+        f"<tr><td>{_safe(where)}</td><td>{_safe(reason)}</td></tr>"
+        for where, reason in list(seen)[:CORRUPT]
+    )
+    count = f"{len(seen):,} example{'s' * (len(seen) > 1)} could not be used"
+    note = f"{count} ({sum(seen.values()):,} times); each kept its place with weight 0."
+    if len(seen) > CORRUPT:
         note += f" The first {CORRUPT}:"
     table = f"<table><tr><th>where</th><th>reason</th></tr>{rows}</table>"
     return _section("Corrupt examples", f"<p>{note}</p><div class=wide>{table}</div>")

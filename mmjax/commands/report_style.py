@@ -4,14 +4,14 @@
 EXPLANATIONS = (
     (r"r1", "R@1", "share of queries whose first answer is right"),
     (r"r(\d+)", r"R@\1", r"share of queries with a right answer among the first \1"),
-    (r"median_rank", "median rank", "place of the first right answer, median of queries; 1 is best"),
+    (r"median_rank", "median rank", "place of the first right answer, median; 1 is best"),
     (r"top1", "top-1 accuracy", "share of examples whose best class is right"),
     (r"top(\d+)", r"top-\1 accuracy", r"share of examples whose class is among the best \1"),
     (r"per_class", "accuracy per class", "top-1 accuracy averaged over classes"),
     (r"loss", "loss", "the training objective; lower is better"),
     (r"examples_per_second", "examples per second", ""),
-    (r"image_to_text", "image to text", "Fixed held-out pictures and the five texts nearest to them."),
-    (r"text_to_image", "text to image", "Fixed held-out texts and the five pictures nearest to them."),
+    (r"image_to_text", "image to text", "Fixed held-out pictures, the five nearest texts of each."),
+    (r"text_to_image", "text to image", "Fixed held-out texts, the five nearest pictures of each."),
     (r"similarity", "similarity", "Right pairs lie on the diagonal, which should be the darkest."),
     (r"confusion", "confusion", "Right answers lie on the diagonal."),
 )
@@ -28,7 +28,8 @@ body { margin: 0; background: var(--paper); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 main { max-width: 1100px; margin: 0 auto; padding: 24px 20px 64px; }
 h1 { font-size: 24px; line-height: 1.25; margin: 0 0 4px; overflow-wrap: anywhere; }
-h2 { font-size: 18px; margin: 40px 0 12px; padding-bottom: 6px; border-bottom: 1px solid var(--line); }
+h2 { font-size: 18px; margin: 40px 0 12px; padding-bottom: 6px;
+  border-bottom: 1px solid var(--line); }
 header p { margin: 0; color: var(--muted); }
 small, figcaption, i { color: var(--muted); font-style: normal; font-size: 13px; }
 table { border-collapse: collapse; }
@@ -41,7 +42,7 @@ table.result { width: 100%; }
 .result small { display: block; line-height: 1.35; }
 .value { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .result td.value { font-weight: 600; }
-.facts { margin-top: 12px; } .facts .value { white-space: normal; overflow-wrap: anywhere; }
+.facts, .rest { margin-top: 16px; } .facts .value { white-space: normal; overflow-wrap: anywhere; }
 .bar { position: relative; height: 8px; max-width: 320px; margin: 8px 0 4px; border-radius: 4px;
   background: var(--line); }
 .bar div { height: 8px; border-radius: 4px; background: var(--s0); }

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from mmjax.commands import workdir
-from mmjax.commands.assembly import Run, on_device
+from mmjax.commands.assembly import Run
 from mmjax.commands.runtime import prepare
 from mmjax.training.checkpoint import CheckpointError, Checkpoints
 
@@ -38,26 +38,19 @@ class Restored:
 
         Examples of one call have the same fields; text is padded to the longest.
         """
-        examples = [dict(example) for example in examples]
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(0)  # evaluation transforms draw nothing
         rows = []
         for example in examples:
+            example = dict(example)
+            if "text" in example:
+                example["text"] = _several(example["text"])
             for transform in self.run.processor.evaluate:
-                field = "text" if transform is self.run.processor.tokenize else "image"
-                if field in example:
-                    example = transform(
-                        {
-                            **example,
-                            field: _several(example[field]) if field == "text" else example[field],
-                        },
-                        rng,
-                    )
-            rows.append(
-                {k: v for k, v in example.items() if isinstance(v, (np.ndarray, np.generic))}
-            )
-        batch = {name: _stack([row[name] for row in rows]) for name in rows[0]}
-        function = jax.jit(self.run.task.predict[name])
-        out = function(self.variables, on_device(batch), jax.random.key(0))
+                if getattr(transform, "field", "image") in example:
+                    example = transform(example, rng)
+            rows.append(example)
+        fields = [key for key, value in rows[0].items() if isinstance(value, np.ndarray)]
+        batch = {name: _stack([row[name] for row in rows]) for name in fields}
+        out = jax.jit(self.run.task.predict[name])(self.variables, batch, jax.random.key(0))
         return {key: np.asarray(value) for key, value in out.items()}
 
 

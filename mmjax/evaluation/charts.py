@@ -9,7 +9,7 @@ import html
 import math
 from collections.abc import Sequence
 
-from mmjax.evaluation.curves import Panel
+from mmjax.evaluation.curves import Panel, Real
 from mmjax.evaluation.pictures import number, spread
 
 WIDTH, HEIGHT = 340, 214
@@ -38,7 +38,8 @@ def chart(panel: Panel) -> str:
     for mark in marks:
         place = f"{y(mark):.1f}"
         out.append(f'<path class="grid" d="M{LEFT} {place}H{WIDTH - RIGHT}"/>')
-        out.append(f'<text class="small end" x="{LEFT - 6}" y="{place}" dy=".35em">{number(mark)}</text>')
+        where = f'x="{LEFT - 6}" y="{place}" dy=".35em"'
+        out.append(f'<text class="small end" {where}>{number(mark)}</text>')
     for stop in stops:
         place = f'x="{x(stop):.1f}" y="{HEIGHT - 8}"'
         out.append(f'<text class="small middle" {place}>{number(stop)}</text>')
@@ -64,14 +65,15 @@ def chart(panel: Panel) -> str:
         if len(panel.lines) > 1:
             label = f"{_short(name.replace('_', ' '), 13 - len(label))} {label}"
         where = f'x="{WIDTH - RIGHT + 8}" y="{HEIGHT - BOTTOM - place * height:.1f}" dy=".35em"'
-        out.append(f'<text class="label" {where} fill="var(--s{i % COLOURS})">{_safe(label)}</text>')
+        where += f' fill="var(--s{i % COLOURS})"'
+        out.append(f'<text class="label" {where}>{_safe(label)}</text>')
     if kinds:
         note = _short("dashed: " + ", ".join(sorted(kinds)).replace("_", " "), 36 - len(leaf))
         out.append(f'<text class="small end" x="{WIDTH}" y="13">{_safe(note)}</text>')
     return "".join(out) + "</svg>"
 
 
-def _scale(low: float, high: float, *, tight: bool = False) -> tuple[float, float, list[float]]:
+def _scale(low: Real, high: Real, *, tight: bool = False) -> tuple[Real, Real, list[Real]]:
     """Ends of an axis that holds low to high, and three to five round marks on it."""
     if high <= low:
         low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
@@ -85,7 +87,7 @@ def _scale(low: float, high: float, *, tight: bool = False) -> tuple[float, floa
     return low, high, [mark * step for mark in marks]
 
 
-def _thin(xs: Sequence[float], ys: Sequence[float], most: int = 300) -> list[tuple[float, float]]:
+def _thin(xs: Sequence[Real], ys: Sequence[Real], most: int = 300) -> list[tuple[Real, Real]]:
     points = list(zip(xs, ys, strict=True))
     size = -(-len(points) // (most // 2))  # of a group that leaves its least and greatest
     if len(points) <= most:

@@ -1,7 +1,7 @@
 """The rows of metrics.jsonl, sorted into the panels that a person wants to see.
 
 * One panel per family: all losses together, then one per evaluated path ("validation/.../r1, r5,
-  r10"), then what else training logged, one each.
+  r10"), then what else training logged.
 * A baseline ("chance/...") is no panel of its own but a dashed line in that of its number.
 * Only reads and sorts; evaluation/pictures.py and the report draw.
 """
@@ -13,26 +13,24 @@ from typing import Any
 
 from mmjax.evaluation.base import BASELINES
 
+Real = float | int
+
 
 @dataclasses.dataclass
 class Panel:
     title: str  # the path the lines share
-    lines: dict[str, tuple[list[float], list[float]]]  # name -> (steps, values), finite only
-    baselines: dict[str, dict[str, float]]  # line name -> {"chance": value}, the latest one
+    lines: dict[str, tuple[list[Real], list[Real]]]  # name -> (steps, values), finite only
+    baselines: dict[str, dict[str, Real]]  # line name -> {"chance": value}, the latest one
 
 
-def baselines_of(name: str, metrics: Mapping[str, Any]) -> dict[str, float]:
+def baselines_of(name: str, metrics: Mapping[str, Any]) -> dict[str, Real]:
     """Baselines in `metrics` for the metric `name`: {"chance": 0.005}.
 
-    "a/chance/b/r1" and "chance/a/b/r1" belong to "a/b/r1"; "chance/b/r1" too, if none is nearer.
+    "a/chance/b/r1" and "chance/a/b/r1" belong to "a/b/r1", and to it alone: what thumbnails score
+    on the test is not what they score on the validation.
     """
-    found: dict[str, tuple[int, float]] = {}
-    for key, value in metrics.items():
-        kind, rest = split(key)
-        if kind and (name == rest or name.endswith("/" + rest)):
-            if len(rest) > found.get(kind, (0, 0))[0]:
-                found[kind] = len(rest), value
-    return {kind: value for kind, (_, value) in found.items()}
+    found = ((split(key), value) for key, value in metrics.items())
+    return {kind: value for (kind, rest), value in found if kind and rest == name}
 
 
 def split(key: str) -> tuple[str, str]:
@@ -47,8 +45,8 @@ def split(key: str) -> tuple[str, str]:
 
 def panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """Panels of rows {"step": 10, "train/loss": 0.3, ...}; a row may hold any subset of names."""
-    series: dict[str, tuple[list[float], list[float]]] = {}
-    latest: dict[str, float] = {}
+    series: dict[str, tuple[list[Real], list[Real]]] = {}
+    latest: dict[str, Real] = {}
     for row in rows:
         for key, value in row.items():
             if key == "step" or isinstance(value, bool) or not isinstance(value, int | float):
@@ -65,9 +63,9 @@ def panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
         parent, _, leaf = key.rpartition("/")
         if leaf == "loss":
             groups.setdefault("loss", []).append(key)
-        elif parent in ("", "train"):
-            groups.setdefault(key, []).append(key)
-        elif _is_share(leaf):
+        elif key.startswith("train/"):  # learning_rate, learning_rate/image, ... are one panel
+            groups.setdefault("/".join(key.split("/")[:2]), []).append(key)
+        elif parent and _is_share(leaf):
             groups.setdefault(parent, []).append(key)
         else:  # a median rank or a temperature has a scale of its own
             groups.setdefault(key, []).append(key)

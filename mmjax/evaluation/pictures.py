@@ -56,13 +56,13 @@ def _lines(axes, panel: sorting.Panel) -> None:
 
 def number(value: float | int) -> str:
     """Three digits, with an exponent only where zeros would hide them: 0.541, 93, 2.5e-6."""
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
+    if value == 0 or 1e-3 <= abs(value) < 1e9:
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
 
 
-def spread(places: Sequence[float], gap: float) -> list[float]:
+def spread(places: Sequence[float | int], gap: float) -> list[float]:
     """`places` in 0 to 1, moved as little as needed so that labels there are `gap` apart."""
     order = np.argsort(places, kind="stable")
     out = np.asarray(places, float)[order]

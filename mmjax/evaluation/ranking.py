@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType
 from jaxtyping import Float, Int
 
 # Two scores nearer than this, times the longest query and candidate, are a tie. The sum of D
@@ -78,7 +79,13 @@ def rank(
         np.asarray(candidates, np.float32), np.asarray(candidate_group), tile, "candidate"
     )
     near = np.float32(TIE * max(rows.longest * columns.longest, 1e-30))
+    # Under the caller's mesh every device would do the whole of this; one of this process does.
+    one = jax.make_mesh((1,), ("one",), (AxisType.Auto,), devices=jax.local_devices()[:1])
+    with jax.set_mesh(one):
+        return _rank(rows, columns, near)
 
+
+def _rank(rows: "_Side", columns: "_Side", near: np.float32) -> tuple[Ranks, Ranks]:
     row_best = [jnp.full(rows.tile, -jnp.inf)] * rows.count
     column_best = [jnp.full(columns.tile, -jnp.inf)] * columns.count
     for i in range(rows.count):

@@ -200,7 +200,7 @@ class Checkpoints:
         if not path.exists():
             raise CheckpointError(f"{path.parent} holds no {item!r}")
         with _explained(f"{path} cannot be read"):
-            return _plain(ocp.StandardCheckpointer().metadata(path).item_metadata)
+            return ocp.StandardCheckpointer().metadata(path).item_metadata.tree
 
     def _check(self, step: int, item: str, shapes: Any) -> None:
         found = tree.compare(_named(shapes), tree.flatten(_named(self._meta(step, item))))

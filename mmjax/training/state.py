@@ -20,18 +20,18 @@ from mmjax import tree
 from mmjax.tasks.base import Batch, Task, Teacher
 from mmjax.training import optimizer as optimizers
 from mmjax.training import sharding
-from mmjax.typing import Array, Int
 
 
 class State(flax.struct.PyTreeNode):
     """Everything that changes from step to step."""
 
-    step: Int[Array, ""]  # steps done, skipped ones included
+    # leaves are arrays, or their shapes, or their shardings
+    step: Any  # int32 []: steps done, skipped ones included
     params: Mapping[str, Any]
     state: Mapping[str, Any]  # the task's: codebooks, queues, batch statistics
     teachers: Mapping[str, Any]  # name -> averaged copy of (a part of) the parameters
     optimizer: Any
-    skipped: Int[Array, ""]  # steps that were not finite and changed nothing
+    skipped: Any  # int32 []: steps that were not finite and changed nothing
 
     @property
     def variables(self) -> dict[str, Any]:

@@ -1,0 +1,145 @@
+"""The commands as a user meets them, on a model that trains in seconds."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import mmjax
+from mmjax import config as configs
+from mmjax.commands import inspect, show
+from mmjax.commands.evaluate import evaluate
+from mmjax.commands.options import Options
+from mmjax.training.writer import read
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = (
+    "configs/contrastive/clip_emoji.py:smoke,train.steps=4,train.evaluate_every=2,"
+    "data.batch_size=16,model.image.transformer.width=32,model.text.transformer.width=32,"
+    "execution.tensorboard=False,model.embedding=32,optimizer.groups.0.warmup=1,"
+    "optimizer.groups.1.warmup=1"
+)
+
+
+def tiny(*overrides):
+    return configs.load(TINY, overrides, schema=Options)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return mmjax.train(tiny(), folder, command="the command")
+
+
+def test_a_work_directory_explains_itself(trained):
+    folder = trained.workdir
+    assert trained.finished
+    for name in ("config.json", "environment.json", "tokenizer.json", "report.html"):
+        assert (folder / name).stat().st_size > 0, name
+    assert (folder / "command.txt").read_text() == "the command\n"
+    steps = {row["step"] for row in read(folder / "metrics.jsonl")}
+    assert steps == {1, 2, 3, 4}
+    assert list((folder / "pictures" / "00000004").rglob("*.png"))
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["versions"]["jax"] == jax.__version__
+
+
+def test_results_stand_beside_their_baselines(trained):
+    result = json.loads((trained.workdir / "result.json").read_text())
+    assert result == trained.result
+    for name in ("unseen_style/image_to_text/r1", "unseen_concept/image_to_text/r5"):
+        assert 0 <= result[name] <= 1
+        assert result[f"chance/{name}"] > 0
+    assert result["chance/unseen_style/image_to_text/r5"] == pytest.approx(5 / 185)
+    # the thumbnail neighbour of the issue, on this split
+    assert result["thumbnail_neighbour/unseen_style/image_to_text/r1"] == pytest.approx(
+        0.4216, abs=1e-4
+    )
+    assert result["train_seconds"] > 0 and result["first_step_seconds"] > 0
+
+
+def test_a_finished_run_is_not_trained_again(trained, capsys):
+    before = (trained.workdir / "metrics.jsonl").read_bytes()
+    again = mmjax.train(tiny(), trained.workdir)
+    assert again.result == trained.result
+    assert "is finished" in capsys.readouterr().out
+    assert (trained.workdir / "metrics.jsonl").read_bytes() == before
+
+
+def test_stopped_and_continued_equals_undisturbed(trained, tmp_path):
+    """A run of the same config that ends after a save, and goes on, writes the same lines."""
+    from mmjax.training import loop
+
+    class Interrupted(Exception):
+        pass
+
+    original = loop._Watch.look
+
+    def look(self, step, *rest):
+        if step == 3:
+            raise Interrupted
+        return original(self, step, *rest)
+
+    loop._Watch.look = look
+    try:
+        with pytest.raises(Interrupted):
+            mmjax.train(tiny(), tmp_path / "run")
+    finally:
+        loop._Watch.look = original
+    continued = mmjax.train(tiny(), tmp_path / "run")
+    assert continued.finished
+    a, b = (Path(w) / "metrics.jsonl" for w in (trained.workdir, continued.workdir))
+    assert a.read_bytes() == b.read_bytes()
+
+
+def test_evaluate_repeats_the_result(trained):
+    values = evaluate(trained.workdir, split="test")
+    for name, value in values.items():
+        assert trained.result[name] == pytest.approx(value), name
+
+
+def test_restored_model_embeds_images_and_texts(trained):
+    from mmjax.data import emoji
+
+    restored = mmjax.restore(trained.workdir)
+    example = emoji.open(emoji.Config(split="train"))[0]
+    image = restored.predict("embed", [{"image": example["image"]}])["image"]
+    text = restored.predict("embed", [{"text": "a dog"}, {"text": "a cat on the roof"}])["text"]
+    assert image.shape == (1, 32) and text.shape == (2, 1, 32)
+    np.testing.assert_allclose(np.linalg.norm(text, axis=-1), 1, rtol=1e-5)
+
+
+def test_show_lists_every_parameter(capsys):
+    text = show.show(tiny("execution.mesh.fsdp=2"))
+    assert "image/patch_embedding/kernel" in text and "fsdp 2" in text
+    assert "text/tokens" in text and "MiB" in text
+    assert capsys.readouterr().out.strip() == text.strip()
+
+
+def test_inspect_shows_the_batch(trained, capsys):
+    path = inspect.inspect(tiny(), trained.workdir, step=3)
+    out = capsys.readouterr().out
+    assert path.exists() and path.suffix == ".png"
+    assert "emoji:" in out and "loss with checkpoint 2" in out and "image" in out
+
+
+def test_warm_start_takes_what_fits(trained, tmp_path, capsys):
+    config = tiny(f"warm_start={str(trained.workdir)!r}", "model.embedding=16", "train.steps=2")
+    mmjax.train(config, tmp_path / "warm")
+    out = capsys.readouterr().out
+    assert "misshapen image_head/kernel: needs (32, 16), found (32, 32)" in out
+
+
+def test_the_command_line_says_what_is_wrong():
+    def run(*arguments):
+        command = [sys.executable, "-m", "mmjax.main", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+    done = run("--config=configs/contrastive/clip_emoji.py:smok")
+    assert done.returncode == 2
+    assert "There is no variant 'smok'" in done.stderr and "Did you mean 'smoke'?" in done.stderr
+    assert "Traceback" not in done.stderr
