@@ -108,8 +108,10 @@ class Words(Task):
 
 def pairs(rows=16, seed=0):
     """A batch of `Pairs`, two of its rows nobody's."""
-    a, b = jax.random.normal(jax.random.key(seed), (2, rows, WIDTH))
-    return {"first": a, "second": a + b, "weight": jnp.ones(rows).at[jnp.array([3, 8])].set(0)}
+    a, b = np.random.default_rng(seed).normal(size=(2, rows, WIDTH)).astype(np.float32)
+    weight = np.ones(rows, np.float32)
+    weight[[3, 8]] = 0
+    return {"first": a, "second": a + b, "weight": weight}
 
 
 def words(rows=16, seed=0):
@@ -117,10 +119,10 @@ def words(rows=16, seed=0):
     rng = np.random.default_rng(seed)
     lengths = np.where(np.arange(rows) % 4 == 0, LENGTH, 1)
     return {
-        "x": jnp.asarray(rng.normal(size=(rows, LENGTH, WIDTH)), jnp.float32),
-        "y": jnp.asarray(rng.integers(OUT, size=(rows, LENGTH)), jnp.int32),
-        "mask": jnp.asarray(np.arange(LENGTH)[None] < lengths[:, None], jnp.float32),
-        "weight": jnp.ones(rows),
+        "x": rng.normal(size=(rows, LENGTH, WIDTH)).astype(np.float32),
+        "y": rng.integers(OUT, size=(rows, LENGTH)).astype(np.int32),
+        "mask": (np.arange(LENGTH)[None] < lengths[:, None]).astype(np.float32),
+        "weight": np.ones(rows, np.float32),
     }
 
 

@@ -1,7 +1,9 @@
 """CLIP on your own images and captions: a JSONL or CSV manifest, or a folder.
 
-    python -m mmjax.main --config=configs/contrastive/clip_own_data.py:data.train.own.path=photos/list.jsonl --workdir=runs/own
-    python -m mmjax.main --config=configs/contrastive/clip_own_data.py:data.train.own.name=folder,data.train.own.path=photos --workdir=runs/own
+    python -m mmjax.main --config=configs/contrastive/clip_own_data.py --workdir=runs/own \\
+        --config.data.train.own.path=photos/list.jsonl
+    python -m mmjax.main --config=configs/contrastive/clip_own_data.py --workdir=runs/own \\
+        --config.data.train.own.name=folder --config.data.train.own.path=photos
 
 A manifest has columns image (path beside it) and text (one caption or, in JSONL, a list); a folder
 has a .txt beside every image, or one folder per class. Rows are split 80 / 10 / 10 by a hash of
@@ -10,7 +12,7 @@ their group, so adding rows moves none. Look first: add `--mode=inspect`.
 Without a path it runs on 48 drawings that lie beside it, to show the form; they are too few to
 learn from. Image size, model and steps below suit some thousand images on a laptop; for more, take
 `model.variant="S/16"` with `data.processor.image_size=224` and a chip.
-"""  # noqa: E501
+"""
 
 from pathlib import Path
 

@@ -1,12 +1,13 @@
-"""SigLIP B/16 at 224 pixels with the paper's recipe for WebLI: sigmoid loss, attention pooling.
+"""SigLIP B/16 at 224 pixels with the paper's hyper-parameters: sigmoid loss, attention pooling.
 
-    python -m mmjax.main --config=configs/contrastive/siglip_b16.py:data.train.pairs.path=DATA.jsonl --workdir=runs/siglip
+    python -m mmjax.main --config=configs/contrastive/siglip_b16.py --workdir=runs/siglip \\
+        --config.data.train.pairs.path=DATA.jsonl
 
-Paper: https://arxiv.org/abs/2303.15343, table 4 and appendix: batch 32,768, rsqrt-free cosine with
-20,000 steps of warm-up, learning rate 1e-3, weight decay 1e-4, b2 0.95, captions of 64 tokens that
-are padded in full; the released B/16 reaches 76.0% zero-shot top-1 on ImageNet. NOT run here at
-this size: what runs here is `:smoke`. The data, and so the number, of the paper is not public.
-"""  # noqa: E501
+Paper: https://arxiv.org/abs/2303.15343: batch 32,768, learning rate 1e-3, weight decay 1e-4, b2
+0.95, captions of 64 tokens that are padded in full; the released B/16 reaches 76.0% zero-shot top-1
+on ImageNet. Length and warm-up are ours. NOT run here at this size: what runs here is `:smoke`. The
+data of the paper is not public.
+"""
 
 from mmjax.config import relative, variants
 

@@ -2,8 +2,8 @@
 
     python -m mmjax.main --config=configs/contrastive/siglip_emoji.py --workdir=runs/siglip_emoji
 
-Every pair is a yes / no question: the model owns a bias, -10 at the start, and the scale starts at 10
-(https://arxiv.org/abs/2303.15343).
+Every pair is a yes / no question: the model owns a bias, -10 at the start, and the scale starts at
+10 (https://arxiv.org/abs/2303.15343).
 """
 
 from mmjax.config import relative, variants

@@ -1,4 +1,4 @@
-"""mmjax against open_clip on the bundled emoji, at equal size, data, augmentation, schedule, seconds.
+"""mmjax against open_clip on the bundled emoji: equal size, data, augmentation, schedule, seconds.
 
     python experiments/emoji/compare.py --folder=runs/compare
 

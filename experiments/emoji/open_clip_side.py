@@ -1,8 +1,9 @@
-"""open_clip on the batches of an mmjax config: the other side of `compare.py`, in its own environment.
+"""open_clip on the batches of an mmjax config: the other side of `compare.py`.
 
 * Equal: images after augmentation, token ids, batch order, tower sizes, schedule shape, clipping.
 * open_clip's own: model, initialisation, pooling, loss, AdamW groups, precision (the faster one).
-* Batches come from mmjax's pipeline, so both sides see the same numbers.
+* Batches come from mmjax's pipeline, so both sides see the same numbers. It needs an environment of
+  its own, which `compare.py` makes.
 
     python open_clip_side.py --config=... --seed=0 --steps=300 --learning-rate=1e-3 --out=FILE.npz
     python open_clip_side.py --config=... --time=20            # seconds per step, no training

@@ -65,7 +65,9 @@ def _loss(run: Run, folder: Path, batch: Any, step: int) -> str:
     plan, note = run.plan, "fresh parameters"
     state = plan.init()
     if run.workdir is not None and (folder / "checkpoints").exists():
-        checkpoints = Checkpoints(folder / "checkpoints", run.options.checkpoint)
+        checkpoints = Checkpoints(
+            folder / "checkpoints", run.options.checkpoint, read_only=True
+        )
         before = [s for s in checkpoints.steps() if s <= step]
         if before:
             state, note = (

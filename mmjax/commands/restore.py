@@ -81,7 +81,7 @@ def restore(folder: str | Path, step: int | None = None, weights: str = "ema") -
     options = workdir.load_options(folder)
     prepare(options.execution)
     run = Run(options, folder)
-    checkpoints = Checkpoints(folder / "checkpoints", options.checkpoint)
+    checkpoints = Checkpoints(folder / "checkpoints", options.checkpoint, read_only=True)
     if not checkpoints.steps():
         raise CheckpointError(f"{folder} has no complete checkpoint yet")
     if step is None:

@@ -151,7 +151,7 @@ def _start(run: Run, checkpoints: Checkpoints) -> tuple[State, str]:
         source = Path(run.options.warm_start).expanduser()
         if not (source / "checkpoints").exists():
             raise CheckpointError(f"warm_start: {source} is no work directory with checkpoints")
-        params, found = warm_start(state.params, Checkpoints(source / "checkpoints").load("params"))
+        params, found = warm_start(state.params, Checkpoints(source / "checkpoints", read_only=True).load("params"))
         if not found.matched:
             raise CheckpointError(
                 f"warm_start: nothing in {source} fits this model\n{found.report()}"

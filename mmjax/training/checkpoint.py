@@ -1,7 +1,7 @@
 """Checkpoints: kept by rule, saved beside the training, restored onto any mesh.
 
-* Orbax writes; a step's folder appears under its final name only when it is complete, so a kill in
-  the middle of a save leaves the one before.
+* Orbax writes; a step's folder appears under its final name only when it is complete, and leaves it
+  before it is deleted: a kill at any moment leaves whole checkpoints.
 * Kept: the latest, the best by a metric, every k-th. What a checkpoint needs to be compared and
   explained (metrics, shapes) is read before any array.
 * Parameters, teachers and the rest are separate items: parameters alone can be restored, by any
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,12 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from mmjax import tree
+from mmjax.config import ConfigError
 from mmjax.training.state import State
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every save at INFO
+# Orbax reports every save at INFO, and prints the traceback of what it then raises anyway
+logging.getLogger("absl").setLevel(logging.CRITICAL)
+DELETED = "deleted"  # folder that checkpoints are moved to at once, to be deleted at leisure
 
 
 class CheckpointError(ValueError):
@@ -45,25 +49,44 @@ class Config:
 class Checkpoints:
     """The checkpoints of one work directory."""
 
-    def __init__(self, folder: Path | str, config: Config = Config()):
+    def __init__(
+        self, folder: Path | str, config: Config = Config(), *, read_only: bool = False
+    ):
+        """read_only: of a run that may be going on: nothing is tidied up."""
         self.folder, self.config = Path(folder).absolute(), config
+        self.read_only = read_only
         keep: list[Any] = [policies.LatestN(config.latest)]
+        best: dict[str, Any] = {}
         if config.metric and config.best:
-            best = policies.BestN(
-                get_metric_fn=lambda metrics: metrics["value"],
-                reverse=not config.higher_is_better,
-                n=config.best,
-                keep_checkpoints_without_metrics=False,
+            best = dict(
+                best_fn=lambda metrics: metrics["value"],  # makes Orbax write the metric down
+                best_mode="max" if config.higher_is_better else "min",
             )
-            keep.append(best)
+            keep.append(
+                policies.BestN(
+                    get_metric_fn=best["best_fn"],
+                    reverse=not config.higher_is_better,
+                    n=config.best,
+                    keep_checkpoints_without_metrics=False,
+                )
+            )
         if config.keep_every:
             keep.append(policies.EveryNSteps(config.keep_every))
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(keep),
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=not read_only,
             enable_async_checkpointing=True,
+            read_only=read_only,
+            todelete_subdir=None if read_only else DELETED,
+            **best,
         )
+        self._delete()
         self.manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def _delete(self) -> None:
+        """What was moved aside; a deletion that was cut in the middle is finished, too."""
+        if not self.read_only and jax.process_index() == 0:
+            shutil.rmtree(self.folder / DELETED, ignore_errors=True)
 
     def save(
         self, state: State, metrics: Mapping[str, float] | None = None, about: Mapping | None = None
@@ -74,14 +97,14 @@ class Checkpoints:
           checkpoints are best. about: anything that JSON holds, given back by `about(step)`.
 
         Raises: CheckpointError: the save before could not be written (disk full); older checkpoints
-          are untouched.
+          are untouched. ConfigError: the configured metric is not among the metrics.
         """
         step = int(state.step)
         value = None
         if metrics is not None and self.config.metric:
             if self.config.metric not in metrics:
                 known = ", ".join(sorted(metrics))
-                raise ValueError(
+                raise ConfigError(
                     f"checkpoint.metric {self.config.metric!r} is not among the metrics: {known}"
                 )
             value = {"value": float(metrics[self.config.metric])}
@@ -92,8 +115,9 @@ class Checkpoints:
         )
         if state.teachers:
             items["teachers"] = ocp.args.StandardSave(state.teachers)
-        with _explained(f"step {step} could not be saved in {self.folder}"):
+        with self._saving():
             self.manager.save(step, args=ocp.args.Composite(**items), metrics=value)
+        self._delete()
 
     def wait(self) -> None:
         """Returns when every save is complete.
@@ -101,19 +125,26 @@ class Checkpoints:
         Raises:
           CheckpointError: one could not be written.
         """
-        with _explained(f"the newest checkpoint could not be completed in {self.folder}"):
+        with self._saving():
             self.manager.wait_until_finished()
 
     def close(self) -> None:
         self.wait()
+        self._delete()
         self.manager.close()
 
+    def _saving(self) -> _explained:
+        whole = self.latest()
+        kept = "there is none yet" if whole is None else f"step {whole} is complete and kept"
+        return _explained(f"a checkpoint could not be written in {self.folder} ({kept})")
+
     def steps(self) -> tuple[int, ...]:
-        """Complete checkpoints, in order."""
-        return tuple(sorted(self.manager.all_steps()))
+        """Complete checkpoints, in order; one that is being saved is not among them."""
+        known = sorted(self.manager.all_steps())
+        return tuple(step for step in known if (self.folder / str(step)).exists())
 
     def latest(self) -> int | None:
-        return self.manager.latest_step()
+        return max(self.steps(), default=None)
 
     def best(self) -> int | None:
         """The step with the best value of the configured metric (the later of equals); None: no

@@ -84,7 +84,7 @@ def schedule(group: Group, steps: int) -> optax.Schedule:
             lambda count: peak * jnp.sqrt(max(warm, 1) / jnp.maximum(count + warm, max(warm, 1)))
         ),
     }[group.schedule]()
-    # the first update of a warm-up already moves: step 0 has 1 / warm of the peak
+    # the first update of a warm-up already moves: step 0 has 1 / (warm + 1) of the peak
     return (
         optax.join_schedules([lambda count: peak * (count + 1) / (warm + 1), after], [warm])
         if warm
@@ -135,32 +135,47 @@ def _transformation(
             optax.scale_by_learning_rate(rate),
         )
     if group.optimizer == "muon":
-        adam = schedule(
-            dataclasses.replace(
-                group, learning_rate=group.adam_learning_rate or group.learning_rate
-            ),
-            steps,
-        )
-        return optax.contrib.muon(
-            rate,
-            beta=group.b1,
-            adam_b1=group.b1,
-            adam_b2=group.b2,
-            eps=group.epsilon,
-            weight_decay_mask=decayed,
-            adam_learning_rate=adam,
-            adam_weight_decay=group.weight_decay,
-            muon_weight_dimension_numbers=lambda params: jax.tree_util.tree_map_with_path(
-                lambda path, _: muon_dimensions(_path(path), axes), params
-            ),
-            **decay,
-        )
+        return _muon(group, rate, axes, steps, decayed)
     if group.optimizer == "sgd":
         return optax.chain(
             optax.add_decayed_weights(group.weight_decay, mask=decayed),
             optax.sgd(rate, momentum=group.b1 or None),
         )
     return optax.set_to_zero()
+
+
+def _muon(
+    group: Group, rate: optax.Schedule, axes: Axes, steps: int, decayed: Any
+) -> optax.GradientTransformation:
+    """Muon for kernels and AdamW for the rest. (optax's own AdamW beside Muon decays biases.)"""
+
+    def dimensions(params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: muon_dimensions(_path(path), axes), params
+        )
+
+    def owners(params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: "adam" if muon_dimensions(_path(path), axes) is None else "muon", params
+        )
+
+    adam_rate = group.adam_learning_rate or group.learning_rate
+    muon = optax.contrib.muon(
+        rate,
+        beta=group.b1,
+        eps=group.epsilon,
+        weight_decay=group.weight_decay,
+        muon_weight_dimension_numbers=dimensions,
+    )
+    adam = optax.adamw(
+        schedule(dataclasses.replace(group, learning_rate=adam_rate), steps),
+        group.b1,
+        group.b2,
+        group.epsilon,
+        weight_decay=group.weight_decay,
+        mask=decayed,
+    )
+    return optax.partition({"muon": muon, "adam": adam}, owners)
 
 
 def _path(key_path: tuple) -> str:

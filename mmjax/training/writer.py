@@ -68,7 +68,9 @@ class Writer:
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path)
         if self.board:
-            self.board.add_image(name, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+            small = picture.convert("RGB")
+            small.thumbnail((640, 640))  # the file above has every pixel
+            self.board.add_image(name, np.asarray(small), step, dataformats="HWC")
 
     def close(self) -> None:
         if self.board:
