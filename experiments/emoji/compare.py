@@ -141,6 +141,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     python = Path(flags.open_clip_python) if flags.open_clip_python else environment(folder)
 
+    a = [np.load(ours(folder, seed)) for seed in SEEDS]
     turns = kept(folder / "timing.json", lambda: timing(python))
     seconds = {name: float(np.median(values)) for name, values in turns.items()}
     precision = min(("fp32", "amp_bf16"), key=seconds.get)
@@ -166,7 +167,6 @@ def main() -> None:
     validation = {rate: score(train(rate, SEEDS[0])) for rate in RATES}
     best = max(validation, key=validation.get)
     print(f"open_clip, validation R@1 by learning rate: {validation}", flush=True)
-    a = [np.load(ours(folder, seed)) for seed in SEEDS]
     b = [np.load(train(best, seed)) for seed in SEEDS]
 
     from mmjax.evaluation import bootstrap

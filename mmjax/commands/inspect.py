@@ -65,13 +65,11 @@ def _loss(run: Run, folder: Path, batch: Any, step: int) -> str:
     plan, note = run.plan, "fresh parameters"
     state = plan.init()
     if run.workdir is not None and (folder / "checkpoints").exists():
-        checkpoints = Checkpoints(
-            folder / "checkpoints", run.options.checkpoint, read_only=True
-        )
+        checkpoints = Checkpoints(folder / "checkpoints", run.options.checkpoint, read_only=True)
         before = [s for s in checkpoints.steps() if s <= step]
         if before:
             state, note = (
-                checkpoints.restore(plan.shapes, plan.shardings, before[-1]),
+                checkpoints.restore(plan.shapes, plan.shardings, before[-1], training=False),
                 f"checkpoint {before[-1]}",
             )
     rng = jax.random.key(run.options.seed)

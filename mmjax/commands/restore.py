@@ -87,7 +87,7 @@ def restore(folder: str | Path, step: int | None = None, weights: str = "ema") -
     if step is None:
         step = (checkpoints.best() if options.checkpoint.metric else None) or checkpoints.latest()
     with jax.set_mesh(run.mesh):
-        state = checkpoints.restore(run.plan.shapes, run.plan.shardings, step)
+        state = checkpoints.restore(run.plan.shapes, run.plan.shardings, step, training=False)
     checkpoints.close()
     params = run.weights(state.params, state.teachers, weights)
     return Restored(run, step, {"params": params, "state": state.state, "teachers": {}})

@@ -151,7 +151,8 @@ def _start(run: Run, checkpoints: Checkpoints) -> tuple[State, str]:
         source = Path(run.options.warm_start).expanduser()
         if not (source / "checkpoints").exists():
             raise CheckpointError(f"warm_start: {source} is no work directory with checkpoints")
-        params, found = warm_start(state.params, Checkpoints(source / "checkpoints", read_only=True).load("params"))
+        offered = Checkpoints(source / "checkpoints", read_only=True).load("params")
+        params, found = warm_start(state.params, offered)
         if not found.matched:
             raise CheckpointError(
                 f"warm_start: nothing in {source} fits this model\n{found.report()}"
@@ -215,7 +216,9 @@ def _finish(
     """Test numbers of the best checkpoint, their baselines, result.json and the table."""
     plan, options = run.plan, run.options
     best = checkpoints.best() if options.checkpoint.metric else None
-    state = last if best is None else checkpoints.restore(plan.shapes, plan.shardings, best)
+    state = last
+    if best is not None:
+        state = checkpoints.restore(plan.shapes, plan.shardings, best, training=False)
     step = int(state.step)
     test = evaluators(run, options.test)
     pictures = Writer(folder, run.options.train.steps, tensorboard=False)

@@ -49,9 +49,7 @@ class Config:
 class Checkpoints:
     """The checkpoints of one work directory."""
 
-    def __init__(
-        self, folder: Path | str, config: Config = Config(), *, read_only: bool = False
-    ):
+    def __init__(self, folder: Path | str, config: Config = Config(), *, read_only: bool = False):
         """read_only: of a run that may be going on: nothing is tidied up."""
         self.folder, self.config = Path(folder).absolute(), config
         self.read_only = read_only
@@ -110,11 +108,10 @@ class Checkpoints:
             value = {"value": float(metrics[self.config.metric])}
         items = dict(
             params=ocp.args.StandardSave(state.params),
-            training=ocp.args.StandardSave(_rest(state)),
+            training=ocp.args.StandardSave(_training(state)),
             about=ocp.args.JsonSave({"metrics": dict(metrics or {}), **(about or {})}),
         )
-        if state.teachers:
-            items["teachers"] = ocp.args.StandardSave(state.teachers)
+        items |= {name: ocp.args.StandardSave(value) for name, value in _more(state).items()}
         with self._saving():
             self.manager.save(step, args=ocp.args.Composite(**items), metrics=value)
         self._delete()
@@ -160,28 +157,34 @@ class Checkpoints:
     def about(self, step: int) -> dict[str, Any]:
         """What was written beside the arrays: metrics, and whatever `save` was given."""
         args = ocp.args.Composite(about=ocp.args.JsonRestore())
-        return dict(self.manager.restore(step, args=args)["about"])
+        with self._reading(step):
+            return dict(self.manager.restore(step, args=args)["about"])
 
-    def restore(self, shapes: State, shardings: State, step: int | None = None) -> State:
+    def restore(
+        self, shapes: State, shardings: State, step: int | None = None, *, training: bool = True
+    ) -> State:
         """The whole state, placed by `shardings` on whatever mesh they name.
+
+        Args:
+          training: False leaves the optimizer out (it is ()): what evaluation and use need.
 
         Raises:
           CheckpointError: no such checkpoint, or one whose tensors are not those of this run.
         """
         step = self._existing(step)
-        needed = {"params": shapes.params, "training": _rest(shapes)}
-        places = {"params": shardings.params, "training": _rest(shardings)}
-        if shapes.teachers:
-            needed["teachers"], places["teachers"] = shapes.teachers, shardings.teachers
+        needed = {"params": shapes.params, **_more(shapes)}
+        places = {"params": shardings.params, **_more(shardings)}
+        if training:
+            needed["training"], places["training"] = _training(shapes), _training(shardings)
         items = {}
         for name, shape in needed.items():
             self._check(step, name, shape)
             items[name] = ocp.args.StandardRestore(_placed(shape, places[name]))
-        with _explained(f"{self.folder}/{step} cannot be read"):
+        with self._reading(step):
             found = self.manager.restore(step, args=ocp.args.Composite(**items))
-        rest = found["training"]
-        teachers = found["teachers"] if shapes.teachers else {}
-        return State(params=found["params"], teachers=teachers, **rest)
+        rest = found["training"] if training else dict(optimizer=(), step=step, skipped=0)
+        more = {"state": {}, "teachers": {}, **{name: found[name] for name in _more(shapes)}}
+        return State(params=found["params"], **more, **rest)
 
     def restore_params(
         self, shapes: Any, shardings: Any, step: int | None = None, teacher: str = ""
@@ -195,7 +198,8 @@ class Checkpoints:
         if not teacher:
             self._check(step, "params", shapes)
             args = ocp.args.Composite(params=ocp.args.StandardRestore(_placed(shapes, shardings)))
-            return self.manager.restore(step, args=args)["params"]
+            with self._reading(step):
+                return self.manager.restore(step, args=args)["params"]
         found = self.load("teachers", step)
         if teacher not in found:
             raise CheckpointError(
@@ -213,7 +217,9 @@ class Checkpoints:
         abstract = jax.tree.map(lambda leaf: ocp.utils.to_shape_dtype_struct(leaf), shapes)
         restore = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), abstract)
         args = ocp.args.PyTreeRestore(item=abstract, restore_args=restore)
-        return _plain(ocp.PyTreeCheckpointer().restore(self.folder / str(step) / item, args=args))
+        with self._reading(step):
+            path = self.folder / str(step) / item
+            return _plain(ocp.PyTreeCheckpointer().restore(path, args=args))
 
     def _existing(self, step: int | None) -> int:
         known = self.steps()
@@ -230,8 +236,13 @@ class Checkpoints:
         path = self.folder / str(step) / item
         if not path.exists():
             raise CheckpointError(f"{path.parent} holds no {item!r}")
-        with _explained(f"{path} cannot be read"):
+        with self._reading(step):
             return ocp.StandardCheckpointer().metadata(path).item_metadata.tree
+
+    def _reading(self, step: int) -> _explained:
+        before = [other for other in self.steps() if other < step]
+        way = f"; without that folder the run goes on from step {before[-1]}" if before else ""
+        return _explained(f"{self.folder}/{step} is damaged{way}")
 
     def _check(self, step: int, item: str, shapes: Any) -> None:
         found = tree.compare(_named(shapes), tree.flatten(_named(self._meta(step, item))))
@@ -241,10 +252,13 @@ class Checkpoints:
             )
 
 
-def _rest(state: State) -> dict[str, Any]:
-    return dict(
-        state=state.state, optimizer=state.optimizer, step=state.step, skipped=state.skipped
-    )
+def _training(state: State) -> dict[str, Any]:
+    return dict(optimizer=state.optimizer, step=state.step, skipped=state.skipped)
+
+
+def _more(state: State) -> dict[str, Any]:
+    """What a model needs beside its parameters, if anything: averaged copies, codebooks."""
+    return {name: getattr(state, name) for name in ("state", "teachers") if getattr(state, name)}
 
 
 def _named(value: Any) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def make_mesh(config: Config) -> Mesh:
     fixed = math.prod(size for size in sizes if size != -1)
     if (
         sizes.count(-1) > 1
-        or fixed <= 0
+        or any(size < 1 for size in sizes if size != -1)
         or devices % fixed
         or (-1 not in sizes and fixed != devices)
     ):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,15 +93,7 @@ def cut_back(path: Path, step: int) -> None:
     """Drops the lines after `step` and a last line that was cut in the middle."""
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            break
-        if row["step"] > step:
-            break
-        kept.append(line + "\n")
+    kept = [line + "\n" for line, row in _whole(path) if row["step"] <= step]
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(kept), encoding="utf-8")
     os.replace(temporary, path)
@@ -109,11 +101,17 @@ def cut_back(path: Path, step: int) -> None:
 
 def read(path: Path | str) -> list[dict]:
     """The rows of a metrics file; a last line that was cut in the middle is left out."""
-    rows = []
-    if Path(path).exists():
-        for line in Path(path).read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-    return rows
+    return [row for _, row in _whole(Path(path))] if Path(path).exists() else []
+
+
+def _whole(path: Path) -> Iterator[tuple[str, dict]]:
+    """Lines and their rows, up to the first that is no row of a step."""
+    for line in path.read_bytes().split(b"\n"):
+        text = line.decode("utf-8", "replace")
+        try:
+            row = json.loads(text)
+        except json.JSONDecodeError:
+            return
+        if not isinstance(row, dict) or "step" not in row:
+            return
+        yield text, row

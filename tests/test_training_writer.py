@@ -1,0 +1,86 @@
+"""Metric files: one line per step, cut back to the restored step, whatever a kill left behind."""
+
+import json
+import math
+
+import pytest
+from PIL import Image
+
+from mmjax.training.writer import Writer, cut_back, read
+
+
+def lines(path):
+    return path.read_text().splitlines()
+
+
+def written(folder, steps, start=-1, **values):
+    writer = Writer(folder, start, tensorboard=False)
+    for step in steps:
+        writer.metrics(step, {"loss": 1 / step, **values})
+        writer.timing(step, {"step_seconds": 0.1})
+    writer.close()
+
+
+def test_lines_are_whole_and_exact(tmp_path):
+    written(tmp_path, [1, 2], accuracy=0.1 + 0.2)
+    assert lines(tmp_path / "metrics.jsonl")[1] == (
+        '{"step": 2, "loss": 0.5, "accuracy": 0.30000000000000004}'
+    )
+    assert read(tmp_path / "metrics.jsonl")[0]["loss"] == 1.0
+    assert json.loads(lines(tmp_path / "timing.jsonl")[0]) == {"step": 1, "step_seconds": 0.1}
+
+
+def test_numbers_that_json_has_not(tmp_path):
+    written(tmp_path, [1], nan=math.nan, inf=math.inf)
+    (row,) = read(tmp_path / "metrics.jsonl")
+    assert (row["nan"], row["inf"]) == ("nan", "inf")
+    json.loads(lines(tmp_path / "metrics.jsonl")[0], parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize("rest", [
+    "", '{"step": 4, "lo', "{", '{"step": 4}\x00\x00', "\x00\x00\x00", "4", "null", '{"loss": 1}',
+    '{"step": 4, "name": "\N{LATIN SMALL LETTER E WITH ACUTE}',
+])  # fmt: skip
+@pytest.mark.parametrize("step", [0, 2, 3, 9])
+def test_cut_back(tmp_path, step, rest):
+    """Lines after the step go; so does a last line that was cut in the middle."""
+    written(tmp_path, [1, 2, 3])
+    path = tmp_path / "metrics.jsonl"
+    whole = lines(path)
+    with open(path, "ab") as file:
+        file.write(rest.encode()[:-1] if rest.startswith('{"step": 4, "n') else rest.encode())
+    assert [row["step"] for row in read(path)] == [1, 2, 3]
+    cut_back(path, step)
+    assert lines(path) == whole[: min(step, 3)]  # lines are in the order of their steps
+    assert path.read_bytes().endswith(b"\n") or not path.read_bytes()
+    assert {one.name for one in tmp_path.iterdir()} == {"metrics.jsonl", "timing.jsonl"}
+
+
+def test_a_last_line_without_its_end_is_kept_once(tmp_path):
+    written(tmp_path, [1, 2])
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-1])
+    written(tmp_path, [3], start=2)
+    assert [row["step"] for row in read(path)] == [1, 2, 3]
+
+
+def test_going_on_writes_the_same_file(tmp_path):
+    written(tmp_path / "whole", range(1, 8))
+    written(tmp_path / "parts", range(1, 6))
+    (tmp_path / "parts" / "corrupt.jsonl").write_text('{"step": 2}\n{"step": 5}\n')
+    written(tmp_path / "parts", range(4, 8), start=3)
+    one, two = (tmp_path / name / "metrics.jsonl" for name in ("whole", "parts"))
+    assert one.read_bytes() == two.read_bytes()
+    assert lines(tmp_path / "parts" / "corrupt.jsonl") == ['{"step": 2}']
+
+
+def test_pictures_corrupt_rows_and_tensorboard(tmp_path):
+    writer = Writer(tmp_path, -1)
+    writer.metrics(3, {"loss": 1.0})
+    writer.picture(3, "validation/sheet", Image.new("RGB", (20, 10)))
+    writer.corrupt(3, [{"source": "own", "index": 5, "where": "line 6", "reason": "empty caption"}])
+    writer.close()
+    with Image.open(tmp_path / "pictures" / "00000003" / "validation" / "sheet.png") as picture:
+        assert picture.size == (20, 10)
+    assert read(tmp_path / "corrupt.jsonl")[0]["reason"] == "empty caption"
+    assert list((tmp_path / "tensorboard").glob("events*"))
