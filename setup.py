@@ -27,5 +27,5 @@ setup(
     install_requires=requirements(),
     # torch and transformers, which the live parity tests compare with, are not here on purpose:
     # everything else is proved without them. `.ci/run` installs them for that stage alone.
-    extras_require={"test": ["pytest>=8", "beartype>=0.19"]},
+    extras_require={"test": ["pytest>=8", "beartype>=0.19", "safetensors>=0.4"]},
 )

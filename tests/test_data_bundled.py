@@ -288,7 +288,7 @@ def test_downsampling_is_antialiased():
     (wav(np.random.default_rng(0).normal(0, 0.1, 8000), kind="PCM_16", format="FLAC")
      ["audio"][:9000], "cut short|not a readable"),
     (wav(np.zeros(8000 * 11))["audio"], "11 seconds of sound; at most 10"),
-])
+], ids=("empty", "text", "no samples", "NaN", "truncated wav", "truncated flac", "too long"))
 def test_bad_sound_is_corrupt(data, reason):
     with pytest.raises(CorruptExample, match=reason):
-        DecodeAudio(16_000, longest=10)({"audio": data})
+        DecodeAudio(16_000, longest=10.0)({"audio": data})

@@ -83,4 +83,8 @@ def test_pictures_corrupt_rows_and_tensorboard(tmp_path):
     with Image.open(tmp_path / "pictures" / "00000003" / "validation" / "sheet.png") as picture:
         assert picture.size == (20, 10)
     assert read(tmp_path / "corrupt.jsonl")[0]["reason"] == "empty caption"
+    written(tmp_path, [], start=3)
+    assert (tmp_path / "pictures" / "00000003").exists()
+    written(tmp_path, [], start=2)  # a run that goes on from step 2 has not drawn it yet
+    assert not (tmp_path / "pictures" / "00000003").exists()
     assert list((tmp_path / "tensorboard").glob("events*"))

@@ -5,6 +5,8 @@
   is walked.
 """
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from mmjax.objectives.contrastive import softmax_contrastive
+from mmjax.tasks import contrastive
 from mmjax.tasks.base import Loss, Part, Task, Teacher
 from mmjax.training import optimizer, sharding, state, step
 
@@ -104,6 +107,31 @@ class Words(Task):
     def update(self, variables, statistics, rng, step):
         assert statistics["sums"].ndim == 2, "statistics come stacked over micro-batches"
         return {"sums": 0.5 * variables["state"]["sums"] + statistics["sums"].sum(0)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """Config of `Poisoned`."""
+
+    steps: tuple[int, ...] = ()  # counted from 0
+
+
+class Poisoned(contrastive.Contrastive):
+    """Contrastive training in which a pixel turns into NaN at some steps: task.name is its path,
+    "toy.Poisoned"."""
+
+    Config = Steps
+
+    @classmethod
+    def build(cls, config, model):
+        made = cls(contrastive.Config(), model)
+        made.steps = config.steps
+        return made
+
+    def prepare(self, batch, rng, step):
+        bad, image = jnp.any(step == jnp.array(self.steps)), batch["image"]
+        pixel = jnp.where(bad, jnp.nan, image[1, 0, 0, 0])
+        return {**batch, "image": image.at[1, 0, 0, 0].set(pixel)}
 
 
 def pairs(rows=16, seed=0):

@@ -82,20 +82,24 @@ def _merged(base: Any, change: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _checked() -> Iterator[None]:
-    """What the parts of a run object to is the config's fault: said without a traceback."""
+def checked(where: str = "") -> Iterator[None]:
+    """What the parts of a run object to is the config's fault: said without a traceback.
+
+    Args:
+      where: put before the message.
+    """
     try:
         yield
     except (ConfigError, DataError, CorruptExample, TokenizerError):
         raise
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(f"{where}: {error}" if where else str(error)) from error
 
 
 def open_source(spec: Spec, where: str) -> Source:
     """The data set that a sub-tree names."""
     module, config = configured("mmjax.data", spec, where)
-    with _checked():
+    with checked():
         return module.open(config)
 
 
@@ -135,7 +139,7 @@ class Run:
         return Spec(spec.name, {**spec.options, **options})
 
     @functools.cached_property
-    @_checked()
+    @checked()
     def processor(self) -> Any:
         module, config = configured("mmjax.data", self.options.data.processor, "data.processor")
         saved = self.workdir / "tokenizer.json" if self.workdir else None
@@ -147,11 +151,13 @@ class Run:
             captions = all_captions(list(self.sources.values()))
             tokenizer = bpe.train(captions, config.vocab_size, lowercase=config.lowercase)
         if saved and not saved.exists() and jax.process_index() == 0:
-            tokenizer.save(saved)
+            part = saved.with_suffix(".part")  # another process never finds half of it
+            tokenizer.save(part)
+            part.replace(saved)
         return module.Processor(config, tokenizer)
 
     @functools.cached_property
-    @_checked()
+    @checked()
     def model(self) -> Any:
         module, config = configured(
             "mmjax.models", self.options.model, "model", self.processor.sizes
@@ -159,13 +165,13 @@ class Run:
         return module.Model(config)
 
     @functools.cached_property
-    @_checked()
+    @checked()
     def task(self) -> Any:
         module, config = configured("mmjax.tasks", self.options.task, "task")
         return module.build(config, self.model)
 
     @functools.cached_property
-    @_checked()
+    @checked()
     def mesh(self) -> jax.sharding.Mesh:
         mesh = sharding.make_mesh(self.options.execution.mesh)
         rows, cut = self.options.data.batch_size, mesh.shape["data"] * mesh.shape["fsdp"]
@@ -178,7 +184,7 @@ class Run:
         return mesh
 
     @functools.cached_property
-    @_checked()
+    @checked()
     def pipeline(self) -> Pipeline:
         """The training batches."""
         sources = list(self.sources.values())
@@ -234,7 +240,7 @@ class Run:
         }
 
     @functools.cached_property
-    @_checked()
+    @checked()
     def plan(self) -> state.Plan:
         """Shapes, axes and shardings of the state."""
         o = self.options
@@ -251,7 +257,9 @@ class Run:
 
     def batches(self, pipeline: Pipeline, start: int, stop: int) -> Any:
         """This process's rows of the batches of a pipeline, read ahead."""
-        return pipeline.batches(start, stop, jax.process_index(), jax.process_count())
+        with checked("execution.mesh"):
+            part, parts = sharding.part_of_batch(self.mesh)
+        return pipeline.batches(start, stop, part, parts)
 
     def put(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """A process's own rows -> global arrays, rows over the devices."""

@@ -7,15 +7,23 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import signal
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 from mmjax.commands import runtime
 from mmjax.config import ConfigError, load
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on a disk
+
 
 def run(flags: argparse.Namespace, fields: list[str], started: float) -> int:
     """Exit status: 0 done or stopped cleanly, 2 something to mend, 130 interrupted twice."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)  # while steps run, the loop has its own
     try:
         if flags.processes:
             runtime.join(flags.processes)
@@ -26,7 +34,22 @@ def run(flags: argparse.Namespace, fields: list[str], started: float) -> int:
     except mendable() as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(
+            f"\n{error}: the disk is full, or a limit is reached. Complete checkpoints are kept: "
+            "make room, and the same command goes on from the last one",
+            file=sys.stderr,
+        )
+        return 2
     return 0
+
+
+def _terminated(number: int, frame: Any) -> None:
+    """Before the first step and after the last there is nothing to save."""
+    print("\nSIGTERM: the same command goes on from the last checkpoint", file=sys.stderr)
+    raise SystemExit(0)
 
 
 def mendable() -> tuple[type[Exception], ...]:

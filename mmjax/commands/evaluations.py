@@ -8,20 +8,22 @@ rows.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from mmjax import registry
-from mmjax.commands.assembly import Run, configured, open_source
+from mmjax.commands.assembly import Run, checked, configured, open_source
 from mmjax.commands.options import Evaluation
-from mmjax.config import build, to_dict
+from mmjax.config import ConfigError, build, to_dict
 from mmjax.data.decode import DecodeImage
-from mmjax.data.source import Source
+from mmjax.data.source import CorruptExample, Source
 from mmjax.evaluation import base
+from mmjax.training import sharding
 from mmjax.training.state import State
 
 Picture = Callable[[str, Any], None]
@@ -53,6 +55,8 @@ class Evaluator:
             made = dataclasses.replace(made, example=self.example)
         if "encode" in fields:
             made = dataclasses.replace(made, encode=self.encode)
+        if "share" in fields:
+            made = dataclasses.replace(made, share=sharding.part_of_batch(self.run.mesh))
         return made
 
     def example(self, index: int) -> dict[str, Any]:
@@ -83,18 +87,54 @@ class Evaluator:
             )
         return known[self.evaluator.predict]
 
+    def check(self, where: str) -> None:
+        """Finds before any training what would stop the evaluation after it.
+
+        Args:
+          where: the config's path, for messages.
+
+        Raises:
+          ConfigError, DataError: it cannot be done.
+        """
+        with checked(where):
+            assert self.predict
+            self.evaluator.check(self.columns)
+            rows = self.options.batch_size
+            cut = self.run.mesh.shape["data"] * self.run.mesh.shape["fsdp"]
+            if rows % cut:
+                raise ConfigError(f"{where}.batch_size={rows} is not a multiple of {cut} devices")
+
     def __call__(self, variables: Mapping[str, Any]) -> base.Result:
-        """Metrics and pictures of these variables."""
+        """Metrics and pictures; corrupt examples are left out, and named at the first call."""
+        corrupt: list[Any] = []
         with self.run.batches(self.pipeline, 0, self.pipeline.plan.steps) as batches:
-            arrays = (batch.arrays for batch in batches)
-            return base.run(
+
+            def arrays() -> Iterator[dict[str, np.ndarray]]:
+                for batch in batches:
+                    corrupt.extend(batch.corrupt)
+                    yield batch.arrays
+
+            result = base.run(
                 self.evaluator,
                 self.predict,
                 variables,
-                arrays,
+                arrays(),
                 put=self.run.put,
                 columns=self.columns,
             )
+        if corrupt and not self._named:
+            self._named.extend(corrupt)
+            names = "\n".join(f"  {one.where}: {one.reason}" for one in corrupt[:5])
+            print(
+                f"note: {self.name} leaves out {len(corrupt)} corrupt of {len(self.source)} "
+                f"examples, the first ones:\n{names}"
+            )
+        return result
+
+    @functools.cached_property
+    def _named(self) -> list[Any]:
+        """Corrupt examples that were reported."""
+        return []
 
     def baseline(self) -> dict[str, float]:
         """{"<baseline>/<evaluation>/<metric>": value}; empty where none is configured."""
@@ -102,8 +142,9 @@ class Evaluator:
         if spec is None:
             return {}
         module, config = configured("mmjax.evaluation", spec, f"{self.name}.baseline")
-        images = np.stack([self.example(i)["image"] for i in range(len(self.source))])
-        found = module.measure(config, images, self.source.column("group"), self._references)
+        rows, images = _pictures(self.source, range(len(self.source)))
+        groups = self.source.column("group")[rows]
+        found = module.measure(config, images, groups, self._references)
         return {f"{module.NAME}/{self.name}/{metric}": value for metric, value in found.items()}
 
     def _references(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -111,10 +152,19 @@ class Evaluator:
         pictures, owners = [], []
         for source in self.run.sources.values():
             column = source.column("group")
-            for row in np.flatnonzero(np.isin(column, groups)):
-                pictures.append(DecodeImage()(source[int(row)])["image"])
-                owners.append(column[row])
-        return np.stack(pictures), np.asarray(owners)
+            rows, images = _pictures(source, np.flatnonzero(np.isin(column, groups)))
+            pictures.append(images)
+            owners.append(column[rows])
+        return np.concatenate(pictures), np.concatenate(owners)
+
+
+def _pictures(source: Source, rows: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """(rows that can be read, uint8 [N, H, W, 3])."""
+    found = {}
+    for row in rows:
+        with contextlib.suppress(CorruptExample):
+            found[int(row)] = DecodeImage()(source[int(row)])["image"]
+    return np.asarray(list(found), int), np.stack(list(found.values()))
 
 
 def evaluators(run: Run, which: Mapping[str, Evaluation]) -> dict[str, Evaluator]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import jax
 
 from mmjax.commands.options import Execution
+from mmjax.config import ConfigError
 
 
 def cache_folder() -> Path:
@@ -57,7 +58,7 @@ def join(processes: str) -> None:
       one's number".
 
     Raises:
-      ValueError: neither of these.
+      ConfigError: neither of these.
     """
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     if processes == "auto":
@@ -65,7 +66,7 @@ def join(processes: str) -> None:
         return
     parts = processes.split(",")
     if len(parts) != 3 or not all(part.isdigit() for part in parts[1:]):
-        raise ValueError(
+        raise ConfigError(
             f"--processes={processes!r}: write 'auto', or 'host:port,count,number' such as "
             "'10.0.0.1:1234,2,0'"
         )

@@ -21,7 +21,7 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def results(values: Mapping[str, float]) -> str:
+def results(values: Mapping[str, float | int]) -> str:
     """One line for each held-out number of a result.json, validation left out."""
     baselines = [name for name in BASELINES if any(key.startswith(f"{name}/") for key in values)]
     rows = []
@@ -38,7 +38,7 @@ def results(values: Mapping[str, float]) -> str:
     return aligned(head, rows, right=range(1, len(head)))
 
 
-def _shown(value: float | None) -> str:
+def _shown(value: float | int | None) -> str:
     if value is None:
         return ""
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"

@@ -17,10 +17,10 @@ import jax
 from mmjax import tree
 from mmjax.commands import table, workdir
 from mmjax.commands.assembly import Run, on_device
-from mmjax.commands.evaluations import evaluate, evaluators
+from mmjax.commands.evaluations import Evaluator, evaluate, evaluators
 from mmjax.commands.options import Options
 from mmjax.commands.runtime import prepare
-from mmjax.config import build
+from mmjax.config import ConfigError, build
 from mmjax.data.prefetch import to_device
 from mmjax.training import flops, loop, sharding
 from mmjax.training.checkpoint import CheckpointError, Checkpoints, warm_start
@@ -61,8 +61,9 @@ def train(
 
 def _train(run: Run, folder: Path, started: float) -> Trained:
     options, plan = run.options, run.plan
+    validation, test = evaluators(run, options.validation), evaluators(run, options.test)
+    _check(options, validation, test)
     checkpoints = Checkpoints(folder / "checkpoints", options.checkpoint)
-    validation = evaluators(run, options.validation)
     state, note = _start(run, checkpoints)
     done = int(state.step)
     if done >= options.train.steps and (folder / "result.json").exists():
@@ -121,7 +122,7 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
             "train_seconds": outcome.train_seconds,
             "first_step_seconds": outcome.first_step_seconds,
         }
-        result = _finish(run, folder, checkpoints, outcome.state, times)
+        result = _finish(run, folder, checkpoints, test, outcome.state, times)
     checkpoints.close()
     if jax.process_index() == 0:
         from mmjax.commands import report  # matplotlib
@@ -129,6 +130,21 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
         path = report.write(folder)
         print(f"report: {path}")
     return Trained(folder, result, outcome.finished)
+
+
+def _check(
+    options: Options, validation: Mapping[str, Evaluator], test: Mapping[str, Evaluator]
+) -> None:
+    """Finds before the first step what would stop the run at its first validation, or its end."""
+    for room, which in (("validation", validation), ("test", test)):
+        for name, evaluator in which.items():
+            evaluator.check(f"{room}.{name}")
+    metric, names = options.checkpoint.metric, [f"validation/{name}/" for name in validation]
+    if metric and not metric.startswith(tuple(names)):
+        raise ConfigError(
+            f"checkpoint.metric={metric!r} is measured by no validation; its name begins with "
+            f"{' or '.join(names) or 'that of a validation, and the config has none'}"
+        )
 
 
 def _start(run: Run, checkpoints: Checkpoints) -> tuple[State, str]:
@@ -211,7 +227,12 @@ def _paired(batches: Any, where: Any, ahead: int) -> Iterator[tuple[Any, Any]]:
 
 
 def _finish(
-    run: Run, folder: Path, checkpoints: Checkpoints, last: State, times: Mapping[str, float]
+    run: Run,
+    folder: Path,
+    checkpoints: Checkpoints,
+    test: Mapping[str, Evaluator],
+    last: State,
+    times: Mapping[str, float],
 ) -> dict:
     """Test numbers of the best checkpoint, their baselines, result.json and the table."""
     plan, options = run.plan, run.options
@@ -220,7 +241,6 @@ def _finish(
     if best is not None:
         state = checkpoints.restore(plan.shapes, plan.shardings, best, training=False)
     step = int(state.step)
-    test = evaluators(run, options.test)
     pictures = Writer(folder, run.options.train.steps, tensorboard=False)
     values = evaluate(
         run, test, state, "", lambda name, image: pictures.picture(step, f"test/{name}", image)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 
 from mmjax.commands.options import Options
 from mmjax.config import ConfigError, build, difference, to_dict
@@ -65,13 +66,15 @@ def claim(folder: Path, options: Options, command: str) -> None:
                 + "\n  ".join(changes)
                 + "\nContinue it with its own config, or give another --workdir."
             )
-    else:  # an attempt that ended before its first step leaves nothing to respect
-        (folder / "tokenizer.json").unlink(missing_ok=True)
     if jax.process_index() == 0:
+        if not trained:  # an attempt that ended before its first step leaves nothing to respect
+            (folder / "tokenizer.json").unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, to_dict(options))
         write_json(folder / "environment.json", environment())
         (folder / "command.txt").write_text(command + "\n", encoding="utf-8")
+    if jax.process_count() > 1:  # the others find what process 0 left, and wrote
+        multihost_utils.sync_global_devices("claimed")
 
 
 def load_options(folder: Path | str) -> Options:

@@ -43,6 +43,10 @@ class Evaluator(Protocol):
 
     predict: str  # which of the task's predict functions it wants: "embed", "logits", "generate"
 
+    def check(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Raises ValueError where stored columns of the data show that `finish` cannot succeed."""
+        return None
+
     def prepare(self, collect: Callable[..., Rows]) -> Any:
         """What `records` needs from the weights, once per run (class embeddings); any pytree.
 

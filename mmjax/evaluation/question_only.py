@@ -1,11 +1,11 @@
 """Visual questions answered without a look at the picture: what a VQA model must beat."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 
 def question_only(
-    train_questions: Sequence[str], train_answers: Sequence[str], questions: Sequence[str]
+    train_questions: Iterable[str], train_answers: Iterable[str], questions: Iterable[str]
 ) -> list[str]:
     """Answers without a look at the picture: the most common training answer of each question.
 

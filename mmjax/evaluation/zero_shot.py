@@ -31,6 +31,9 @@ class ZeroShot(Evaluator):
     text: str = "text"  # key of the prompts' embeddings
     label: str = "label"  # field or column of the right class, from 0
     batch: int = 256  # prompts embedded at a time; over all processes; a multiple of the devices
+    # (which part of a batch this process reads, of how many), handed in by the command; None: a
+    # part for each process
+    share: tuple[int, int] | None = None
 
     def __post_init__(self):
         if len(self.class_names) < 2:
@@ -46,6 +49,11 @@ class ZeroShot(Evaluator):
         if (counts > 1).any():
             name = str(names[counts > 1][0])
             raise ValueError(f"class name {name!r} is given for several labels")
+
+    def check(self, columns):
+        labels = columns.get(self.label)
+        if labels is not None:
+            self._check_labels(labels, np.arange(len(labels)))
 
     def prepare(self, collect):
         """Unit vectors of the classes, [classes, D]."""
@@ -77,13 +85,7 @@ class ZeroShot(Evaluator):
 
     def finish(self, rows: Rows) -> Result:
         names, label = self.class_names, rows["label"]
-        bad = np.flatnonzero((label < 0) | (label >= len(names)))
-        if bad.size:
-            raise ValueError(
-                f"zero-shot: {bad.size} labels have no class name; example {rows['index'][bad[0]]} "
-                f"has label {label[bad[0]]}, but the {len(names)} class names are for labels 0 to "
-                f"{len(names) - 1}"
-            )
+        self._check_labels(label, rows["index"])
         if not rows["finite"].all():
             count = f"{np.sum(~rows['finite'])} of {len(label)}"
             raise ValueError(f"zero-shot: scores of {count} examples are not finite")
@@ -103,9 +105,20 @@ class ZeroShot(Evaluator):
         np.add.at(confusion, (label, rows["best"]), 1)
         return Result(metrics, {"confusion": pictures.confusion(confusion, names)}, queries)
 
+    def _check_labels(self, label, index):
+        count = len(self.class_names)
+        bad = np.flatnonzero((label < 0) | (label >= count))
+        if bad.size:
+            raise ValueError(
+                f"zero-shot: {bad.size} labels have no class name; example {index[bad[0]]} has "
+                f"label {label[bad[0]]}, but the {count} class names are for labels 0 to "
+                f"{count - 1}"
+            )
+
     def _batches(self, prompts):
         """This process's share of the prompts, in batches whose last one is filled up."""
-        devices, hosts, host = jax.device_count(), jax.process_count(), jax.process_index()
+        devices = jax.device_count()
+        host, hosts = self.share or (jax.process_index(), jax.process_count())
         size = min(self.batch, -(-len(prompts) // devices) * devices)
         if size % hosts:
             raise ValueError(f"zero-shot: {hosts} processes cannot share {size} prompts a batch")

@@ -12,8 +12,10 @@ Merges of pairs (https://arxiv.org/abs/1508.07909) over the 256 bytes, as in GPT
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
@@ -84,7 +86,7 @@ class Tokenizer:
         encoded = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [one.ids for one in encoded]
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Iterable[Any]) -> str:
         """Text of ids [length] (integers of any kind); special tokens leave no trace."""
         return self._backend.decode([int(one) for one in ids], skip_special_tokens=True).strip()
 
@@ -96,7 +98,9 @@ class Tokenizer:
         """Writes a `tokenizer.json`, readable here and by the `tokenizers` package."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self._json, encoding="utf-8")
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(self._json, encoding="utf-8")
+        os.replace(temporary, path)  # whole or not at all
 
     def __repr__(self) -> str:
         return f"Tokenizer(vocab_size={self.vocab_size}, fingerprint={self.fingerprint[:12]!r})"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,8 @@ class Checkpoints:
             todelete_subdir=None if read_only else DELETED,
             **best,
         )
+        if not read_only:
+            sys.unraisablehook = _without_echoes(sys.unraisablehook)
         self._delete()
         self.manager = ocp.CheckpointManager(self.folder, options=options)
 
@@ -280,6 +283,17 @@ def _placed(shapes: Any, shardings: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     return {str(k): _plain(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
+def _without_echoes(report: Any) -> Any:
+    """Of a save that fails, the first error is raised; TensorStore tells the others to an event
+    loop that is closed by then, a traceback each."""
+
+    def without_echoes(event: Any) -> None:
+        if str(event.exc_value) != "Event loop is closed":
+            report(event)
+
+    return report if getattr(report, "__name__", "") == "without_echoes" else without_echoes
 
 
 class _explained:

@@ -4,13 +4,15 @@
   from the last complete checkpoint and writes the same lines again.
 * Nothing waits for the device but a look at the step before: its metrics are fetched while the next
   one runs.
-* SIGTERM and Ctrl-C finish the step, save, and return; a second Ctrl-C ends at once.
+* SIGTERM and Ctrl-C finish the step, save, and return; a second Ctrl-C ends at once. With several
+  processes, one that hears it is enough: JAX tells the others, and all stop after the same step.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import signal
 import threading
 import time
@@ -21,10 +23,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmjax.training.checkpoint import Checkpoints
+from mmjax.training.checkpoint import CheckpointError, Checkpoints
 from mmjax.training.progress import Progress
 from mmjax.training.state import State
 from mmjax.training.writer import Writer
+
+IN_A_ROW = "not_finite_in_a_row"  # what a checkpoint says beside its arrays
 
 
 class NotFinite(ArithmeticError):
@@ -58,12 +62,16 @@ class Stop:
 
     def __init__(self) -> None:
         self.reason = ""
+        self.interrupted = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stop:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._heard)
+            heard = {signal.SIGINT: self._passed_on}  # SIGTERM's handler is JAX's, see `reached`
+            if jax.process_count() == 1:
+                heard = {signal.SIGTERM: self._heard, signal.SIGINT: self._heard}
+            for number, handler in heard.items():
+                self._before[number] = signal.signal(number, handler)
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -71,9 +79,18 @@ class Stop:
             signal.signal(number, handler)
 
     def _heard(self, number: int, frame: Any) -> None:
-        if self.reason:
+        if self.reason and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.reason = signal.Signals(number).name
+        self.reason = self.reason or signal.Signals(number).name
+        if number == signal.SIGINT and jax.process_count() > 1:
+            os.kill(os.getpid(), signal.SIGTERM)  # which JAX tells all processes
+
+    def _passed_on(self, number: int, frame: Any) -> None:
+        """Ctrl-C of one of several processes, as the signal that JAX tells the others of."""
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        signal.raise_signal(signal.SIGTERM)
 
     def reached(self, step: int) -> bool:
         """Whether to stop now; processes of one run agree on the step."""
@@ -114,6 +131,7 @@ class _Watch:
                 f"{shown} ..."
             )
         if self.skipped >= self.config.stop_after_not_finite:
+            self.checkpoints.wait()
             raise NotFinite(
                 f"{self.skipped} steps in a row were not finite, the last one {step} with loss "
                 f"{values['loss']}. Its examples (source:row): "
@@ -159,13 +177,32 @@ def fit(
     clock = _Clock(config.log_every)
     pending = None
     score = ""
+    if start in checkpoints.steps():
+        watch.skipped = checkpoints.about(start).get(IN_A_ROW, 0)
+
+    def save(metrics: Mapping[str, float] | None) -> None:
+        checkpoints.save(state, metrics, {**about(), IN_A_ROW: watch.skipped})
+
+    def complete(kind: type | None, *_: Any) -> None:
+        """The save that is under way, when something else went wrong."""
+        if kind is not None and issubclass(kind, Exception) and jax.process_count() == 1:
+            with contextlib.suppress(CheckpointError):
+                checkpoints.wait()
+
     with Stop() as stop, contextlib.ExitStack() as stack:
         stack.callback(progress.close)
+        stack.push(complete)
         for step in range(start + 1, config.steps + 1):
             if config.profile and step == config.profile[0]:
                 jax.profiler.start_trace(str(Path(folder) / "profile"))
             clock.begin()
-            batch, examples = next(batches)
+            try:
+                batch, examples = next(batches)
+            except Exception:  # too many corrupt examples, a disk that is gone: lose no step
+                if pending and jax.process_count() == 1:
+                    watch.look(*pending, progress)
+                    save(None)
+                raise
             with jax.transfer_guard("disallow"):
                 state, metrics = step_function(state, batch)
             batch_rows = jax.tree.leaves(batch)[0].shape[0]
@@ -192,9 +229,10 @@ def fit(
                 writer.metrics(step, results)
                 if metric_shown in results:
                     score = f"{results[metric_shown]:.3f}"
+                leaving = leaving or bool(stop.reason)  # heard during the validation
             if saves or leaving:
                 waited = time.monotonic()
-                checkpoints.save(state, results if evaluates else None, about())
+                save(results if evaluates else None)
                 outcome.seconds_waiting_for_saves += time.monotonic() - waited
             if evaluates or saves:
                 clock.pause()
@@ -224,7 +262,8 @@ def fit(
                     f"{stop.reason}: saved at step {step}; the same command goes on from there"
                 )
                 break
-        outcome.state, outcome.finished = state, int(state.step) >= config.steps
+        outcome.state = state
+        outcome.finished = int(state.step) >= config.steps and not stop.reason
         outcome.train_seconds = clock.total
         checkpoints.wait()
     return outcome

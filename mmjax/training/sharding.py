@@ -76,6 +76,26 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 
+def part_of_batch(mesh: Mesh) -> tuple[int, int]:
+    """(which part of the batch this process reads, of how many): processes that a parameter is cut
+    over share their rows, and read the same part.
+
+    Raises:
+      ValueError: rows of processes that overlap, and are not the same.
+    """
+    count = mesh.shape["data"] * mesh.shape["fsdp"]
+    rows: dict[int, set[int]] = {}
+    for device, (one,) in batch_sharding(mesh).devices_indices_map((count,)).items():
+        rows.setdefault(device.process_index, set()).add(one.start or 0)
+    parts = sorted({tuple(sorted(part)) for part in rows.values()})
+    if sum(map(len, parts)) != count:
+        raise ValueError(
+            f"mesh {dict(mesh.shape)}: the batch does not divide among {len(rows)} processes; let "
+            "'tensor' divide a process's devices, or be a multiple of them"
+        )
+    return parts.index(tuple(sorted(rows[jax.process_index()]))), len(parts)
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The whole array on every device."""
     return NamedSharding(mesh, PartitionSpec())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ class Writer:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in ("metrics.jsonl", "timing.jsonl"):
             cut_back(self.folder / name, step)
+        for pictures in (self.folder / "pictures").glob("*"):
+            if pictures.name.isdigit() and int(pictures.name) > step:
+                shutil.rmtree(pictures)
         if tensorboard:
             from tensorboardX import SummaryWriter
 
@@ -66,7 +70,10 @@ class Writer:
             return
         path = self.folder / "pictures" / f"{step:08d}" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path)
+        temporary = path.with_suffix(".tmp")
+        # level 1 takes half the time of the default, for a fifth more bytes
+        picture.save(temporary, format="PNG", compress_level=1)
+        os.replace(temporary, path)
         if self.board:
             small = picture.convert("RGB")
             small.thumbnail((640, 640))  # the file above has every pixel
