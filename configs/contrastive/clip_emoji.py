@@ -20,7 +20,7 @@ CLASSES = (
 )
 BLOCK = dict(width=192, heads=3, hidden=768, activation="gelu_tanh", dtype="bfloat16")
 SMALL = dict(width=64, heads=2, hidden=128)
-WARMUP = 45
+WARMUP = 54
 
 VARIANTS = {
     "smoke": {
@@ -83,7 +83,7 @@ def get_config():
         embedding=192,
         scale_init=10.0,
     )
-    config.train = dict(steps=750, log_every=10, evaluate_every=150)
+    config.train = dict(steps=900, log_every=10, evaluate_every=150)
     config.optimizer.groups = (
         dict(
             match=r".*/blocks/.*/kernel",

@@ -12,7 +12,6 @@ Merges of pairs (https://arxiv.org/abs/1508.07909) over the 256 bytes, as in GPT
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,9 +97,7 @@ class Tokenizer:
         """Writes a `tokenizer.json`, readable here and by the `tokenizers` package."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(self._json, encoding="utf-8")
-        os.replace(temporary, path)  # whole or not at all
+        path.write_text(self._json, encoding="utf-8")
 
     def __repr__(self) -> str:
         return f"Tokenizer(vocab_size={self.vocab_size}, fingerprint={self.fingerprint[:12]!r})"

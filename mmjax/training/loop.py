@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import signal
 import threading
 import time
@@ -82,8 +81,6 @@ class Stop:
         if self.reason and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.reason = self.reason or signal.Signals(number).name
-        if number == signal.SIGINT and jax.process_count() > 1:
-            os.kill(os.getpid(), signal.SIGTERM)  # which JAX tells all processes
 
     def _passed_on(self, number: int, frame: Any) -> None:
         """Ctrl-C of one of several processes, as the signal that JAX tells the others of."""
