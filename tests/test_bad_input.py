@@ -3,6 +3,7 @@
 What can be mended ends with exit status 2 and without a traceback; nothing that was there is lost.
 """
 
+import errno
 import json
 import os
 import resource
@@ -23,7 +24,7 @@ import mmjax
 from mmjax import main
 from mmjax.commands.options import Options
 from mmjax.config import load
-from mmjax.training.writer import read
+from mmjax.training.writer import Writer, read
 
 ROOT = Path(__file__).resolve().parent.parent
 OWN = "configs/contrastive/clip_own_data.py:smoke"
@@ -368,7 +369,24 @@ def test_steps_that_are_not_finite(good, tmp_path, refused):
     assert "Lower the learning rate, or look at the examples: --mode=inspect --step=6" in message
     # nothing was lost and nothing was spoilt: the same command comes to the same end
     again = refused(arguments)
-    assert "NotFinite: 3 steps in a row" in again
+    assert "NotFinite: 3 steps in a row were not finite, the last one 7 with" in again
+
+
+def test_no_room_for_a_line_of_metrics(good, tmp_path, refused, monkeypatch):
+    written = Writer._line
+
+    def line(self, file, step, values):
+        if step == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder / file))
+        written(self, file, step, values)
+
+    monkeypatch.setattr(Writer, "_line", line)
+    message = refused(command(good, tmp_path))
+    assert "No space left on device" in message and "metrics.jsonl" in message
+    assert "Complete checkpoints are kept" in message
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"1", "2"}
+    monkeypatch.undo()
+    assert trained(good, tmp_path).finished
 
 
 @pytest.mark.slow

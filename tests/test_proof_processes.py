@@ -23,7 +23,8 @@ SMALL = [
     "--config.data.processor.vocab_size=512", f"--config.optimizer.groups=({SGD},)",
     "--config.execution.tensorboard=False",
 ]  # fmt: skip
-TEST = dict(source=dict(name="emoji", split="test/unseen_concept"), evaluator=dict(name="retrieval"))
+SPLIT = dict(name="emoji", split="test/unseen_concept")
+TEST = dict(source=SPLIT, evaluator=dict(name="retrieval"))
 SHORT = [*SMALL, "--config.train.steps=8", "--config.train.evaluate_every=4",
          f"--config.test={dict(unseen_concept=TEST)}"]  # fmt: skip
 LONG = [*SMALL, "--config.train.steps=100", "--config.validation={}", "--config.test={}",

@@ -22,8 +22,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on a disk
 
 def run(flags: argparse.Namespace, fields: list[str], started: float) -> int:
     """Exit status: 0 done or stopped cleanly, 2 something to mend, 130 interrupted twice."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminated)  # while steps run, the loop has its own
+    before = None
+    if flags.mode == "train" and threading.current_thread() is threading.main_thread():
+        # while steps run, the loop has its own handler
+        before = signal.signal(signal.SIGTERM, _terminated)
     try:
         if flags.processes:
             runtime.join(flags.processes)
@@ -43,6 +45,9 @@ def run(flags: argparse.Namespace, fields: list[str], started: float) -> int:
             file=sys.stderr,
         )
         return 2
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
     return 0
 
 
