@@ -13,47 +13,15 @@ import subprocess
 import sys
 import time
 import zlib
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from own_run import OWN, ROOT, TINY, command, listed, rows, trained
 from PIL import Image
 
-import mmjax
 from mmjax import main
-from mmjax.commands.options import Options
-from mmjax.config import load
 from mmjax.training.writer import Writer, read
-
-ROOT = Path(__file__).resolve().parent.parent
-OWN = "configs/contrastive/clip_own_data.py:smoke"
-TINY = dict(width=16, heads=2, hidden=16, layers=1, dtype="float32")
-FIELDS = {
-    "model.image.transformer": TINY, "model.text.transformer": TINY, "model.embedding": 16,
-    "model.image.patch_size": 16, "data.processor.vocab_size": 300, "data.processor.pad_to": 12,
-    "data.processor.max_length": 12, "data.batch_size": 40, "data.train.own.split": "all",
-    "train.steps": 3, "train.evaluate_every": 0, "train.log_every": 1, "validation": {},
-    "test": {}, "checkpoint.metric": "", "checkpoint.every": 1, "checkpoint.latest": 3,
-    "optimizer.groups.0.warmup": 0, "optimizer.groups.1.warmup": 0,
-    "execution.tensorboard": False, "execution.threads": 1,
-}  # fmt: skip
-
-
-def fields(photos, changes):
-    """Flags of a run on these photos; changes: {config path: value}."""
-    chosen = {"data.train.own.path": str(photos / "list.jsonl"), **FIELDS, **changes}
-    return [f"--config.{path}={value!r}" for path, value in chosen.items()]
-
-
-def command(photos, folder, changes=(), config=OWN):
-    return [f"--config={config}", f"--workdir={folder}", *fields(photos, dict(changes))]
-
-
-def trained(photos, folder, changes=()):
-    """A run that must succeed, in this process."""
-    arguments = [field.removeprefix("--config.") for field in fields(photos, dict(changes))]
-    return mmjax.train(load(OWN, arguments, schema=Options), folder)
 
 
 @pytest.fixture
@@ -78,16 +46,6 @@ def compile_cache(tmp_path_factory):
         patch.setenv("MMJAX_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
     jax.config.update("jax_compilation_cache_dir", before)
-
-
-def rows(count=40):
-    return [{"image": f"{i}.png", "text": f"picture number {i}"} for i in range(count)]
-
-
-def listed(folder, lines):
-    """Writes the manifest."""
-    encoded = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
-    (folder / "list.jsonl").write_bytes(b"\n".join(encoded) + b"\n")
 
 
 @pytest.fixture(scope="module")
