@@ -35,14 +35,11 @@ class Attempt:
 
     def new(self, pattern):
         """Files and folders of the work directory that this attempt made or changed."""
-        found = []
-        for path in self.folder.glob(pattern):
-            try:
-                if path.stat().st_mtime_ns >= self.begun:
-                    found.append(path)
-            except FileNotFoundError:  # renamed meanwhile
-                continue
-        return found
+        try:
+            return [path for path in self.folder.glob(pattern)
+                    if path.stat().st_mtime_ns >= self.begun]  # fmt: skip
+        except FileNotFoundError:  # renamed or deleted while we looked
+            return []
 
     def steps(self):
         """The last step that metrics.jsonl tells of."""
@@ -52,11 +49,15 @@ class Attempt:
     def until(self, condition, seconds=150):
         """Waits for a condition; False if the run ended before."""
         deadline = time.monotonic() + seconds
-        while not condition():
-            if self.process.poll() is not None:
-                return False
-            assert time.monotonic() < deadline, self.output()
-            time.sleep(0.004)
+        try:
+            while not condition():
+                if self.process.poll() is not None:
+                    return False
+                assert time.monotonic() < deadline, self.output()
+                time.sleep(0.004)
+        except BaseException:
+            self.process.kill()
+            raise
         return True
 
     def kill(self, number=signal.SIGKILL):
