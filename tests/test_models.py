@@ -217,3 +217,9 @@ def test_wrong_sizes_are_explained():
         jax.eval_shape(vit.Model(IMAGE).init, jax.random.key(0), jnp.zeros((1, 9, 8, 3)))
     with pytest.raises(ValueError, match="7 tokens do not fit the context length 6"):
         jax.eval_shape(text.Model(WORDS).init, jax.random.key(0), jnp.zeros((1, 7), int))
+
+
+def test_without_projection_the_widths_must_agree():
+    module = clip.Model(clip.Config(IMAGE, WORDS, embedding=24, image_projection=False))
+    with pytest.raises(ValueError, match="embedding=24 must be the width of the image tower, 16"):
+        jax.eval_shape(module.init, jax.random.key(0), pixels(), ids(), mask())

@@ -33,7 +33,7 @@ def get_config():
     config = relative(__file__, "clip_emoji.py")
     config.data.train = dict(own=dict(name="manifest", path=str(EXAMPLE), split="train"))
     config.data.batch_size = 32
-    config.data.processor.max_length = 48
+    config.data.processor.max_length, config.data.processor.pad_to = 48, 0
     config.checkpoint.metric = "validation/pairs/image_to_text/r1"
     config.validation = held_out("validation")
     config.test = held_out("test")

@@ -11,7 +11,8 @@ data of the paper is not public.
 
 from mmjax.config import relative, variants
 
-VARIANTS = variants(__file__, "clip_vit_b32.py")
+# without an image projection, embeddings are as wide as the towers
+VARIANTS = {"smoke": {**variants(__file__, "clip_vit_b32.py")["smoke"], "model.embedding": 64}}
 
 
 def get_config():

@@ -204,6 +204,11 @@ class Run:
     def padded(self, plan: Any, sources: list[Source]) -> Any:
         """The plan with the length that captions are padded to."""
         config = self.processor.config
+        if 0 < config.pad_to < config.max_length:
+            raise ConfigError(
+                f"data.processor.pad_to={config.pad_to} is shorter than max_length="
+                f"{config.max_length}: captions would not fit; make them equal, or pad_to=0"
+            )
         if config.pad_to:
             return dataclasses.replace(plan, shape={"text": (config.pad_to,)})
         lengths = [text_lengths(source, self.processor.tokenize) for source in sources]

@@ -51,6 +51,13 @@ class Model(nn.Module):
 
     def setup(self):
         c = self.config
+        for name in ("image", "text"):
+            width = getattr(c, name).transformer.width
+            if not getattr(c, f"{name}_projection") and c.embedding != width:
+                raise ValueError(
+                    f"without {name}_projection, embedding={c.embedding} must be the width of the "
+                    f"{name} tower, {width}"
+                )
         self.image = vit.Model(c.image)
         self.text = text.Model(c.text)
 
