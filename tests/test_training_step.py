@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy import SGD, WIDTH, Pairs, Words, forward, pairs, planned, words
+from toy import QUICK, SGD, WIDTH, Pairs, Words, forward, pairs, planned, words
 
 from mmjax import tree
 from mmjax.training import step as steps
@@ -41,7 +41,8 @@ def gradients(task, batch, accumulate):
     variables = {"params": start(), "state": {}, "teachers": {}}
     count = jnp.int32(0)
     return jax.jit(
-        lambda v, batch, rng: steps.gradients(task, v, v["params"], batch, rng, count, accumulate)
+        lambda v, batch, rng: steps.gradients(task, v, v["params"], batch, rng, count, accumulate),
+        compiler_options=QUICK,
     )(variables, batch, jax.random.key(3))
 
 

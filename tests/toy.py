@@ -19,6 +19,7 @@ from mmjax.tasks.base import Loss, Part, Task, Teacher
 from mmjax.training import optimizer, sharding, state, step
 
 WIDTH, OUT, LENGTH = 6, 4, 5
+QUICK = {"xla_backend_optimization_level": 0}  # compiles in half the time
 
 
 def mesh(devices=1, **sizes):
@@ -163,4 +164,4 @@ def planned(task, batch, *groups, where=None, clip_norm=0.0, accumulate=1, ema=0
     where = where or mesh()
     sizes = sharding.Config(**{axis: where.shape[axis] for axis in sharding.AXES})
     plan = state.plan(task, batch, config, where, sizes, steps=steps, seed=0, ema=ema)
-    return plan, jax.jit(step.make_step(plan, accumulate))
+    return plan, jax.jit(step.make_step(plan, accumulate), compiler_options=QUICK)
