@@ -17,6 +17,8 @@ FIELDS = {
     "train.steps": 3, "train.evaluate_every": 0, "train.log_every": 1, "validation": {},
     "test": {}, "checkpoint.metric": "", "checkpoint.every": 1, "checkpoint.latest": 3,
     "optimizer.groups.0.warmup": 0, "optimizer.groups.1.warmup": 0,
+    "optimizer.groups.0.optimizer": "sgd", "optimizer.groups.1.optimizer": "sgd",  # compile fast
+    "optimizer.groups.0.learning_rate": 0.01, "optimizer.groups.1.learning_rate": 0.01,
     "execution.tensorboard": False, "execution.threads": 1,
 }  # fmt: skip
 
