@@ -54,8 +54,9 @@ def prepare(execution: Execution) -> None:
 def join(processes: str) -> None:
     """Makes this process one of several.
 
-    Args: processes: "auto" on TPU pods, Slurm and GKE, else "host:port,number of processes,this
-      one's number".
+    Args:
+      processes: "auto" on TPU pods, Slurm and GKE, else "host:port,number of processes,this one's
+        number".
 
     Raises:
       ConfigError: neither of these.

@@ -106,7 +106,7 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
             writer,
             save_every=options.checkpoint.every,
             evaluate=validate if validation else None,
-            about=lambda: about,
+            about=about,
             flops=flops.count(step, plan.shapes, run.shapes),
             peak=flops.peak(),
             started=started,

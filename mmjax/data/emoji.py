@@ -37,7 +37,6 @@ class Config:
     split: str = "train"  # one of SPLITS
     styles: tuple[str, ...] = STYLES  # drawings to use, "noto" and "fluent"
     tags: int = 3  # at most so many tags follow the label in the text
-    several: bool = False  # several captions: the label with each run of `tags` of its tags
 
 
 class Concept(NamedTuple):
@@ -76,16 +75,6 @@ def text(concept: Concept, tags: int) -> str:
     return ", ".join([concept.name, *new[:tags]])
 
 
-def texts(concept: Concept, tags: int) -> tuple[str, ...]:
-    """The label with each run of `tags` neighbouring tags, in a ring; the first is `text`."""
-    words = {concept.name.lower(), *concept.name.lower().split()}
-    new = [tag for tag in concept.tags if tag.lower() not in words]
-    if len(new) <= tags:
-        return (text(concept, tags),)
-    ring = new + new
-    return tuple(", ".join([concept.name, *ring[i : i + tags]]) for i in range(len(new)))
-
-
 def split_of(concept: Concept, style: str) -> str:
     """The split a drawing is in: the Noto drawing of an unseen style is trained on."""
     if concept.split.endswith("/unseen_style") and style == "noto":
@@ -109,7 +98,7 @@ def open(config: Config) -> InMemory:
     examples = [
         {
             "image": concept.images[number],
-            "text": texts(concept, config.tags) if config.several else text(concept, config.tags),
+            "text": text(concept, config.tags),
             "name": concept.name,
             "tags": concept.tags,
             "label": concept.label,

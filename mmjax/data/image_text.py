@@ -40,7 +40,7 @@ class Config:
     image_size: int = 224  # pixels along each edge
     max_length: int = 77  # tokens of a caption with its start and end
     pad_to: int = 0  # captions are padded to this many tokens; 0: to the batch's length bucket
-    buckets: tuple[int, ...] = ()  # lengths that batches are padded up to; (): multiples of 8
+    buckets: tuple[int, ...] = ()  # lengths that batches are padded up to; (): at most 8 even steps
     # "clip": CLIP's mean and std; "half": pixels to -1 .. 1
     normalisation: Literal["clip", "half"] = "half"
     augmentation: Augmentation = Augmentation()  # of training images

@@ -92,7 +92,10 @@ class Reader:
         """Rows start..stop of the batch of `step`: fields with a leading axis of stop - start."""
         rows = self.rows(step)
         if not np.array_equal(rows.row, np.arange(self.plan.batch)):
-            raise NotImplementedError("several examples in one row of a batch (packing)")
+            raise ValueError(
+                "the plan puts several examples into one row of a batch; this reader lays one "
+                "example into each row"
+            )
         found: list[Arrays | None] = []
         corrupt = []
         columns = (column[start:stop].tolist() for column in rows[:3])

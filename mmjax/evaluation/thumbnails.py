@@ -33,8 +33,10 @@ def measure(
 ) -> dict[str, float]:
     """{"image_to_text/r1": ...} of ranking the queries' own texts, one per group.
 
-    Args: queries: uint8 [Q, H, W, 3]; query_groups: int [Q]. references: groups [K] -> (uint8 [R,
-        H, W, 3], groups [R]), the training pictures of these groups.
+    Args:
+      queries: uint8 [Q, H, W, 3]; query_groups: int [Q].
+      references: groups [K] -> (uint8 [R, H, W, 3], groups [R]), the training pictures of these
+        groups.
     """
     candidates = np.unique(query_groups)
     ranks = thumbnail_ranks(queries, query_groups, *references(candidates), candidates, config.size)

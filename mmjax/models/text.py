@@ -14,7 +14,6 @@ import dataclasses
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
-import jax
 
 from mmjax.layers import pooling, transformer
 from mmjax.layers.attention import attention_mask
@@ -31,7 +30,6 @@ class Config:
     causal: bool = True  # each position sees only earlier ones
     # "last": the last valid position, the end of the text
     pool: Literal["last", "mean", "attention"] = "last"
-    token_dropout: float = 0.0  # share of tokens that training hides, the first never
     attend_padding: bool = False  # SigLIP: padding is part of the caption
 
 
@@ -63,10 +61,6 @@ class Model(nn.Module):
             raise ValueError(f"{length} tokens do not fit the context length {c.context_length}")
         if c.attend_padding:
             mask = None
-        if train and c.token_dropout > 0:
-            kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - c.token_dropout, ids.shape)
-            kept = kept.at[:, 0].set(True)
-            mask = kept if mask is None else mask & kept
         # std 0.02 and 0.01: OpenAI CLIP's released code
         table = embedding("tokens", self, (c.vocab_size, t.width), 0.02, ("vocab", "embed"))
         positions = embedding(

@@ -44,8 +44,9 @@ def softmax_contrastive(
       weights: 0 for rows that do not exist.
       groups: rows of equal group are left out of each other's negatives.
 
-    Returns: (first-to-second, second-to-first), nats per example. CLIP's loss is the mean of their
-      average.
+    Returns:
+      (first-to-second, second-to-first), nats per example. CLIP's loss is the mean of their
+        average.
     """
     logits = scale * jnp.einsum("BE,CE->BC", first, second, preferred_element_type=jnp.float32)
     diagonal = jnp.eye(first.shape[0], dtype=bool)
@@ -68,8 +69,9 @@ def sigmoid_contrastive(
 ) -> Float[Array, " B"]:
     """Every pair is a yes / no question of its own.
 
-    Returns: For each row, minus the log-likelihood summed over its pairs, nats. SigLIP's loss is
-      the mean over rows.
+    Returns:
+      For each row, minus the log-likelihood summed over its pairs, nats. SigLIP's loss is the mean
+        over rows.
     """
     logits = (
         scale * jnp.einsum("BE,CE->BC", first, second, preferred_element_type=jnp.float32) + bias

@@ -94,11 +94,14 @@ class Checkpoints:
     ) -> None:
         """Starts a save and returns once the arrays are copied; waits for the save before it.
 
-        Args: metrics: of a validation at this very step; the configured one decides which
-          checkpoints are best. about: anything that JSON holds, given back by `about(step)`.
+        Args:
+          metrics: of a validation at this very step; the configured one decides which checkpoints
+            are best.
+          about: anything that JSON holds, given back by `about(step)`.
 
-        Raises: CheckpointError: the save before could not be written (disk full); older checkpoints
-          are untouched. ConfigError: the configured metric is not among the metrics.
+        Raises:
+          CheckpointError: the save before could not be written (disk full); older checkpoints are
+            untouched. ConfigError: the configured metric is not among the metrics.
         """
         step = int(state.step)
         value = None
@@ -313,8 +316,9 @@ class _explained:
 def warm_start(params: Any, offered: Mapping[str, Any]) -> tuple[Any, tree.Comparison]:
     """Parameters in which every tensor that `offered` has in the right shape is replaced by it.
 
-    Returns: The parameters, placed as before, and the report of what matched, what is missing,
-      extra and misshapen.
+    Returns:
+      The parameters, placed as before, and the report of what matched, what is missing, extra and
+        misshapen.
     """
     found = tree.compare(params, offered)
     flat, new = tree.flatten(params), tree.flatten(offered)

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import signal
@@ -148,7 +149,7 @@ def fit(
     *,
     save_every: int,
     evaluate: Callable[[State, int], Mapping[str, float]] | None = None,
-    about: Callable[[], Mapping[str, Any]] = dict,
+    about: Mapping[str, Any] | None = None,
     flops: float = float("nan"),
     peak: float = float("nan"),
     started: float | None = None,
@@ -157,11 +158,13 @@ def fit(
 ) -> Outcome:
     """Trains from `state.step` to `config.steps`.
 
-    Args: step_function: compiled; donates the state. batches: (batch on the devices, its example
-      names) from step `state.step` on. evaluate: (state, step) -> validation metrics; called every
-      `evaluate_every` steps and at the end. about: what checkpoints say beside their arrays. flops,
-      peak: of one step, and FLOP/s of the machine, for the progress bar. started: time.monotonic()
-      when the program began.
+    Args:
+      step_function: compiled; donates the state.
+      batches: (batch on the devices, its example names) from step `state.step` on.
+      evaluate: (state, step) -> validation metrics; every `evaluate_every` steps and at the end.
+      about: what checkpoints say beside their arrays.
+      flops, peak: of one step, and FLOP/s of the machine, for the progress bar.
+      started: time.monotonic() when the program began.
 
     Raises:
       NotFinite: too many steps in a row changed nothing.
@@ -178,7 +181,7 @@ def fit(
         watch.skipped = checkpoints.about(start).get(IN_A_ROW, 0)
 
     def save(metrics: Mapping[str, float] | None) -> None:
-        checkpoints.save(state, metrics, {**about(), IN_A_ROW: watch.skipped})
+        checkpoints.save(state, metrics, {**(about or {}), IN_A_ROW: watch.skipped})
 
     def complete(kind: type | None, *_: Any) -> None:
         """The save that is under way, when something else went wrong."""
@@ -215,7 +218,7 @@ def fit(
             if step == start + 1:
                 jax.block_until_ready(metrics)
                 outcome.first_step_seconds = time.monotonic() - begun
-            if evaluates or saves or leaving or step == config.steps:
+            if saves or leaving:
                 watch.look(*pending, progress)
                 pending = None
             clock.end()
@@ -231,7 +234,7 @@ def fit(
                 waited = time.monotonic()
                 save(results if evaluates else None)
                 outcome.seconds_waiting_for_saves += time.monotonic() - waited
-            if evaluates or saves:
+            if saves:
                 clock.pause()
             if step % config.log_every == 0 or step == config.steps:
                 seconds = clock.step_seconds()
@@ -270,26 +273,21 @@ class _Clock:
     """Seconds per step: batches and steps, not validations or saves."""
 
     def __init__(self, window: int):
-        self.total, self.window, self.recent = 0.0, max(window, 1), []
-        self.since = time.monotonic()
-        self.stopped = False
+        self.total, self.since, self.paused = 0.0, time.monotonic(), False
+        self.recent: collections.deque[float] = collections.deque(maxlen=max(window, 1))
 
     def begin(self) -> None:
-        if self.stopped:  # a validation or save came between
-            self.since, self.stopped = time.monotonic(), False
+        if self.paused:  # a validation or save came between
+            self.since, self.paused = time.monotonic(), False
 
     def end(self) -> None:
         now = time.monotonic()
-        self.recent = (
-            [*self.recent[1 - self.window :], now - self.since]
-            if self.window > 1
-            else [now - self.since]
-        )
+        self.recent.append(now - self.since)
         self.total += now - self.since
         self.since = now
 
     def pause(self) -> None:
-        self.stopped = True
+        self.paused = True
 
     def step_seconds(self) -> float:
         return sum(self.recent) / max(len(self.recent), 1)

@@ -38,9 +38,8 @@ class Group:
     b1: float = 0.9  # decay of the first moment (momentum of Muon and SGD)
     b2: float = 0.999  # decay of the second moment
     epsilon: float = 1e-8  # of Adam's denominator
-    adam_learning_rate: float = (
-        0.0  # of Muon's parameters that are not matrices; 0: as learning_rate
-    )
+    # of a Muon group's parameters that are no kernels; 0: as learning_rate
+    adam_learning_rate: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

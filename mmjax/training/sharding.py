@@ -116,8 +116,9 @@ def logical_axes(boxed: Any) -> dict[str, tuple[str | None, ...]]:
 def table(config: Config, axes: Mapping[str, tuple[str | None, ...]]) -> dict[str, str | None]:
     """The default rules with the config's changes, checked against the axes that the model has.
 
-    Raises: ValueError: a rule for an axis that no parameter has, a mesh axis that does not exist,
-      an axis without a rule.
+    Raises:
+      ValueError: a rule for an axis that no parameter has, a mesh axis that does not exist, an axis
+        without a rule.
     """
     present = {name for names in axes.values() for name in names if name is not None}
     for name, target in config.rules.items():
