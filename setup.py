@@ -27,5 +27,17 @@ setup(
     install_requires=requirements(),
     # torch and transformers, which the live parity tests compare with, are not here on purpose:
     # everything else is proved without them. `.ci/run` installs them for that stage alone.
-    extras_require={"test": ["pytest>=8", "beartype>=0.19", "safetensors>=0.4"]},
+    extras_require={
+        "test": [
+            "pytest>=8",
+            "beartype>=0.19",
+            "tensorflow-datasets>=4.9.7",
+            "importlib_resources>=6",
+            "resvg_py>=0.3",
+        ],
+        # Draws the SVG of the sets that `--mode=prepare` fetches.
+        "prepare": ["resvg_py>=0.3"],
+        # TensorFlow Datasets by name, without TensorFlow; it does not declare importlib_resources.
+        "tfds": ["tensorflow-datasets>=4.9.7", "importlib_resources>=6"],
+    },
 )

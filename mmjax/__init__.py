@@ -3,6 +3,7 @@
     import mmjax
     config = mmjax.load_config("configs/contrastive/clip_emoji.py:smoke")
     run = mmjax.train(config, "runs/first")
+    clip = mmjax.load("openai/clip-vit-base-patch32")
 
 The command line is `python -m mmjax.main`. Everything is imported when it is first used.
 """
@@ -15,13 +16,21 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "train": ("mmjax.commands.train", "train"),
     "evaluate": ("mmjax.commands.evaluate", "evaluate"),
+    "prepare": ("mmjax.commands.prepare", "prepare"),
     "restore": ("mmjax.commands.restore", "restore"),
     "load_config": ("mmjax.config", "load"),
+    "load": ("mmjax.commands.load", "load"),
+    "save": ("mmjax.commands.load", "save"),
+    "export": ("mmjax.commands.export", "export"),
 }
 __all__ = [*_PUBLIC, "__version__"]
 
 if TYPE_CHECKING:
     from mmjax.commands.evaluate import evaluate as evaluate
+    from mmjax.commands.export import export as export
+    from mmjax.commands.load import load as load
+    from mmjax.commands.load import save as save
+    from mmjax.commands.prepare import prepare as prepare
     from mmjax.commands.restore import restore as restore
     from mmjax.commands.train import train as train
     from mmjax.config import load as load_config  # noqa: F401

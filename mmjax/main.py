@@ -4,6 +4,10 @@
     python -m mmjax.main --config=configs/contrastive/clip_emoji.py:smoke,train.steps=20 --mode=show
     python -m mmjax.main --mode=evaluate --workdir=runs/clip_emoji --split=test
     python -m mmjax.main --config=... --mode=inspect --step=3
+    python -m mmjax.main --mode=prepare --set=openmoji,tuxpaint
+    python -m mmjax.main --config=... --mode=plan --devices=256 --hardware="TPU v5e"
+    python -m mmjax.main --mode=search --query="a big cat"
+    python -m mmjax.main --mode=embed --model=emoji_clip --data=photos --out=photos.parquet
 
 Fields of the config: `--config.optimizer.clip_norm=0.5`, or after the colon of --config.
 """
@@ -16,7 +20,7 @@ import argparse  # noqa: E402
 import re  # noqa: E402
 import sys  # noqa: E402
 
-MODES = ("train", "evaluate", "show", "inspect")
+MODES = ("train", "evaluate", "show", "inspect", "plan", "prepare", "embed", "search")
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -37,6 +41,40 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--split", default="validation", choices=("validation", "test"), help="evaluate: which"
     )
+    parser.add_argument(
+        "--devices", type=int, default=0, help="plan: so many devices; 0: those that are here"
+    )
+    parser.add_argument(
+        "--hardware", default="", help="plan: such as 'TPU v5e' or 'H100'; by default what is here"
+    )
+    parser.add_argument(
+        "--set", default="", help="prepare: names of data sets, or 'all'; by default lists them"
+    )
+    parser.add_argument(
+        "--side", type=int, default=256, help="prepare: pixels of the longer edge of pictures"
+    )
+    parser.add_argument(
+        "--mirror", default="", help="prepare: a Debian archive to ask before apt's own"
+    )
+    parser.add_argument("--again", action="store_true", help="prepare: also what is ready")
+    parser.add_argument(
+        "--model", default="", help="embed, search: a folder, 'emoji_clip', or an id of the hub"
+    )
+    parser.add_argument(
+        "--data", default="", help="embed: a folder, a manifest, a .txt of lines, or a set's name"
+    )
+    parser.add_argument(
+        "--kind", default="images", choices=("images", "texts"), help="embed: what of the data"
+    )
+    parser.add_argument("--column", default="", help="embed: of the manifest (image or text)")
+    parser.add_argument(
+        "--out", default="", help="embed: a .npy or .parquet file; search: the sheet (search.png)"
+    )
+    parser.add_argument("--query", default="", help="search: a text, or the path of a picture")
+    parser.add_argument(
+        "--index", default="", help="search: what --mode=embed wrote; by default the emoji"
+    )
+    parser.add_argument("--count", type=int, default=12, help="search: hits, at most")
     parser.add_argument(
         "--processes",
         default="",

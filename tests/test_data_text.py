@@ -6,6 +6,7 @@ import pytest
 from mmjax.data.source import CorruptExample, InMemory
 from mmjax.data.text import (
     ChooseCaption,
+    DropWords,
     Tokenize,
     all_captions,
     text_lengths,
@@ -51,6 +52,21 @@ def test_choice_is_uniform_and_by_the_rng():
         {"text": captions}, rng(7)
     )
     assert ChooseCaption()({"text": "fox", "id": "a"}, rng()) == {"text": "fox", "id": "a"}
+
+
+def test_words_are_left_out_by_the_rng_and_one_stays():
+    text = " ".join(WORDS)
+    drop = DropWords(0.3)
+    kept = [drop({"text": text, "id": 1}, rng(seed)) for seed in range(300)]
+    assert all(one["id"] == 1 for one in kept)
+    words = [one["text"].split() for one in kept]
+    assert all(w == [x for x in WORDS if x in w] for w in words)  # in their order
+    share = np.mean([len(w) for w in words]) / len(WORDS)
+    assert abs(share - (0.7 + 0.3 / len(WORDS))) < 0.02
+    assert drop({"text": text}, rng(7)) == drop({"text": text}, rng(7))
+    assert all(len(DropWords(1.0)({"text": text}, rng(s))["text"].split()) == 1 for s in range(9))
+    with pytest.raises(CorruptExample, match="empty caption"):
+        drop({"text": " "}, rng())
 
 
 def test_one_caption():

@@ -105,6 +105,22 @@ def test_patchify_orders_patches_and_values():
         patches.patchify(image, 4)
 
 
+@pytest.mark.parametrize("stride", [2, 3, 4])
+def test_overlapping_windows_are_a_convolution(stride):
+    keys = jax.random.split(jax.random.key(0))
+    x = jax.random.normal(keys[0], (2, 2 * stride, 3 * stride, 3))
+    side = stride + stride // 2
+    kernel = jax.random.normal(keys[1], (side, side, 3, 5))
+    edge = (stride // 2 - stride // 4, stride // 4)
+    expected = jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), (edge, edge), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    got = patches.overlapping(x, stride) @ kernel.reshape(-1, 5)[None, None]
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+    with pytest.raises(ValueError, match="do not divide into blocks"):
+        patches.overlapping(x[:, 1:], stride)
+
+
 def test_pooling_sees_valid_positions_only():
     x = jax.random.normal(jax.random.key(0), (2, 4, 16))
     valid = jnp.array([[1, 1, 0, 0], [1, 1, 1, 1]], bool)

@@ -12,16 +12,48 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from mmjax import models, tree
-from mmjax.layers import transformer
-from mmjax.models import clip, text, vit
+from mmjax.layers import decoder, transformer
+from mmjax.layers.patches import Patches
+from mmjax.models import (
+    bert,
+    clip,
+    gpt2,
+    image_classifier,
+    llama,
+    resnet,
+    text,
+    vit,
+    wav2vec2,
+    whisper,
+)
 
 TINY = transformer.Config(width=16, layers=2, heads=2, hidden=32)
 IMAGE = vit.Config(image_size=8, patch_size=4, transformer=TINY)
+STEM = dataclasses.replace(IMAGE, pool="mean", stem=(vit.Stage(width=6),))
+NATIVE = dataclasses.replace(IMAGE, pool="attention", native_aspect=True)
+DEIT = dataclasses.replace(IMAGE, distilled=True)
+RESIDUAL = resnet.Config(image_size=8, stages=(1,), width=4, heads=2, embedding=16)
+POST = dataclasses.replace(TINY, norm="post")
+SENTENCES = bert.Config(32, 6, transformer=POST)
+SENTENCE_MEAN = dataclasses.replace(SENTENCES, pool="mean")
+STORY = gpt2.Config(16, 6, TINY)
+LLAMA = llama.Config(16, 6, decoder.Config(16, 2, 4, 2, 6, 24))
+GEMMA = llama.Config(
+    16, 6, dataclasses.replace(LLAMA.decoder, post_norms=True, norm_offset=1.0, windows=(2, 0)),
+    tied=True, embedding_scale=4.0, logits_cap=9.0,
+)  # fmt: skip
 WORDS = text.Config(vocab_size=32, context_length=6, transformer=TINY)
+BAG = dataclasses.replace(WORDS, pool="mean", transformer=dataclasses.replace(TINY, layers=0))
 
 
 def pixels(rows=8):
     return jax.random.normal(jax.random.key(1), (rows, 8, 8, 3))
+
+
+def patches(rows=8):
+    shapes = jnp.array([[2, 2], [1, 3]] * (rows // 2))
+    valid = jnp.arange(4)[None] < shapes.prod(1, keepdims=True)
+    return Patches(jax.random.normal(jax.random.key(1), (rows, 4, 48)), shapes, valid)
 
 
 def ids(rows=8):
@@ -46,20 +78,82 @@ def block(d, f):
 
 VIT = 48 * 16 + 16 + 4 * 16 + 2 * block(16, 32) + 2 * 16  # patches, positions, blocks, norm
 TEXT = 32 * 16 + 6 * 16 + 2 * block(16, 32) + 2 * 16
+# 3 x 3 convolution of 3 channels to 6, its norm; the patch embedding sees 3 x 3 x 6 for 4 x 4 x 3
+STEM_EXTRA = 27 * 6 + 6 + 2 * 6 + (54 - 48) * 16
 POOL = 16 + 4 * (16 * 16 + 16) + 2 * 16 + 2 * 16 * 32 + 32 + 16  # probe, attention, norm, MLP
+
+
+def sound(rows=8):
+    return jax.random.normal(jax.random.key(3), (rows, 12, 5))
+
+
+def samples(rows=8):
+    return jax.random.normal(jax.random.key(4), (rows, 90))
+
+
+def heard(rows=8):
+    return jnp.arange(90)[None] < 45 + 5 * jnp.arange(rows)[:, None]
+
+
+SPEECH = whisper.Config(5, 12, 16, 6, TINY, dataclasses.replace(TINY, layers=3, heads=4))
+# two convolutions of 3 taps, 6 positions, blocks whose keys have no bias, norm
+EARS = 3 * 5 * 16 + 16 + 3 * 16 * 16 + 16 + 6 * 16 + 2 * (block(16, 32) - 16) + 2 * 16
+# tokens, positions, blocks with a second attention and its norm, norm
+MOUTH = 16 * 16 + 6 * 16 + 3 * (block(16, 32) + 4 * (16 * 16 + 16) + 2 * 16 - 2 * 16) + 2 * 16
+WAVES = wav2vec2.Config(
+    front=(wav2vec2.Stage(6, 10, 5), wav2vec2.Stage(7, 3, 2)),
+    position_taps=4,
+    position_groups=2,
+    transformer=dataclasses.replace(TINY, norm="post"),
+    letters=16,
+)
+STABLE = dataclasses.replace(
+    WAVES, front_norm="layer", front_bias=True, projection_norm=False, transformer=TINY
+)
+# projection, positions (lengths, directions, bias), norm, blocks, head
+WAVES_BODY = 7 * 16 + 16 + 4 + 4 * 8 * 16 + 16 + 2 * 16 + 2 * block(16, 32) + 16 * 16 + 16
+# convolutions of 10 and 3 taps; norms of the first and before the projection, or of both
+WAVES_GROUP = 10 * 6 + 3 * 6 * 7 + 2 * 6 + 2 * 7 + WAVES_BODY
+WAVES_LAYER = 10 * 6 + 6 + 3 * 6 * 7 + 7 + 2 * 6 + 2 * 7 + WAVES_BODY
+
+
+def convolution(inputs, outputs, edge):
+    """Kernel, and the norm's scale, bias, mean and variance."""
+    return edge * edge * inputs * outputs + 4 * outputs
+
+
+RESNET = (
+    convolution(3, 2, 3) + convolution(2, 2, 3) + convolution(2, 4, 3)  # stem
+    + convolution(4, 4, 1) + convolution(4, 4, 3) + 2 * convolution(4, 16, 1)  # block, shortcut
+    + 5 * 16 + 4 * (16 * 16 + 16)  # positions, attention
+)  # fmt: skip
+
+# norms, query and out of 4 heads, key and value of 2, three kernels of the MLP; no biases
+GATED = 2 * 16 + 2 * 16 * 4 * 6 + 2 * 16 * 2 * 6 + 3 * 16 * 24
 
 TABLE = {
     "vit": [
         Row(vit.Model(dataclasses.replace(IMAGE, pool="class")), (pixels(),), VIT + 2 * 16),
         Row(vit.Model(dataclasses.replace(IMAGE, pool="mean")), (pixels(),), VIT),
+        Row(vit.Model(STEM), (pixels(),), VIT + STEM_EXTRA),
         Row(vit.Model(dataclasses.replace(IMAGE, pool="attention")), (pixels(),), VIT + POOL),
+        Row(vit.Model(NATIVE), (patches(),), VIT + POOL),
     ],
+    "image_classifier": [
+        Row(
+            image_classifier.Model(image_classifier.Config(DEIT, 16, 16, teacher_head=True)),
+            (pixels(),),
+            VIT + 4 * 16 + 3 * (16 * 16 + 16),
+        ),
+    ],
+    "resnet": [Row(resnet.Model(RESIDUAL), (pixels(),), RESNET)],
     "text": [
         Row(text.Model(WORDS), (ids(), mask()), TEXT),
         Row(
             text.Model(dataclasses.replace(WORDS, pool="mean", causal=False)), (ids(), mask()), TEXT
         ),
         Row(text.Model(dataclasses.replace(WORDS, pool="attention")), (ids(), mask()), TEXT + POOL),
+        Row(text.Model(BAG), (ids(), mask()), TEXT - 2 * block(16, 32)),
     ],
     "clip": [
         Row(
@@ -81,6 +175,29 @@ TABLE = {
             (pixels(), ids(), mask()),
             VIT + POOL + TEXT + 16 * 16 + 16 + 2,
         ),
+        Row(
+            clip.Model(clip.Config(IMAGE, WORDS, embedding=16, bert=SENTENCE_MEAN)),
+            (pixels(), ids(), mask()),
+            VIT + 2 * 16 + TEXT + 2 * 16 + 2 * 16 * 16 + 1,  # class token, types
+        ),
+    ],
+    "whisper": [Row(whisper.Model(SPEECH), (sound(), ids() % 16, mask()), EARS + MOUTH)],
+    "wav2vec2": [
+        Row(wav2vec2.Model(WAVES), (samples(),), WAVES_GROUP),
+        Row(wav2vec2.Model(STABLE), (samples(), heard()), WAVES_LAYER),
+    ],
+    "bert": [
+        Row(bert.Model(SENTENCES), (ids(), mask()), TEXT + (2 + 16 + 1) * 16),  # types, pooler
+        Row(
+            bert.Model(dataclasses.replace(SENTENCES, pool="mean", context_length=8, padding_id=1)),
+            (ids(), mask()),
+            TEXT + (2 + 2) * 16,
+        ),
+    ],
+    "gpt2": [Row(gpt2.Model(STORY), (ids() % 16, mask()), TEXT - 16 * 16)],
+    "llama": [
+        Row(llama.Model(LLAMA), (ids() % 16, mask()), 2 * GATED + (16 + 1 + 16) * 16),
+        Row(llama.Model(GEMMA), (ids() % 16, mask()), 2 * (GATED + 2 * 16) + (16 + 1) * 16),
     ],
 }
 ROWS = [
@@ -165,6 +282,10 @@ def test_every_axis_is_named(row):
         ("B/32", 151_277_313),
         ("B/16", 149_620_737),
         ("L/14", 427_616_513),
+        ("H/14", 986_109_441),
+        ("g/14", 1_366_678_273),
+        ("bigG/14", 2_539_567_105),
+        ("RN50-quickgelu", 102_007_137 + 53_248),  # and the statistics of the batch norms
         ("SigLIP-B/16", 203_155_970),
     ],
 )
@@ -173,6 +294,27 @@ def test_published_sizes(variant, count):
     size = config.image.image_size
     images, words = jnp.zeros((1, size, size, 3)), jnp.zeros((1, config.text.context_length), int)
     boxed = jax.eval_shape(clip.Model(config).init, jax.random.key(0), images, words)
+    assert tree.count(nn.unbox(boxed["params"])) == count
+
+
+@pytest.mark.parametrize(
+    "kind, variant, count",
+    [
+        (bert, "B", 109_482_240),
+        (bert, "MiniLM-L6", 22_713_216),
+        (bert, "RoBERTa-B", 124_645_632),
+        (gpt2, "small", 124_439_808),
+        (gpt2, "XL", 1_557_611_200),
+        (llama, "Llama-2-7B", 6_738_415_616),
+        (llama, "Llama-3.2-1B", 1_235_814_400),
+        (llama, "Qwen2-0.5B", 494_032_768),
+        (llama, "Gemma-2B", 2_506_172_416),
+        (llama, "Gemma-2-2B", 2_614_341_888),
+    ],
+)
+def test_published_sizes_of_text_models(kind, variant, count):
+    model = kind.Model(kind.VARIANTS[variant])
+    boxed = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 4), int))
     assert tree.count(nn.unbox(boxed["params"])) == count
 
 
@@ -215,6 +357,9 @@ def test_patch_dropout_drops_in_training_alone():
 def test_wrong_sizes_are_explained():
     with pytest.raises(ValueError, match="built for images of 8 x 8 x 3, got 9 x 8 x 3"):
         jax.eval_shape(vit.Model(IMAGE).init, jax.random.key(0), jnp.zeros((1, 9, 8, 3)))
+    uneven = vit.Model(dataclasses.replace(IMAGE, stem=(vit.Stage(6, stride=3),)))
+    with pytest.raises(ValueError, match=r"strides of the stem \(3\) do not divide patch_size=4"):
+        jax.eval_shape(uneven.init, jax.random.key(0), pixels())
     with pytest.raises(ValueError, match="7 tokens do not fit the context length 6"):
         jax.eval_shape(text.Model(WORDS).init, jax.random.key(0), jnp.zeros((1, 7), int))
 

@@ -83,6 +83,38 @@ def test_killed_ten_times(undisturbed, cache, tmp_path):
     assert not list(folder.rglob("*.tmp"))
 
 
+OWN = dict(name="manifest", path="experiments/own_data/pictures.jsonl")
+MIXED = f"--config.data.train.own={OWN}"
+FORMS = {
+    "mixture": (MIXED, "--config.data.batch_size=32"),
+    "buckets": ("--config.data.processor.pad_to=0",),
+    "packing": ("--config.data.processor.pack=16", "--config.data.processor.pack_length=48"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_killed_whatever_the_form_of_its_batches(form, cache, tmp_path):
+    """A mixture of two sources, length buckets, packed captions: killed three times on other
+    threads; packed ones then on another number of devices."""
+    Attempt(tmp_path / "whole", cache, *FORMS[form]).end()
+    folder = tmp_path / "killed"
+    for what, event, delay in (MOMENTS[1], MOMENTS[3], MOMENTS[5]):
+        attempt = Attempt(folder, cache, *FORMS[form], "--config.execution.threads=2")
+        assert attempt.until(event(attempt)), f"{what}\n{attempt.output()}"
+        time.sleep(delay / 2)
+        attempt.kill()
+        attempt.process.wait()
+    Attempt(folder, cache, *FORMS[form]).end()
+    same(folder, tmp_path / "whole")
+    if form != "packing":
+        return
+    whole = Attempt(tmp_path / "exact", cache, *EXACT, *FORMS[form])
+    whole.end()
+    folder = back_to(8, whole.folder, tmp_path / "part")
+    Attempt(folder, cache, *EXACT, *FORMS[form], devices=4).end()
+    close(folder, whole.folder)
+
+
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory, cache):
     """A run that was told to stop between two saves: (its folder, the step it was saved at)."""

@@ -68,6 +68,30 @@ def test_accumulation_changes_nothing(task, batch):
         np.testing.assert_allclose(stacked["sums"].sum(0), statistics["sums"][0], rtol=1e-4)
 
 
+@pytest.mark.parametrize("task, batch", [(Pairs(), pairs()), (Words(), words())],
+                         ids=["encode", "no encode"])  # fmt: skip
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_sources_are_measured_apart_and_add_up(task, batch, accumulate):
+    batch = {**batch, "source": np.arange(16, dtype=np.int32) % 3}
+    variables = {"params": start(), "state": {}, "teachers": {}}
+    _, _, (parts, metrics, _) = jax.jit(
+        lambda batch, rng: steps.gradients(
+            task, variables, variables["params"], batch, rng, jnp.int32(0), accumulate, "abc"
+        ),
+        compiler_options=QUICK,
+    )(batch, jax.random.key(3))
+    name = "there" if task.encode else "right"
+    for kind in (name, "loss" if len(parts) == 1 else "loss/words"):
+        each = [metrics[f"{kind}/{source}"] for source in "abc"]
+        total, weight = np.sum(each, axis=0)
+        assert all(0 < w < weight for _, w in each)
+        if kind == name:
+            np.testing.assert_allclose((total, weight), metrics[name], rtol=1e-5)
+        else:
+            part = parts["pairs" if task.encode else "words"]
+            np.testing.assert_allclose(total / weight, part, rtol=1e-5)
+
+
 def test_words_are_summed_over_the_batch_not_averaged_over_micro_batches():
     """Micro-batch 0 of 4 holds all the long rows: a mean of means is far off."""
     batch = words()

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
-from mmjax.objectives.contrastive import softmax_contrastive
+from mmjax.objectives import contrastive as objective
 from mmjax.tasks import contrastive
 from mmjax.tasks.base import Loss, Part, Task, Teacher
 from mmjax.training import optimizer, sharding, state, step
@@ -75,11 +75,11 @@ class Pairs(Task):
         return {n: x / jnp.linalg.norm(x, axis=-1, keepdims=True) for n, x in out.items()}
 
     def loss(self, variables, batch, encoded, rng, step, *, train):
-        there, back = softmax_contrastive(
+        pairs = objective.softmax(
             encoded["first"], encoded["second"], jnp.float32(5), batch["weight"]
         )
-        metrics = {"there": (there, batch["weight"])}
-        return Loss({"pairs": Part((there + back) / 2, batch["weight"])}, metrics)
+        metrics = {"there": (pairs.there, batch["weight"])}
+        return Loss({"pairs": Part((pairs.there + pairs.back) / 2, batch["weight"])}, metrics)
 
 
 class Words(Task):

@@ -30,7 +30,7 @@ def held_out(split: str) -> dict:
 
 
 def get_config():
-    config = relative(__file__, "clip_emoji.py")
+    config = relative(__file__, "clip_emoji.py:transformer")
     config.data.train = dict(own=dict(name="manifest", path=str(EXAMPLE), split="train"))
     config.data.batch_size = 32
     config.data.processor.max_length, config.data.processor.pad_to = 48, 0

@@ -1,6 +1,7 @@
 """open_clip on the batches of an mmjax config: the other side of `compare.py`.
 
 * Equal: images after augmentation, token ids, batch order, tower sizes, schedule shape, clipping.
+  Where ours has no text blocks, open_clip gets TEXT_LAYERS: it reads captions at their end token.
 * open_clip's own: model, initialisation, pooling, loss, AdamW groups, precision (the faster one).
 * Batches come from mmjax's pipeline, so both sides see the same numbers. It needs an environment of
   its own, which `compare.py` makes.
@@ -27,6 +28,8 @@ from mmjax.commands.options import Options
 from mmjax.commands.runtime import keep_memory
 from mmjax.config import build, load
 
+TEXT_LAYERS = 2
+
 
 def model_of(run: Run) -> CLIP:
     """open_clip's CLIP with the sizes of the run's towers."""
@@ -46,7 +49,7 @@ def model_of(run: Run) -> CLIP:
         vocab_size=text.vocab_size,
         width=words.width,
         heads=words.heads,
-        layers=words.layers,
+        layers=words.layers or TEXT_LAYERS,
         mlp_ratio=words.hidden / words.width,
         pool_type="eos",
         eos_id=end,
@@ -103,12 +106,12 @@ def main() -> None:
     parser.add_argument("--time", type=int, default=0)
     parser.add_argument("--out", default="")
     flags = parser.parse_args()
-    keep_memory()  # the same for both sides
+    keep_memory(arenas=1)  # as ours; torch allocates in several threads
     torch.set_num_threads(2)
     torch.manual_seed(flags.seed)
     steps = flags.time or flags.steps
     config = load(flags.config, [f"seed={flags.seed}"], schema=Options)
-    share = config.optimizer.groups[-1].warmup / config.train.steps
+    share = config.optimizer.groups[-1]["warmup"] / config.train.steps
     config.train.steps = steps
     for group in config.optimizer.groups:
         group["warmup"] = 0

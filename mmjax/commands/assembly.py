@@ -20,11 +20,13 @@ import numpy as np
 from mmjax import registry, tree
 from mmjax.commands.options import Options
 from mmjax.config import ConfigError, Spec, build, to_dict
+from mmjax.data import vocabularies
 from mmjax.data.pipeline import Pipeline
-from mmjax.data.plan import Bucketed, Mixture, Sequential, buckets
+from mmjax.data.plan import Bucketed, Mixture, Packed, Sequential, buckets
 from mmjax.data.source import CorruptExample, DataError, Source
 from mmjax.data.text import all_captions, text_lengths, text_shape
-from mmjax.tokenizers import bpe
+from mmjax.layers.adapters import Adapted
+from mmjax.tokenizers import bpe, words
 from mmjax.tokenizers.bpe import TokenizerError
 from mmjax.training import sharding, state
 
@@ -39,6 +41,8 @@ def configured(
       ConfigError: an unknown name, variant or field; a field that contradicts `given`.
     """
     module = registry.find(room, spec.name, where=f"{where}.name")
+    if not hasattr(module, "Config"):
+        raise ConfigError(f"{where}.name: {room}.{spec.name} is a part of mmjax that has no config")
     options = to_dict(spec.options)
     variant = options.pop("variant", None)
     base: dict[str, Any] = {}
@@ -79,6 +83,10 @@ def _merged(base: Any, change: Any) -> Any:
     if isinstance(base, Mapping) and isinstance(change, Mapping):
         return {**base, **{key: _merged(base.get(key), value) for key, value in change.items()}}
     return change
+
+
+# By the processor's `tokenizer`: what is trained on the captions of a run.
+TRAINED = {"": bpe, "words": words}
 
 
 @contextlib.contextmanager
@@ -124,7 +132,8 @@ class Run:
         for name, spec in self.options.data.train.items():
             options = dict(spec.options)
             weight = options.pop("weight", None)
-            out[name] = (Spec(spec.name, options), weight)
+            if weight != 0:
+                out[name] = (Spec(spec.name, options), weight)
         if not out:
             raise ConfigError("data.train is empty: name at least one data set")
         return out
@@ -138,31 +147,45 @@ class Run:
         spec, _ = self._mixture[name]
         return Spec(spec.name, {**spec.options, **options})
 
+    def of_the_same_set(self, name: str) -> list[Source]:
+        """Training data of the set that an evaluation's source names; groups of two different sets
+        have nothing to do with each other."""
+        return [
+            self.sources[key]
+            for key, (spec, _) in self._mixture.items()
+            if name in (f"@{key}", spec.name)
+        ]
+
     @functools.cached_property
     @checked()
     def processor(self) -> Any:
         module, config = configured("mmjax.data", self.options.data.processor, "data.processor")
         saved = self.workdir / "tokenizer.json" if self.workdir else None
-        if config.tokenizer:
-            tokenizer = bpe.load(config.tokenizer)
+        trained = TRAINED.get(config.tokenizer)
+        if trained is None:
+            tokenizer = vocabularies.load(config.tokenizer)
         elif saved and saved.exists():
             tokenizer = bpe.load(saved)
         else:
             captions = all_captions(list(self.sources.values()))
-            tokenizer = bpe.train(captions, config.vocab_size, lowercase=config.lowercase)
+            tokenizer = trained.train(captions, config.vocab_size, lowercase=config.lowercase)
         if saved and not saved.exists() and jax.process_index() == 0:
             part = saved.with_suffix(".part")  # another process never finds half of it
             tokenizer.save(part)
             part.replace(saved)
         return module.Processor(config, tokenizer)
 
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Fields of the model's config that follow from the data, by dotted path."""
+        return self.processor.sizes
+
     @functools.cached_property
     @checked()
     def model(self) -> Any:
-        module, config = configured(
-            "mmjax.models", self.options.model, "model", self.processor.sizes
-        )
-        return module.Model(config)
+        module, config = configured("mmjax.models", self.options.model, "model", self.sizes)
+        model = module.Model(config)
+        return Adapted(model, self.options.adapters) if self.options.adapters else model
 
     @functools.cached_property
     @checked()
@@ -209,9 +232,11 @@ class Run:
                 f"data.processor.pad_to={config.pad_to} is shorter than max_length="
                 f"{config.max_length}: captions would not fit; make them equal, or pad_to=0"
             )
-        if config.pad_to:
+        if config.pad_to and not config.pack:
             return dataclasses.replace(plan, shape={"text": (config.pad_to,)})
         lengths = [text_lengths(source, self.processor.tokenize) for source in sources]
+        if config.pack:
+            return Packed(plan, lengths, config.pack_length or config.max_length, config.pack)
         edges = config.buckets or buckets(config.max_length)
         edges = sorted({min(edge, config.max_length) for edge in edges})
         return Bucketed(plan, lengths, tuple(edges))

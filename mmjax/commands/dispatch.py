@@ -21,7 +21,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on a disk
 
 
 def run(flags: argparse.Namespace, fields: list[str], started: float) -> int:
-    """Exit status: 0 done or stopped cleanly, 2 something to mend, 130 interrupted twice."""
+    """Exit status: 0 done or stopped cleanly, 1 a set that could not be prepared, 2 something to
+    mend, 130 interrupted twice."""
     before = None
     if flags.mode == "train" and threading.current_thread() is threading.main_thread():
         # while steps run, the loop has its own handler
@@ -29,7 +30,9 @@ def run(flags: argparse.Namespace, fields: list[str], started: float) -> int:
     try:
         if flags.processes:
             runtime.join(flags.processes)
-        _command(flags, fields, started)
+        if flags.mode == "plan" and flags.devices:
+            runtime.imagine(flags.devices)
+        return _command(flags, fields, started)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
@@ -48,7 +51,6 @@ def run(flags: argparse.Namespace, fields: list[str], started: float) -> int:
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
-    return 0
 
 
 def _terminated(number: int, frame: Any) -> None:
@@ -59,6 +61,8 @@ def _terminated(number: int, frame: Any) -> None:
 
 def mendable() -> tuple[type[Exception], ...]:
     """Errors that say what to do; everything else is a bug."""
+    from mmjax.conversion.files import CheckpointFileError
+    from mmjax.conversion.table import CheckpointMismatch
     from mmjax.data.pipeline import TooManyCorrupt
     from mmjax.data.source import CorruptExample, DataError
     from mmjax.tokenizers.bpe import TokenizerError
@@ -68,6 +72,8 @@ def mendable() -> tuple[type[Exception], ...]:
     return (
         ConfigError,
         CheckpointError,
+        CheckpointFileError,
+        CheckpointMismatch,
         NotFinite,
         TooManyCorrupt,
         CorruptExample,
@@ -77,14 +83,45 @@ def mendable() -> tuple[type[Exception], ...]:
     )
 
 
-def _command(flags: argparse.Namespace, fields: list[str], started: float) -> None:
+def _prepare(flags: argparse.Namespace, fields: list[str]) -> int:
+    from mmjax.commands import prepare
+    from mmjax.commands.options import Options
+
+    sets = tuple(name for name in flags.set.split(",") if name)
+    if flags.config:
+        sets += prepare.needed(load(flags.config, fields, schema=Options))
+        if not sets:
+            print(f"{flags.config} reads no set that has to be prepared")
+            return 0
+    return prepare.prepare(prepare.Options(sets, flags.side, flags.mirror, flags.again))
+
+
+def _vectors(flags: argparse.Namespace) -> int:
+    if flags.mode == "search":
+        from mmjax.commands import search
+
+        out = flags.out or "search.png"
+        search.run(search.Options(flags.query, flags.index, flags.model, flags.count, out))
+        return 0
+    from mmjax.commands import embed
+
+    model = flags.model or "emoji_clip"
+    embed.run(embed.Options(flags.data, flags.out, model, flags.kind, flags.column))
+    return 0
+
+
+def _command(flags: argparse.Namespace, fields: list[str], started: float) -> int:
+    if flags.mode == "prepare":
+        return _prepare(flags, fields)
+    if flags.mode in ("embed", "search"):
+        return _vectors(flags)
     if flags.mode == "evaluate" and not flags.config:
         from mmjax.commands import evaluate
 
         if not flags.workdir:
             raise ConfigError("--mode=evaluate needs the --workdir of a run")
         evaluate.evaluate(flags.workdir, split=flags.split, step=flags.step)
-        return
+        return 0
     if not flags.config:
         raise ConfigError(
             "--config is missing: a config file, such as --config=configs/contrastive/clip_emoji.py"
@@ -101,6 +138,10 @@ def _command(flags: argparse.Namespace, fields: list[str], started: float) -> No
         from mmjax.commands import evaluate
 
         evaluate.evaluate(workdir, split=flags.split, step=flags.step)
+    elif flags.mode == "plan":
+        from mmjax.commands import plan
+
+        plan.plan(config, chip_name=flags.hardware)
     elif flags.mode == "show":
         from mmjax.commands import show
 
@@ -109,3 +150,4 @@ def _command(flags: argparse.Namespace, fields: list[str], started: float) -> No
         from mmjax.commands import inspect
 
         inspect.inspect(config, workdir, step=flags.step or 0)
+    return 0

@@ -19,7 +19,7 @@ import numpy as np
 from mmjax import registry
 from mmjax.commands.assembly import Run, checked, configured, open_source
 from mmjax.commands.options import Evaluation
-from mmjax.config import ConfigError, build, to_dict
+from mmjax.config import ConfigError, Spec, build, to_dict
 from mmjax.data.decode import DecodeImage
 from mmjax.data.source import CorruptExample, Source
 from mmjax.evaluation import base
@@ -39,10 +39,12 @@ class Evaluator:
 
     @functools.cached_property
     def source(self) -> Source:
-        spec = self.options.source
+        return self._open(self.options.source, f"{self.name}.source")
+
+    def _open(self, spec: Spec, where: str) -> Source:
         if spec.name.startswith("@"):  # a training set's other split
-            spec = self.run.variation(spec.name[1:], spec.options, f"{self.name}.source.name")
-        return open_source(spec, f"{self.name}.source")
+            spec = self.run.variation(spec.name[1:], spec.options, f"{where}.name")
+        return open_source(spec, where)
 
     @functools.cached_property
     def evaluator(self) -> Any:
@@ -55,6 +57,8 @@ class Evaluator:
             made = dataclasses.replace(made, example=self.example)
         if "encode" in fields:
             made = dataclasses.replace(made, encode=self.encode)
+        if "batches" in fields and made.train is not None:
+            made = dataclasses.replace(made, batches=functools.partial(self._batches, made.train))
         if "share" in fields:
             made = dataclasses.replace(made, share=sharding.part_of_batch(self.run.mesh))
         return made
@@ -67,6 +71,14 @@ class Evaluator:
         """Strings -> text [N, L] and text_mask."""
         batch = self.run.processor.tokenize({"text": tuple(texts)})
         return {"text": batch["text"], "text_mask": batch["text_mask"]}
+
+    def _batches(self, spec: Spec) -> Iterator[dict[str, np.ndarray]]:
+        """All rows of another data set, each once: what a probe is fitted on."""
+        source = self._open(spec, f"{self.name}.evaluator.train")
+        pipeline = self.run.evaluation_pipeline(source, self.options.batch_size)
+        with self.run.batches(pipeline, 0, pipeline.plan.steps) as batches:
+            for batch in batches:
+                yield batch.arrays
 
     @functools.cached_property
     def pipeline(self) -> Any:
@@ -150,11 +162,18 @@ class Evaluator:
     def _references(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Training pictures of these groups, and their groups."""
         pictures, owners = [], []
-        for source in self.run.sources.values():
+        for source in self.run.of_the_same_set(self.options.source.name):
             column = source.column("group")
-            rows, images = _pictures(source, np.flatnonzero(np.isin(column, groups)))
-            pictures.append(images)
-            owners.append(column[rows])
+            mine = np.flatnonzero(np.isin(column, groups))
+            if mine.size:
+                rows, images = _pictures(source, mine)
+                pictures.append(images)
+                owners.append(column[rows])
+        if not pictures:
+            raise ConfigError(
+                f"{self.name}: the thumbnails baseline compares with training drawings of the "
+                "candidates, and there is none: leave `baseline` out"
+            )
         return np.concatenate(pictures), np.concatenate(owners)
 
 

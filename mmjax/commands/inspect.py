@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmjax.commands import warm_start
 from mmjax.commands.assembly import Run
 from mmjax.commands.options import Options
 from mmjax.commands.table import aligned
 from mmjax.config import build
-from mmjax.training.checkpoint import Checkpoints
 from mmjax.training.step import gradients
 
 SHOWN = 32  # rows in the table and the picture
@@ -58,14 +58,18 @@ def inspect(config: Any, folder: str | Path, *, step: int = 0) -> Path:
 def _caption(run: Run, arrays: Any, row: int) -> str:
     if "text" not in arrays:
         return ""
-    return run.processor.tokenizer.decode(arrays["text"][row][arrays["text_mask"][row]])
+    ids, mask = arrays["text"], arrays["text_mask"]
+    if "text_segment" in arrays:  # several captions lie in one row
+        number, place = divmod(row, len(arrays["index"]) // len(ids))
+        return run.processor.tokenizer.decode(ids[number][arrays["text_segment"][number] == place])
+    return run.processor.tokenizer.decode(ids[row][mask[row]])
 
 
 def _loss(run: Run, folder: Path, batch: Any, step: int) -> str:
     plan, note = run.plan, "fresh parameters"
     state = plan.init()
     if run.workdir is not None and (folder / "checkpoints").exists():
-        checkpoints = Checkpoints(folder / "checkpoints", run.options.checkpoint, read_only=True)
+        checkpoints = warm_start.checkpoints(run, folder, read_only=True)
         before = [s for s in checkpoints.steps() if s <= step]
         if before:
             state, note = (

@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from mmjax.config import Spec
+from mmjax.layers.adapters import Rule
 from mmjax.training import checkpoint, loop, optimizer, sharding
 
 
@@ -31,7 +32,7 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    train: Mapping[str, Spec]  # data sets by name; several are mixed by their `weight` (1.0)
+    train: Mapping[str, Spec]  # data sets by name; several are mixed by `weight` (1.0; 0: left out)
     processor: Spec  # "image_text": what turns raw examples into the model's fields
     batch_size: int = 256  # rows of the global batch
     max_corrupt_share: float = 0.05  # more corrupt examples than this among those seen stop the run
@@ -55,13 +56,17 @@ class Options:
     data: Data  # what it learns from
     model: Spec  # a module of mmjax.models, or a full import path; `variant` picks a size
     task: Spec  # a module of mmjax.tasks
+    # on the model's maps, by path; `optimizer.groups` says what else is trained
+    adapters: tuple[Rule, ...] = ()
     name: str = ""  # of the run, for titles; the config file's name if empty
     seed: int = 0  # of parameters, data order and augmentation
     train: loop.Config = loop.Config()  # how long, and how often it looks up
     optimizer: optimizer.Config = optimizer.Config()  # rules by parameter path
     ema: float = 0.0  # decay per step of the averaged weights; 0: none
     checkpoint: checkpoint.Config = checkpoint.Config()  # what is kept
-    warm_start: str = ""  # a work directory whose parameters this run starts from, where they fit
+    # where parameters start, if they fit: a work directory, a checkpoint's folder or id; or one by
+    # prefix of the model's paths, {"text": "minilm"}; "source#text" is a part of a source
+    warm_start: str | Mapping[str, str] = ""
     validation: Mapping[str, Evaluation] = dataclasses.field(
         default_factory=dict
     )  # chooses and draws

@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmjax.commands import workdir
+from mmjax.commands import warm_start, workdir
 from mmjax.commands.assembly import Run
 from mmjax.commands.runtime import prepare
-from mmjax.training.checkpoint import CheckpointError, Checkpoints
+from mmjax.training.checkpoint import CheckpointError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ def restore(folder: str | Path, step: int | None = None, weights: str = "ema") -
     options = workdir.load_options(folder)
     prepare(options.execution)
     run = Run(options, folder)
-    checkpoints = Checkpoints(folder / "checkpoints", options.checkpoint, read_only=True)
+    checkpoints = warm_start.checkpoints(run, folder, read_only=True)
     if not checkpoints.steps():
         raise CheckpointError(f"{folder} has no complete checkpoint yet")
     if step is None:

@@ -24,7 +24,15 @@ def show(config: Any) -> str:
     """
     run = Run(build(Options, config))
     with jax.set_mesh(run.mesh):
-        plan = run.plan
+        text = parameters(run)
+    if jax.process_index() == 0:
+        print(text)
+    return text
+
+
+def parameters(run: Run) -> str:
+    """The table of a run, under its mesh."""
+    plan = run.plan
     shapes, places = tree.flatten(plan.shapes.params), tree.flatten(plan.shardings.params)
     rows = []
     for path, leaf in shapes.items():
@@ -44,7 +52,7 @@ def show(config: Any) -> str:
         math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(plan.shapes)
     )
     mesh = ", ".join(f"{name} {size}" for name, size in run.mesh.shape.items())
-    text = "\n".join(
+    return "\n".join(
         [
             aligned(
                 ("parameter", "shape", "axes", "on one device", "count", "optimizer"),
@@ -59,9 +67,6 @@ def show(config: Any) -> str:
             + ", ".join(f"{name} {_size(leaf.shape)}" for name, leaf in run.shapes.items()),
         ]
     )
-    if jax.process_index() == 0:
-        print(text)
-    return text
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -19,11 +19,14 @@ from mmjax.commands import table, workdir
 from mmjax.commands.assembly import Run, on_device
 from mmjax.commands.evaluations import Evaluator, evaluate, evaluators
 from mmjax.commands.options import Options
-from mmjax.commands.runtime import prepare
+from mmjax.commands.runtime import keep_small_memory, prepare
+from mmjax.commands.warm_start import begin
+from mmjax.commands.warm_start import checkpoints as checkpoints_of
 from mmjax.config import ConfigError, build
 from mmjax.data.prefetch import to_device
 from mmjax.training import flops, loop, sharding
-from mmjax.training.checkpoint import CheckpointError, Checkpoints, warm_start
+from mmjax.training.checkpoint import CheckpointError, Checkpoints
+from mmjax.training.program import Program
 from mmjax.training.state import State
 from mmjax.training.step import make_step
 from mmjax.training.writer import Writer, read
@@ -55,6 +58,7 @@ def train(
     prepare(options.execution)
     workdir.claim(folder, options, command or workdir.command_line())
     run = Run(options, folder)
+    keep_small_memory(tree.count(run.plan.shapes.params))
     with jax.set_mesh(run.mesh):
         return _train(run, folder, started)
 
@@ -63,7 +67,9 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
     options, plan = run.options, run.plan
     validation, test = evaluators(run, options.validation), evaluators(run, options.test)
     _check(options, validation, test)
-    checkpoints = Checkpoints(folder / "checkpoints", options.checkpoint)
+    checkpoints = checkpoints_of(run, folder)
+    step = make_step(plan, options.optimizer.accumulate, tuple(run.sources))
+    program = Program(step, plan, run.shapes, run.mesh).start()
     state, note = _start(run, checkpoints)
     done = int(state.step)
     if done >= options.train.steps and (folder / "result.json").exists():
@@ -71,10 +77,6 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
         print(f"{folder} is finished\n{table.results(result)}")
         return Trained(folder, result, True)
     writer = Writer(folder, done if note else -1, tensorboard=options.execution.tensorboard)
-    step = make_step(plan, options.optimizer.accumulate)
-    compiled = jax.jit(
-        step, donate_argnums=0, out_shardings=(plan.shardings, sharding.replicated(run.mesh))
-    )
     if jax.process_index() == 0:
         print(
             f"{tree.count(plan.shapes.params):,} parameters, "
@@ -99,7 +101,7 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
     try:
         outcome = loop.fit(
             state,
-            compiled,
+            program,
             batches,
             options.train,
             checkpoints,
@@ -107,7 +109,7 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
             save_every=options.checkpoint.every,
             evaluate=validate if validation else None,
             about=about,
-            flops=flops.count(step, plan.shapes, run.shapes),
+            flops=program.flops,
             peak=flops.peak(),
             started=started,
             folder=folder,
@@ -162,24 +164,7 @@ def _start(run: Run, checkpoints: Checkpoints) -> tuple[State, str]:
             )
         state = checkpoints.restore(plan.shapes, plan.shardings, latest)
         return state, f"going on from step {latest}"
-    state = plan.init()
-    if run.options.warm_start:
-        source = Path(run.options.warm_start).expanduser()
-        if not (source / "checkpoints").exists():
-            raise CheckpointError(f"warm_start: {source} is no work directory with checkpoints")
-        offered = Checkpoints(source / "checkpoints", read_only=True).load("params")
-        params, found = warm_start(state.params, offered)
-        if not found.matched:
-            raise CheckpointError(
-                f"warm_start: nothing in {source} fits this model\n{found.report()}"
-            )
-        print(f"warm start from {source}: {found.report()}")
-        teachers = {
-            name: tree.map_with_path(lambda path, _: tree.flatten(params)[path] + 0, copy)
-            for name, copy in state.teachers.items()
-        }
-        state = state.replace(params=params, teachers=teachers)
-    return state, ""
+    return begin(run), ""
 
 
 def _sizes(run: Run) -> list[int]:

@@ -82,6 +82,17 @@ def split_of(concept: Concept, style: str) -> str:
     return concept.split
 
 
+def catalogue(style: str = "noto") -> InMemory:
+    """One drawing of every concept that has one in this style, of all splits: image, text, id."""
+    number = STYLES.index(style)
+    examples = [
+        {"image": concept.images[number], "text": concept.name, "id": concept.name}
+        for concept in concepts()
+        if concept.images[number]
+    ]
+    return InMemory(examples, f"bundled emoji, {style}")
+
+
 def open(config: Config) -> InMemory:
     """The drawings of a split: image (WebP bytes), text, name, tags, label, group, style, id.
 

@@ -13,27 +13,25 @@
 
 import dataclasses
 import difflib
-import hashlib
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from mmjax.data.files import Files, Row, captions_from, check_split, in_split, some
-from mmjax.data.source import CorruptExample, DataError
+from mmjax.data.files import Choice, Files, check_split, read, some
+from mmjax.data.rows import Chunk
+from mmjax.data.source import CorruptExample, DataError, Example
+from mmjax.data.table import Row, Table, table_of
 from mmjax.data.text import decode_utf8
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+ROWS = 8192  # in a chunk
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    path: str  # the folder
+class Config(Choice):
+    path: str  # the folder: what torchvision's ImageFolder or Hugging Face's imagefolder reads
     layout: Literal["auto", "captions", "classes"] = "auto"  # auto: captions if there are texts
-    split: str = "all"  # "train", "validation", "test", "all"; by hash of the path in the folder
-    validation: float = 0.1  # share of the images that are for validation
-    test: float = 0.1  # share that is for testing
-    templates: tuple[str, ...] = ("a photo of a {}.",)  # captions of a class
-    class_names: tuple[str, ...] = ()  # in the order of their numbers; (): all folders, sorted
 
 
 def open(config: Config) -> Files:
@@ -62,20 +60,35 @@ def open(config: Config) -> Files:
                 f"{some(loose)}. Put each into a folder named like its class, or a text with its "
                 f"captions beside each ({loose[0]}: {texts[loose[0]].name})"
             )
-        rows = [_class_row(root, name, config.templates) for name in names]
+        chunks: Iterable[Chunk] = [_classes(names)]
     else:
-        rows = [_caption_row(root, name, texts[name]) for name in names]
-    kept = [in_split(name, config.split, config.validation, config.test) for name in names]
-    if not any(kept):
-        raise DataError(
-            f"none of the {len(names)} images in {root} is in split {config.split!r} "
-            f"(validation={config.validation}, test={config.test})"
-        )
-    identity = repr((dataclasses.replace(config, path=""), [row[1:2] + row[3:] for row in rows]))
-    digest = hashlib.sha256(identity.encode(errors="surrogateescape"))
+        chunks = _captions(root, texts)
+    table = table_of(chunks, places=config.split != "all")
+    columns = {"text": "text"} if layout == "captions" else {}
     return Files(
-        root.name, rows, kept, class_names=config.class_names, fingerprint=digest.hexdigest()
+        root.name,
+        table,
+        Inside(table, root),
+        config,
+        columns=columns,
+        rows="images",
+        numbers=False,  # a folder "3" is a class of that name
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Inside:
+    """The images of a folder."""
+
+    table: Table
+    root: Path
+
+    def where(self, number: int) -> str:
+        """The path in the folder."""
+        return self.table[number].image or ""
+
+    def load(self, number: int, row: Row) -> Example:
+        return {"image": read(os.path.join(self.root, row.image or ""))}
 
 
 def _images(root: Path) -> list[str]:
@@ -93,22 +106,30 @@ def _images(root: Path) -> list[str]:
     return sorted(found)
 
 
-def _class_row(root: Path, name: str, templates: tuple[str, ...]) -> Row:
-    label = name.split("/")[0]
-    text = captions_from(label, templates)
-    return Row(name, name, str(root / name), text, label, group=label)
+def _classes(names: list[str]) -> Chunk:
+    return Chunk(len(names), {"image": names, "label": [name.split("/")[0] for name in names]})
 
 
-def _caption_row(root: Path, name: str, path: Path) -> Row:
-    row = Row(name, name, str(root / name))
+def _captions(root: Path, texts: dict[str, Path]) -> Iterator[Chunk]:
+    names = list(texts)
+    for start in range(0, len(names), ROWS):
+        part = names[start : start + ROWS]
+        problems: dict[int, str] = {}
+        found = [_lines(texts[name], row, problems) for row, name in enumerate(part)]
+        yield Chunk(len(part), {"image": part, "text": found}, problems=problems)
+
+
+def _lines(path: Path, row: int, problems: dict[int, str]) -> str | tuple[str, ...] | None:
     try:
-        lines = decode_utf8(path.read_bytes().removeprefix(b"\xef\xbb\xbf")).splitlines()
+        lines = decode_utf8(read(str(path)).removeprefix(b"\xef\xbb\xbf")).splitlines()
     except CorruptExample as error:
-        return row._replace(problem=f"{path.name}: {error}")
-    texts = tuple(line.strip() for line in lines if line.strip())
-    if not texts:
-        return row._replace(problem=f"empty caption: nothing in {path.name}")
-    return row._replace(text=texts[0] if len(texts) == 1 else texts)
+        problems[row] = f"{path.name}: {error}"
+        return None
+    found = tuple(line.strip() for line in lines if line.strip())
+    if not found:
+        problems[row] = f"empty caption: nothing in {path.name}"
+        return None
+    return found[0] if len(found) == 1 else found
 
 
 def _missing(root: Path) -> str:

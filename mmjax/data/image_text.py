@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from mmjax.data import images
 from mmjax.data.decode import DecodeImage
-from mmjax.data.text import ChooseCaption, Tokenize
+from mmjax.data.text import ChooseCaption, DropWords, Tokenize
 from mmjax.tokenizers.bpe import Tokenizer
 
 
@@ -33,6 +33,7 @@ class Augmentation:
     contrast: float = 0.0  # up to, either way
     saturation: float = 0.0  # up to, either way
     hue: float = 0.0  # turns
+    drop_words: float = 0.0  # probability of each word of the caption to be left out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +42,13 @@ class Config:
     max_length: int = 77  # tokens of a caption with its start and end
     pad_to: int = 0  # captions are padded to this many tokens; 0: to the batch's length bucket
     buckets: tuple[int, ...] = ()  # lengths that batches are padded up to; (): at most 8 even steps
+    pack: int = 0  # captions of so many neighbouring examples share rows; 0: each has its own
+    pack_length: int = 0  # tokens of such a row, at least max_length; 0: max_length
     # "clip": CLIP's mean and std; "half": pixels to -1 .. 1
     normalisation: Literal["clip", "half"] = "half"
-    augmentation: Augmentation = Augmentation()  # of training images
-    # path of a tokenizer.json; "": byte-level BPE trained on the training captions
+    augmentation: Augmentation = Augmentation()  # of training pairs
+    # "clip", "open_clip", "gpt2", "bert"; path of a tokenizer.json or a hub folder; trained on the
+    # training captions: "" byte-level BPE, "words" their whole words and no others
     tokenizer: str = ""
     vocab_size: int = 2048  # of the trained tokenizer, at most
     lowercase: bool = True  # of the trained tokenizer
@@ -81,7 +85,8 @@ class Processor:
             )
         colour = images.ColorJitter(a.brightness, a.contrast, a.saturation, a.hue)
         changes = (colour,) if any((a.brightness, a.contrast, a.saturation, a.hue)) else ()
-        return (*shape, *changes, self.normalize, ChooseCaption(), self.tokenize)
+        words = (DropWords(a.drop_words),) if a.drop_words else ()
+        return (*shape, *changes, self.normalize, ChooseCaption(), *words, self.tokenize)
 
     @property
     def evaluate(self) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""A user's own data: a JSONL or CSV file that lists images, captions and labels.
+"""A user's own data: a JSONL, CSV, TSV or Parquet file that lists images, captions and labels.
 
     data.train = dict(own=dict(name="manifest", path="photos/list.jsonl", split="train"))
 
@@ -7,44 +7,42 @@
 
 * Image paths are relative to the manifest (or `root`); Windows' backslashes are understood, and so
   are a byte order mark, CRLF and blank lines. CSV needs a header; `.tsv` is separated by tabs.
-* Refused at once, with the line: a missing or empty file, a missing column, broken JSON or CSV,
-  images that do not exist. Counted as corrupt when they are met: captions that are empty or no
-  UTF-8, rows without a value, images that do not decode.
+* Parquet: one file, a glob or a folder of them; the image may also be encoded bytes, or Hugging
+  Face's struct of bytes and path: `path="data/train-*.parquet"` is a downloaded set as it is.
+* Refused at once, with the line: a missing or empty file, a missing column, broken JSON, CSV or
+  Parquet, images that do not exist. Counted as corrupt when they are met: captions that are empty
+  or no UTF-8, rows without a value, images that do not decode.
 * Without captions, `text=""` makes them from the class names and `templates`.
+* A manifest of more than 16 MB is read once; what was read is kept in the data folder.
 """
 
-import codecs
-import csv
+import bisect
 import dataclasses
 import difflib
-import hashlib
-import io
-import json
+import functools
 import os
+import re
 from pathlib import Path
-from typing import Any
 
-from mmjax.data.files import Files, Row, captions_from, check_split, checked_text, in_split, some
-from mmjax.data.source import CorruptExample, DataError
+from mmjax.data import lines, parquet, shards
+from mmjax.data.files import Choice, Files, check_classes, check_split, read, some, tell_repeated
+from mmjax.data.index import indexed
+from mmjax.data.source import CorruptExample, DataError, Example
+from mmjax.data.table import Row, Table
 
 _OPTIONAL = ("label", "group", "id")  # columns that may be missing while they have these names
-_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+_SUFFIXES = (*lines.JSON, *lines.CSV, parquet.SUFFIX)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    path: str  # the manifest: .jsonl, .csv or .tsv
-    image: str = "image"  # column of image paths; "": there are no images
-    text: str = "text"  # column of captions (JSONL: also a list of them); "": from class names
+class Config(Choice):
+    path: str  # the manifest: .jsonl, .csv, .tsv, .parquet; also a glob or folder of .parquet files
+    image: str = "image"  # column of image paths (Parquet: also bytes); "": there are no images
+    text: str = "text"  # column of captions, one or a list; "": captions from class names
     label: str = "label"  # column of class names or numbers; may be missing
     group: str = "group"  # column; rows of one group are not each other's negatives; may be missing
-    id: str = "id"  # column of names for messages; may be missing: the image path
-    split: str = "all"  # "train", "validation", "test", "all"
+    id: str = "id"  # column of names for messages ("key" of img2dataset); may be missing: the path
     split_column: str = ""  # column that names the split of a row; "": by hash
-    validation: float = 0.1  # share of the groups (or images) that are for validation
-    test: float = 0.1  # share that is for testing
-    templates: tuple[str, ...] = ("a photo of a {}.",)  # captions of a class, where text is ""
-    class_names: tuple[str, ...] = ()  # in the order of their numbers; (): those found, sorted
     root: str = ""  # folder that image paths are relative to; "": the manifest's
     check_files: int = 10_000  # images whose existence is checked at the start, at most
 
@@ -53,166 +51,91 @@ def open(config: Config) -> Files:
     """The rows of a split. Raises DataError for what is wrong with the manifest as a whole."""
     if not config.split_column:
         check_split(config.split, config.validation, config.test)
-    path = Path(config.path)
-    if not path.is_file():
-        raise DataError(_missing(path))
-    data = path.read_bytes()
-    records = _records(path, data)
-    if not records:
+    path, files = Path(config.path), _files(config.path)
+    named = {field: getattr(config, field) for field in ("image", "text", *_OPTIONAL)}
+    named["split"] = config.split_column
+    wanted = {field: name for field, name in named.items() if name}
+    read_chunks = parquet.chunks if files[0].suffix == parquet.SUFFIX else lines.chunks
+    table = indexed(
+        path.name,
+        files,
+        repr(sorted(wanted.items())),
+        functools.partial(read_chunks, files, wanted),
+        places=config.split != "all" and not config.split_column,
+    )
+    if not len(table):
         raise DataError(f"{path} has no rows")
-    _check_columns(path, config, records)
-    root = Path(config.root) if config.root else path.parent
-    rows = [_row(line, record, config, root) for line, record in records]
-    if config.image:
-        _check_files(path, root, rows, config)
-    kept = [_in_split(row, record, config) for row, (_, record) in zip(rows, records, strict=True)]
-    if not any(kept):
-        raise DataError(_empty_split(path, config, records))
-    same = dataclasses.replace(config, path="", root="", check_files=0)
-    digest = hashlib.sha256(data + repr(same).encode())
+    if not config.class_names:
+        config = dataclasses.replace(config, class_names=tuple(table.about.get("class_names", ())))
+    _check_columns(path, config, table)
+    origin = Listed(table, Path(config.root) if config.root else files[0].parent, config.image)
+    _check_files(path, origin, config.check_files)
+    tell_repeated(path.name, table, "id" if table.about["counts"]["id"] else "image")
     return Files(
-        path.name, rows, kept, class_names=config.class_names, fingerprint=digest.hexdigest()
+        path.name,
+        table,
+        origin,
+        config,
+        split_column=config.split_column,
+        columns=wanted,
     )
 
 
-def _row(line: int, record: dict[str, Any], config: Config, root: Path) -> Row:
-    """A bad value does not stop here: the row keeps its place and says so when it is read."""
-    where, image = f"line {line}", record.get(config.image)
-    row = Row(where, _first(record.get(config.id), image, where), None)
-    try:
-        if config.image:
-            row = row._replace(image=_path(image, root))
-        if config.group in record:
-            row = row._replace(group=str(_filled(record, config.group)))
-        if config.label in record:
-            row = row._replace(label=_label(_filled(record, config.label)))
-        if config.text:
-            row = row._replace(text=_text(_filled(record, config.text)))
-        elif row.label is not None:
-            numbered = isinstance(row.label, int) and row.label < len(config.class_names)
-            name = config.class_names[row.label] if numbered else str(row.label)
-            row = row._replace(text=captions_from(name, config.templates))
-    except CorruptExample as error:
-        return row._replace(problem=str(error))
-    return row
+def listed(name: str, field: str, column: str) -> "Listed":
+    """All rows with one column alone, whatever else the manifest has: no splits, no classes.
+
+    Args:
+      field: "image" or "text". column: what the manifest calls it.
+
+    Raises:
+      DataError: no manifest, or no such column.
+    """
+    files = _files(name)
+    read_chunks = parquet.chunks if files[0].suffix == parquet.SUFFIX else lines.chunks
+    scan = functools.partial(read_chunks, files, {field: column})
+    table = indexed(Path(name).name, files, f"{field} {column}", scan, places=False)
+    have = table.about["columns"]
+    if column not in have:
+        raise DataError(f"{name} has no column {column!r}; it has: {', '.join(have)}")
+    return Listed(table, files[0].parent, column if field == "image" else "")
 
 
-def _path(value: Any, root: Path) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise CorruptExample("no image path" if not value else f"the image path is {value!r}")
-    if "://" in value:
-        raise CorruptExample(f"the image is an address, {value}; download it and give its path")
-    if "\\" in value and not os.path.exists(os.path.join(root, value)):
-        value = value.replace("\\", "/")  # written on Windows
-    return os.path.join(root, value)
+@dataclasses.dataclass(frozen=True)
+class Listed:
+    """The rows of a manifest, whose images are files, or bytes in the table."""
 
+    table: Table
+    root: Path  # that paths are relative to
+    column: str  # of the images; "": there are none
 
-def _first(*values: Any) -> str:
-    return next(str(value) for value in values if value is not None and value != "")
+    def where(self, number: int) -> str:
+        """The line, or the row of a Parquet file counted from 0."""
+        if "line" in self.table.numbers:
+            return f"line {self.table.numbers['line'][number]}"
+        parts = self.table.about["parts"]
+        name, first = parts[bisect.bisect_right([first for _, first in parts], number) - 1]
+        return (f"{name}, " if len(parts) > 1 else "") + f"row {number - first}"
 
+    def load(self, number: int, row: Row) -> Example:
+        if not self.column:
+            return {}
+        data = self.table.data(number)
+        return {"image": read(self.path(row)) if data is None else data}
 
-def _filled(record: dict[str, Any], column: str) -> Any:
-    value = record.get(column)
-    if value is None or value == "" or value == []:
-        raise CorruptExample(f"nothing in {column!r}")
-    return value
-
-
-def _text(value: Any) -> str | tuple[str, ...]:
-    if isinstance(value, str):
-        return checked_text(value)
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return tuple(checked_text(one) for one in value)
-    raise CorruptExample(f"the captions are {value!r}, neither text nor a list of texts")
-
-
-def _label(value: Any) -> str | int:
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise CorruptExample(f"the label is {value!r}, neither a number nor a name")
-    return int(value) if str(value).isdecimal() else checked_text(str(value))
-
-
-def _in_split(row: Row, record: dict[str, Any], config: Config) -> bool:
-    if config.split == "all":
-        return True
-    if config.split_column:
-        return str(record.get(config.split_column)).strip() == config.split
-    key = _first(record.get(config.group), record.get(config.image), row.id)
-    return in_split(key, config.split, config.validation, config.test)
-
-
-# Reading and checking the file as a whole.
-
-
-def _records(path: Path, data: bytes) -> list[tuple[int, dict[str, Any]]]:
-    """(line, column -> value) of every row. Bytes that are no UTF-8 pass through, escaped."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DataError(f"{path} is UTF-16; save it as UTF-8")
-    text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
-    if path.suffix in (".csv", ".tsv"):
-        return _csv_records(path, text)
-    if path.suffix in (".jsonl", ".ndjson", ".json"):
-        return _json_records(path, text)
-    raise DataError(f"{path}: a manifest is a .jsonl, .csv or .tsv file, not {path.suffix!r}")
-
-
-def _json_records(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
-    found, faults = [], []
-    if text.lstrip().startswith("["):
-        raise DataError(
-            f"{path} is one JSON list; a manifest has one object per line "
-            "(jq -c '.[]' list.json > list.jsonl)"
-        )
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            faults.append(f"line {number}: {error}: {line.strip()[:60]!r}")
-            continue
-        if isinstance(record, dict):
-            found.append((number, record))
-        else:
-            faults.append(f"line {number} is {line.strip()[:60]!r}, no object like {{...}}")
-    if faults:
-        count = f"{len(faults)} line{'s' * (len(faults) > 1)}"
-        raise DataError(f"{path}: {count} of JSON cannot be read:\n  " + "\n  ".join(faults[:5]))
-    return found
-
-
-def _csv_records(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
-    delimiter = "\t" if path.suffix == ".tsv" else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    header, found, line = None, [], 1
-    try:
-        for fields in reader:
-            first, line = line, reader.line_num + 1  # a quoted field may hold line ends
-            if not any(field.strip() for field in fields):
-                continue
-            if header is None:
-                header = [name.strip() for name in fields]
-                twice = {name for name in header if header.count(name) > 1}
-                if twice:
-                    raise DataError(f"{path}: the header names {some(sorted(twice))} twice")
-            elif len(fields) != len(header):
-                raise DataError(
-                    f"{path}, line {first}: {len(fields)} fields where the header has "
-                    f"{len(header)} ({', '.join(header)}); a field with a {delimiter!r} in it "
-                    'needs quotes: "a, b"'
+    def path(self, row: Row) -> str:
+        """Raises CorruptExample."""
+        value = row.image or ""
+        if "\\" in value and not os.path.exists(os.path.join(self.root, value)):
+            if re.match(r"[A-Za-z]:\\|\\\\", value) and os.name != "nt":
+                raise CorruptExample(
+                    f"{value} is on a drive of Windows; write it relative to {self.root}"
                 )
-            else:
-                found.append((first, dict(zip(header, fields, strict=True))))
-    except csv.Error as error:
-        raise DataError(
-            f"{path}: broken CSV in the row that begins on line {line}: {error} (is a quote left "
-            "open?)"
-        ) from error
-    return found
+            value = value.replace("\\", "/")  # written on Windows
+        return os.path.join(self.root, value)
 
 
-def _check_columns(path: Path, config: Config, records: list) -> None:
-    have = dict.fromkeys(column for _, record in records for column in record)
+def _check_columns(path: Path, config: Config, table: Table) -> None:
+    have = table.about["columns"]
     for field in ("image", "text", *_OPTIONAL, "split_column"):
         column = getattr(config, field)
         if not column or column in have or (field in _OPTIONAL and column == field):
@@ -224,50 +147,57 @@ def _check_columns(path: Path, config: Config, records: list) -> None:
         raise DataError(
             f"{path} has no column {column!r} ({field}={column!r}){hint} It has: {', '.join(have)}"
         )
-    if not config.text and config.label not in have:
+    if config.text:
+        return
+    if config.label not in have:
         raise DataError(
             f"{path}: text='' makes captions from class names, but there is no column "
             f"{config.label!r}; it has: {', '.join(have)}"
         )
-    numbers = all(str(record.get(config.label)).isdecimal() for _, record in records)
-    if not config.text and numbers and not config.class_names:
-        raise DataError(f"{path}: the labels are numbers; class_names must name them in order")
+    check_classes(str(path), table, config.label, config.class_names)
 
 
-def _check_files(path: Path, root: Path, rows: list[Row], config: Config) -> None:
-    count = min(len(rows), config.check_files)
-    checked = [rows[at * len(rows) // count] for at in range(count)] if count else []
-    missing = [row for row in checked if row.image and not os.path.isfile(row.image)]
+def _check_files(path: Path, origin: Listed, most: int) -> None:
+    """Looks whether images exist, evenly spread over the rows."""
+    table = origin.table
+    count = min(len(table), most) if origin.column else 0
+    missing = []
+    for place in range(count):
+        number = place * len(table) // count
+        row = table[number]
+        if row.problem or table.data(number) is not None:
+            continue
+        try:
+            found = origin.path(row)
+        except CorruptExample as error:
+            missing.append(f"{error} ({origin.where(number)})")
+            continue
+        if not os.path.isfile(found):
+            missing.append(f"{found} ({origin.where(number)})")
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(checked)} images named in {path} do not exist: "
-            + some(f"{row.image} ({row.where})" for row in missing)
-            + f". Paths are relative to {root}: set root, or check_files=0 to have missing ones "
+            f"{len(missing)} of {count} images named in {path} do not exist: {some(missing)}. "
+            f"Paths are relative to {origin.root}: set root, or check_files=0 to have missing ones "
             "counted as corrupt examples when they are met"
         )
 
 
-def _missing(path: Path) -> str:
-    if path.is_dir():
+def _files(name: str) -> list[Path]:
+    """The manifest, or the Parquet files of a glob or folder. Raises DataError."""
+    path = Path(name)
+    if path.is_file() and path.suffix not in _SUFFIXES:
+        raise DataError(
+            f"{path}: a manifest is a .jsonl, .csv, .tsv or .parquet file, not {path.suffix!r}"
+        )
+    if path.is_dir() and not any(path.rglob(f"*{parquet.SUFFIX}")):
         inside = sorted(one.name for one in path.iterdir() if one.suffix in _SUFFIXES)
-        return (
+        raise DataError(
             f"{path} is a folder, not a manifest; manifests in it: {some(inside) or 'none'}. For a "
             'folder of images use name="folder"'
         )
-    folder = next(one for one in (path.parent, *path.parents) if one.is_dir())
-    inside = sorted(one.name for one in folder.iterdir() if one.suffix in _SUFFIXES or one.is_dir())
-    wanted = path.name if folder == path.parent else path.relative_to(folder).parts[0]
-    near = difflib.get_close_matches(wanted, inside, n=3, cutoff=0.5)
-    return (
-        f"no manifest {path}; in {folder.resolve()} there is: {some(near or inside) or 'nothing'}"
-    )
-
-
-def _empty_split(path: Path, config: Config, records: list) -> str:
-    if config.split_column:
-        names = sorted({str(record.get(config.split_column)) for _, record in records})
-        return f"{path}: no row has {config.split_column}={config.split!r}; it has: {some(names)}"
-    return (
-        f"{path}: none of its {len(records)} rows is in split {config.split!r} "
-        f"(validation={config.validation}, test={config.test})"
-    )
+    if not path.exists() and not re.search(r"[*?\[{]", name):
+        raise DataError(shards.absent(path, [f"*{one}" for one in _SUFFIXES], "manifest"))
+    found = shards.find(name, (f"*{parquet.SUFFIX}",), "Parquet file")
+    if len(found) > 1 and any(one.suffix != parquet.SUFFIX for one in found):
+        raise DataError(f"{name}: several files of a manifest must all be {parquet.SUFFIX}")
+    return found

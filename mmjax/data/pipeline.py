@@ -141,7 +141,8 @@ class Pipeline:
         stop = self.plan.steps if stop is None else stop
         stop = start + _ENDLESS if stop is None else max(start, stop)
         first, last = self._rows(host, hosts)
-        edges = [*range(first, last, CHUNK), last]
+        pack = max(1, self.plan.pack)  # a thread reads whole packs
+        edges = [*range(first, last, pack * -(-CHUNK // pack)), last]
         chunks = tuple(zip(edges, edges[1:], strict=False))
         ahead = max(AHEAD * len(chunks), self.threads) if self.threads else 0
         data = grain.MapDataset.source(_Elements(self.reader, start, stop, chunks))

@@ -7,19 +7,18 @@
   may hold the end of one epoch and the start of the next.
 * Mixing is exact: a fixed table says which source each row of the batch comes from, so after any
   number of whole tables every source has had exactly its share.
-* Length buckets change no batch: they choose the shape that it is padded to.
+* Length buckets and packing change no batch: buckets choose the shape that it is padded to, packing
+  lays several short examples one behind the other in a row.
 
 How what comes later fits. A curriculum is a plan whose rows come from the first n(step) rows in
 order of a stored difficulty column; n is constant within a stage, and a position within a stage is
 integer arithmetic, as here (what was planned is in the checkpoint, so a schedule may change
-mid-run). Packing is a plan that gives several examples the same `row`, chosen from a length column;
-the pipeline then lays them one behind the other in that row. Letters: B rows of a batch, n examples
-(n = B without packing).
+mid-run). Letters: B examples of a batch.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -31,17 +30,18 @@ _ROUNDS = 8
 class Rows(NamedTuple):
     """The examples of one global batch."""
 
-    source: np.ndarray  # int32 [n], which source
-    index: np.ndarray  # int64 [n], row of that source; -1: nothing, a row of weight 0
-    visit: np.ndarray  # int64 [n], how many times the row came before (its epoch)
-    row: np.ndarray  # int32 [n], row of the batch
-    shape: Shape  # variable-length fields and what they are padded to
+    source: np.ndarray  # int32 [B], which source
+    index: np.ndarray  # int64 [B], row of that source; -1: nothing, a row of weight 0
+    visit: np.ndarray  # int64 [B], how many times the row came before (its epoch)
+    shape: Shape  # variable-length fields and what they are padded to; packed: (rows, length)
+    row: np.ndarray | None = None  # int32 [B], the row of its pack that an example is laid in
 
 
 @runtime_checkable
 class Plan(Protocol):
-    batch: int  # B, rows of the global batch
+    batch: int  # B, examples of the global batch
     steps: int | None  # how many there are; None: no end
+    pack: int  # so many neighbouring examples share rows; 0: one example a row
     largest_shape: Shape  # that any step asks for
 
     def __call__(self, step: int) -> Rows: ...
@@ -56,6 +56,7 @@ class Shuffled:
     seed: int = 0
     shape: Shape = dataclasses.field(default_factory=dict)
     steps: int | None = None
+    pack: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         _check_sizes((self.size,), (self.batch,))
@@ -68,7 +69,7 @@ class Shuffled:
         positions = step * self.batch + np.arange(self.batch)
         index, visit = shuffled(positions, self.size, (self.seed, 0))
         source = np.zeros(self.batch, np.int32)
-        return Rows(source, index, visit, np.arange(self.batch, dtype=np.int32), self.shape)
+        return Rows(source, index, visit, self.shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Mixture:
     seed: int = 0
     shape: Shape = dataclasses.field(default_factory=dict)
     steps: int | None = None
+    pack: ClassVar[int] = 0
     table: np.ndarray = dataclasses.field(init=False, repr=False, compare=False)  # int32 [slots]
 
     def __post_init__(self) -> None:
@@ -108,7 +110,7 @@ class Mixture:
             chosen = source == number
             place = turn[chosen] * mine.sum() + before[slot[chosen]]
             index[chosen], visit[chosen] = shuffled(place, size, (self.seed, number))
-        return Rows(source, index, visit, np.arange(self.batch, dtype=np.int32), self.shape)
+        return Rows(source, index, visit, self.shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +120,7 @@ class Sequential:
     size: int  # rows of the source
     batch: int
     shape: Shape = dataclasses.field(default_factory=dict)
+    pack: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         _check_sizes((self.size,), (min(self.batch, self.size),))
@@ -134,7 +137,7 @@ class Sequential:
         index = step * self.batch + np.arange(self.batch)
         index[index >= self.size] = -1
         source, visit = np.zeros(self.batch, np.int32), np.zeros(self.batch, np.int64)
-        return Rows(source, index, visit, np.arange(self.batch, dtype=np.int32), self.shape)
+        return Rows(source, index, visit, self.shape)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -149,6 +152,7 @@ class Bucketed:
     lengths: Sequence[np.ndarray] = dataclasses.field(repr=False)  # of each source, int [rows]
     buckets: tuple[int, ...]  # rising, see `buckets`
     field: str = "text"
+    pack: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         if list(self.buckets) != sorted(set(self.buckets)) or not self.buckets:
@@ -174,16 +178,84 @@ class Bucketed:
 
     def __call__(self, step: int) -> Rows:
         rows = self.plan(step)
-        longest = 1
-        for number, lengths in enumerate(self.lengths):
-            index = rows.index[(rows.source == number) & (rows.index >= 0)]
-            longest = max(longest, int(lengths[index].max(initial=1)))
+        longest = int(lengths_of(rows, self.lengths).max(initial=1))
         bucket = self.buckets[int(np.searchsorted(self.buckets, longest))]
         return rows._replace(shape=self._shape(rows.shape, bucket))
 
     def _shape(self, shape: Shape, bucket: int) -> Shape:
         before = shape.get(self.field, (0,))[:-1]  # the number of captions, if it has one
         return {**shape, self.field: (*before, bucket)}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Packed:
+    """The same batches, with the short examples of one field laid behind each other in long rows.
+
+    `pack` neighbouring examples share rows, so that hosts, threads and devices that hold whole
+    packs need nothing of the others. First fit, longest first; all packs of a batch get as many
+    rows as the fullest one needs, rounded up to an eighth of a pack: a few compilations, no more.
+    Raises ValueError when a batch does not divide into packs, or an example is longer than a row.
+    """
+
+    plan: Plan
+    lengths: Sequence[np.ndarray] = dataclasses.field(repr=False)  # of each source, int [rows]
+    length: int  # of a row
+    pack: int = 64  # examples
+    field: str = "text"
+
+    def __post_init__(self) -> None:
+        if self.pack < 2 or self.plan.batch % self.pack:
+            raise ValueError(
+                f"a batch of {self.plan.batch} examples does not divide into packs of {self.pack}: "
+                "a pack has 2 examples or more, and the batch is a multiple of it"
+            )
+        longest = max(int(np.max(lengths)) for lengths in self.lengths)
+        if longest > self.length:
+            raise ValueError(
+                f"an example of {self.field!r} has length {longest}, a row has {self.length}"
+            )
+
+    @property
+    def batch(self) -> int:
+        return self.plan.batch
+
+    @property
+    def steps(self) -> int | None:
+        return self.plan.steps
+
+    @property
+    def largest_shape(self) -> Shape:
+        return {**self.plan.largest_shape, self.field: (self.pack, self.length)}
+
+    def __call__(self, step: int) -> Rows:
+        rows = self.plan(step)
+        packs = lengths_of(rows, self.lengths).reshape(-1, self.pack)
+        row = np.stack([first_fit(lengths, self.length) for lengths in packs])
+        unit = max(1, self.pack // 8)
+        height = min(self.pack, unit * -(-(int(row.max()) + 1) // unit))
+        shape = {**rows.shape, self.field: (height, self.length)}
+        return rows._replace(shape=shape, row=row.reshape(-1))
+
+
+def lengths_of(rows: Rows, lengths: Sequence[np.ndarray]) -> np.ndarray:
+    """int64 [B]: the stored length of each example of a batch, 0 where there is none."""
+    out = np.zeros(len(rows.index), np.int64)
+    for number, column in enumerate(lengths):
+        mine = (rows.source == number) & (rows.index >= 0)
+        out[mine] = column[rows.index[mine]]
+    return out
+
+
+def first_fit(lengths: np.ndarray, room: int) -> np.ndarray:
+    """int32 [n]: a row for each length, so that no row holds more than `room`."""
+    row, free = np.zeros(len(lengths), np.int32), np.empty(0, np.int64)
+    for place in np.argsort(-lengths, kind="stable"):
+        fits = np.flatnonzero(free >= lengths[place])
+        if not fits.size:
+            free, fits = np.append(free, room), np.array([len(free)])
+        row[place] = fits[0]
+        free[fits[0]] -= lengths[place]
+    return row
 
 
 def buckets(longest: int, multiple: int = 4, most: int = 8) -> tuple[int, ...]:

@@ -5,7 +5,9 @@
 * A corrupt example keeps its place: its fields are zeros, its masks False and its weight 0.
 * A field with an entry in the shape of the plan is padded to it, with what the transforms say
   (`padding`, else 0), and gets "<field>_mask"; every other field has one and the same shape in all
-  examples. Text and other objects are left out.
+  examples. Text and other objects are left out, and so is what only some of the sources have.
+* Packed fields have the leading axes [packs, rows, length], and beside the mask "<field>_segment"
+  (which example of its pack a place belongs to, -1: none) and "<field>_position" (place in it).
 * The deterministic transforms at the front (decoding a small picture) are done once per row and
   remembered, up to a number of bytes.
 """
@@ -91,10 +93,11 @@ class Reader:
     def read(self, step: int, start: int, stop: int) -> tuple[Arrays, tuple[Corrupt, ...]]:
         """Rows start..stop of the batch of `step`: fields with a leading axis of stop - start."""
         rows = self.rows(step)
-        if not np.array_equal(rows.row, np.arange(self.plan.batch)):
+        pack = self.plan.pack
+        if pack and (start % pack or stop % pack):
             raise ValueError(
-                "the plan puts several examples into one row of a batch; this reader lays one "
-                "example into each row"
+                f"rows {start} to {stop} of the batch do not divide into packs of {pack} "
+                "examples: each host needs whole packs"
             )
         found: list[Arrays | None] = []
         corrupt = []
@@ -104,7 +107,7 @@ class Reader:
             if index >= 0:
                 try:
                     example = self._example(source, index, visit)
-                    self._check(example, rows.shape)
+                    self._check(source, example, rows.shape)
                 except CorruptExample as error:
                     example, where = None, self.sources[source].locate(index)
                     corrupt.append(Corrupt(step, source, index, where, str(error)))
@@ -120,7 +123,12 @@ class Reader:
         }
         masks = {f"{name}_mask" for name in rows.shape}
         for name, spec in self.spec.items():
-            if name in rows.shape:
+            if name in rows.shape and pack:
+                packs = [found[at : at + pack] for at in range(0, len(found), pack)]
+                row = rows.row[start:stop].reshape(len(packs), pack)
+                fill = self._fill.get(name, 0)
+                arrays.update(_packed(name, spec, rows.shape[name], fill, packs, row))
+            elif name in rows.shape:
                 fill = self._fill.get(name, 0)
                 arrays.update(_padded(name, spec, rows.shape[name], fill, found))
             elif name not in masks:
@@ -129,26 +137,43 @@ class Reader:
 
     @functools.cached_property
     def spec(self) -> dict[str, FieldSpec]:
-        """The fields of an example, from the first good one.
+        """The fields that the examples of all sources have, before padding.
 
-        Before padding. Raises ValueError when there is none among the first rows, naming reasons,
-        or when a field has a name that the reader uses itself.
+        Raises ValueError when a source has no good example among its first rows, naming reasons,
+        or when two sources differ in the type or the rank of a field.
         """
-        reasons = []
-        for number, source in enumerate(self.sources):
-            for index in range(min(len(source), MOST_TRIES)):
-                try:
-                    example = self._example(number, index, 0)
-                except CorruptExample as error:
-                    reasons.append(f"{source.locate(index)}: {error}")
-                    continue
-                except Exception as error:
-                    error.add_note(f"at source {number}, row {index}: {source.locate(index)}")
-                    raise
-                taken = [name for name in RESERVED if name in example]
-                if taken:
-                    raise ValueError(f"a transform makes a field {taken[0]!r}, a reserved name")
-                return {name: FieldSpec(one.shape, one.dtype) for name, one in example.items()}
+        first, *others = self._specs
+        common = {name: one for name, one in first.items() if all(name in s for s in others)}
+        for number, other in enumerate(others, start=1):
+            for name, one in common.items():
+                if other[name].dtype != one.dtype or len(other[name].shape) != len(one.shape):
+                    raise ValueError(
+                        f"{name!r} is {other[name].dtype} of shape {other[name].shape} in "
+                        f"{self.sources[number].locate(0)} and {one.dtype} of shape {one.shape} in "
+                        f"{self.sources[0].locate(0)}: sources that are mixed need the same"
+                    )
+        return common
+
+    @functools.cached_property
+    def _specs(self) -> list[dict[str, FieldSpec]]:
+        """The fields of each source, from its first good example."""
+        return [self._first_spec(number) for number in range(len(self.sources))]
+
+    def _first_spec(self, number: int) -> dict[str, FieldSpec]:
+        source, reasons = self.sources[number], []
+        for index in range(min(len(source), MOST_TRIES)):
+            try:
+                example = self._example(number, index, 0)
+            except CorruptExample as error:
+                reasons.append(f"{source.locate(index)}: {error}")
+                continue
+            except Exception as error:
+                error.add_note(f"at source {number}, row {index}: {source.locate(index)}")
+                raise
+            taken = [name for name in RESERVED if name in example]
+            if taken:
+                raise ValueError(f"a transform makes a field {taken[0]!r}, a reserved name")
+            return {name: FieldSpec(one.shape, one.dtype) for name, one in example.items()}
         raise ValueError(
             f"none of the {len(reasons)} examples that were tried could be read:\n  "
             + "\n  ".join(reasons[:5])
@@ -158,11 +183,17 @@ class Reader:
         """The fields of what `read` returns, for so many rows padded to `shape`."""
         out = {name: FieldSpec((rows,), np.dtype(np.int32)) for name in ("index", "source")}
         out["weight"] = FieldSpec((rows,), np.dtype(np.float32))
+        pack = self.plan.pack
         for name, spec in self.spec.items():
             lead = shape.get(name, ())
-            out[name] = FieldSpec((rows, *lead, *spec.shape[len(lead) :]), spec.dtype)
+            places = (rows // pack, *lead) if lead and pack else (rows, *lead)
+            kept = spec.shape[1:] if lead and pack else spec.shape[len(lead) :]
+            out[name] = FieldSpec((*places, *kept), spec.dtype)
             if lead:
-                out[f"{name}_mask"] = FieldSpec((rows, *lead), np.dtype(bool))
+                out[f"{name}_mask"] = FieldSpec(places, np.dtype(bool))
+            if lead and pack:
+                for kind in ("segment", "position"):
+                    out[f"{name}_{kind}"] = FieldSpec(places, np.dtype(np.int32))
         return out
 
     def _example(self, source: int, index: int, visit: int) -> Arrays:
@@ -196,11 +227,14 @@ class Reader:
                 value.flags.writeable = False
         self._memory[key] = example
 
-    def _check(self, example: Arrays, shape: Shape) -> None:
-        if example.keys() != self.spec.keys():
+    def _check(self, source: int, example: Arrays, shape: Shape) -> None:
+        if self.plan.pack:  # the plan says (rows, length), and an example has but one row
+            shape = {name: lead[1:] for name, lead in shape.items()}
+        fields = self._specs[source]
+        if example.keys() != fields.keys():
             raise ValueError(
-                f"this example has the fields {sorted(example)}, the first one of the data has "
-                f"{sorted(self.spec)}: all rows of all sources need the same"
+                f"this example has the fields {sorted(example)}, the first one of its source has "
+                f"{sorted(fields)}: all rows of a source need the same"
             )
         for name, spec in self.spec.items():
             value, lead = example[name], shape.get(name)
@@ -241,6 +275,36 @@ def _padded(
             out[window] = value
             mask[window] = example.get(f"{name}_mask", True)
     return {name: out, f"{name}_mask": mask}
+
+
+def _packed(
+    name: str,
+    spec: FieldSpec,
+    lead: tuple[int, ...],
+    fill: int,
+    packs: list[list[Arrays | None]],
+    row: np.ndarray,
+) -> Arrays:
+    """row: int32 [packs, examples of a pack]."""
+    places = (len(packs), *lead)
+    out = np.full((*places, *spec.shape[1:]), fill, spec.dtype)
+    segment, position = np.full(places, -1, np.int32), np.zeros(places, np.int32)
+    for number, pack in enumerate(packs):
+        used = np.zeros(lead[0], np.int64)
+        for place, example in enumerate(pack):
+            if example is None:
+                continue
+            value, which = example[name], row[number, place]
+            window = (number, which, slice(used[which], used[which] + len(value)))
+            out[window], segment[window] = value, place
+            position[window] = np.arange(len(value))
+            used[which] += len(value)
+    return {
+        name: out,
+        f"{name}_mask": segment >= 0,
+        f"{name}_segment": segment,
+        f"{name}_position": position,
+    }
 
 
 def _deterministic(

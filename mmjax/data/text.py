@@ -1,4 +1,4 @@
-"""Caption transforms: choose one of several, tokenise.
+"""Caption transforms: choose one of several, leave out words, tokenise.
 
 * Training: `ChooseCaption()`, then `Tokenize(tokenizer, max_length)` -> `text` int32 [L].
   Evaluation: `Tokenize` on a tuple of K captions -> `text` int32 [K, L], `text_mask` bool [K, L].
@@ -8,12 +8,16 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from mmjax.data.source import CorruptExample, Example, Source
 from mmjax.tokenizers.bpe import Tokenizer
+
+AT_ONCE = 100_000  # captions that are tokenised together
+MOST_CAPTIONS = 1_000_000  # rows that a tokenizer is trained on
 
 
 def captions(example: Example, field: str = "text") -> tuple[str, ...]:
@@ -56,6 +60,25 @@ class ChooseCaption:
         choices = captions(example, self.field)
         draw = 0 if len(choices) == 1 else rng.integers(len(choices))
         return {**example, self.field: choices[draw]}
+
+
+@dataclasses.dataclass(frozen=True)
+class DropWords:
+    """Leaves out each word of a caption with probability `rate`; one word at least stays.
+
+    Random deletion of https://arxiv.org/abs/1901.11196: no word may be known by its neighbours.
+    """
+
+    rate: float  # 0 to 1
+    field: str = "text"
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
+        (caption,) = captions(example, self.field)
+        words = caption.split()
+        draws = rng.random(len(words))
+        draws[rng.integers(len(words))] = 1.0
+        kept = [word for word, draw in zip(words, draws, strict=True) if draw >= self.rate]
+        return {**example, self.field: " ".join(kept)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,18 +142,27 @@ class Tokenize:
 def text_lengths(source: Source, tokenize: Tokenize) -> np.ndarray:
     """The bound that length buckets need: int32 [rows], tokens of each row's longest caption.
 
-    All texts are tokenised once, on all cores. A row without a usable caption counts 1.
+    All texts are tokenised once, on all cores, so many at a time. A row without a usable caption
+    counts 1.
     """
-    rows, texts = [], []
+    lengths = np.ones(len(source), np.int32)
+    rows: list[int] = []
+    texts: list[str] = []
+
+    def measure() -> None:
+        counts = [len(ids) for ids in tokenize.tokenizer.encode_batch(texts)]
+        bounds = np.minimum(np.asarray(counts, np.int32), tokenize.room)
+        bounds += tokenize.max_length - tokenize.room
+        np.maximum.at(lengths, np.asarray(rows, np.int64), bounds)
+        rows.clear()
+        texts.clear()
+
     for row, found in enumerate(column_of_captions(source, tokenize.field)):
         rows.extend([row] * len(found))
         texts.extend(found)
-    counts = [len(ids) for ids in tokenize.tokenizer.encode_batch(texts)]
-    bounds = np.minimum(np.asarray(counts, np.int32), tokenize.room) + (
-        tokenize.max_length - tokenize.room
-    )
-    lengths = np.ones(len(source), np.int32)
-    np.maximum.at(lengths, np.asarray(rows, np.int64), bounds)
+        if len(texts) >= AT_ONCE:
+            measure()
+    measure()
     return lengths
 
 
@@ -144,9 +176,17 @@ def text_shape(source: Source, tokenize: Tokenize) -> tuple[int, ...]:
 
 
 def all_captions(sources: Sequence[Source], field: str = "text") -> list[str]:
-    """Every usable caption of the sources, in order: what a tokenizer is trained on."""
-    rows = (found for source in sources for found in column_of_captions(source, field))
-    return [text for found in rows for text in found]
+    """The usable captions of the sources, in order: what a tokenizer is trained on.
+
+    Of sources with many rows, evenly spread ones that make up about MOST_CAPTIONS together.
+    """
+    every = max(1, sum(map(len, sources)) // MOST_CAPTIONS)
+    return [
+        text
+        for source in sources
+        for found in itertools.islice(column_of_captions(source, field), 0, None, every)
+        for text in found
+    ]
 
 
 def column_of_captions(source: Source, field: str = "text") -> Iterator[tuple[str, ...]]:

@@ -73,6 +73,37 @@ def similarity(
     )
 
 
+def hits(
+    query: Any, found: Sequence[Any], names: Sequence[str], scores: Sequence[float]
+) -> Image.Image:
+    """What a search found, the best first: pictures with their names, or lines of text.
+
+    Args:
+      query: a text, or an image uint8 [H, W, 3].
+    """
+    columns, side, top = 6, 112, 44 if isinstance(query, str) else 148
+    step = (WIDTH - 32) / columns
+    texts = all(isinstance(one, str) for one in found)
+    page = Page(WIDTH, top + (20 * len(found) if texts else 168 * -(-len(found) // columns)) + 12)
+    if isinstance(query, str):
+        page.text(16, 22, fit(query, WIDTH - 32, size=15, bold=True), size=15, bold=True)
+    else:
+        page.image(16, 12, side, query)
+        page.box(16, 12, side, side, edge=INK)
+    for number, (one, name, score) in enumerate(zip(found, names, scores, strict=True)):
+        if texts:
+            middle = top + 20 * number + 10
+            page.text(16, middle, f"{score:.2f}", size=11, color=MUTED)
+            page.text(56, middle, fit(name, WIDTH - 72))
+            continue
+        x, y = 16 + step * (number % columns), top + 168 * (number // columns)
+        page.image(x, y, side, one)
+        page.box(x, y, side, side, edge=LINE)
+        page.text(x, y + side + 13, f"{score:.2f}", size=11, color=MUTED)
+        page.text(x, y + side + 28, fit(name, side, size=10, lines=2), size=10)
+    return page.render()
+
+
 def _answer(queries, candidates, place, query, candidate, example) -> Answer:
     scores = candidates.vectors @ queries.vectors[place]
     right = candidates.group == queries.group[place]

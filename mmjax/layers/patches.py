@@ -1,12 +1,25 @@
 """Images to patch rows and back: a reshape, so that the embedding is one matmul.
 
 A convolution whose stride is its kernel does the same and is several times slower on CPUs.
-Letters: B batch, P patches, C channels, p patch edge in pixels.
+Letters: B batch, P patches, C channels, p patch edge in pixels, S stride.
 """
 
 from __future__ import annotations
 
-from mmjax.typing import Array, Float
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mmjax.typing import Array, Bool, Float, Int
+
+
+class Patches(NamedTuple):
+    """Pictures of any shape (NaFlex, https://arxiv.org/abs/2502.14786), cut in reading order."""
+
+    values: Float[Array, "B P E"]  # normalised pixels, ordered (row, column, channel)
+    shapes: Int[Array, "B 2"]  # rows and columns of patches
+    mask: Bool[Array, "B P"]  # True: a patch; False: there is none
 
 
 def patchify(images: Float[Array, "B H W C"], patch: int) -> Float[Array, "B P E"]:
@@ -33,3 +46,25 @@ def unpatchify(
     batch, _, size = patches.shape
     x = patches.reshape(batch, height // patch, width // patch, patch, patch, size // patch**2)
     return x.swapaxes(2, 3).reshape(batch, height, width, size // patch**2)
+
+
+def overlapping(x: Float[Array, "B H W C"], stride: int) -> Float[Array, "B I J E"]:
+    """Windows about each block of S x S pixels that overlap by half a block; zeros outside.
+
+    A row of `K * K * C` values per block, K = S + S // 2, ordered (row, column, channel): a
+    convolution of kernel K and stride S is then a matmul. S=2 is the usual 3 x 3 convolution.
+
+    Raises:
+      ValueError: a side that is not a multiple of the stride.
+    """
+    height, width = x.shape[1:3]
+    if height % stride or width % stride:
+        raise ValueError(f"{height} x {width} pixels do not divide into blocks of {stride} pixels")
+    more = stride // 2
+    edge = (more - more // 2, more // 2)
+    x = jnp.pad(x, ((0, 0), edge, edge, (0, 0)))
+    for axis, size in ((2, width), (1, height)):  # two short rows of slices, not all K * K
+        last = size - stride + 1  # up to the last window's first pixel
+        taken = (jax.lax.slice_in_dim(x, i, i + last, stride, axis) for i in range(stride + more))
+        x = jnp.concatenate(list(taken), axis=-1)
+    return x

@@ -1,6 +1,6 @@
 """From a sequence to one vector.
 
-* `masked_mean`, `last_valid`: functions of a mask, without parameters.
+* `masked_mean`, `last_valid`, `first_of`: functions of a mask or of ids, without parameters.
 * `AttentionPool`: SigLIP's head (https://arxiv.org/abs/2303.15343): one learned query attends, then
   an MLP.
 
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from mmjax.layers.attention import Attention, attention_mask
 from mmjax.layers.transformer import Config, Mlp, embedding, layer_norm, xavier_initializers
-from mmjax.typing import Array, Bool, Float
+from mmjax.typing import Array, Bool, Float, Int
 
 
 def masked_mean(x: Float[Array, "B L D"], valid: Bool[Array, "B L"] | None) -> Float[Array, "B D"]:
@@ -31,6 +31,12 @@ def last_valid(x: Float[Array, "B L D"], valid: Bool[Array, "B L"] | None) -> Fl
         return x[:, -1]
     positions = jnp.arange(x.shape[1])[None]
     index = jnp.where(valid, positions, 0).max(1)
+    return jnp.take_along_axis(x, index[:, None, None], axis=1)[:, 0]
+
+
+def first_of(x: Float[Array, "B L D"], ids: Int[Array, "B L"], end: int) -> Float[Array, "B D"]:
+    """The first position of the id `end`, or of the row's highest id for -1."""
+    index = jnp.argmax(ids if end == -1 else ids == end, axis=1)
     return jnp.take_along_axis(x, index[:, None, None], axis=1)[:, 0]
 
 

@@ -1,4 +1,4 @@
-"""A stack of pre-norm transformer blocks, scanned over layers.
+"""A stack of transformer blocks with LayerNorm, scanned over layers.
 
 * Parameters are stored stacked, `[layers, ...]`, under the logical axis `layers`; one block is
   compiled once.
@@ -6,6 +6,8 @@
   memory.
 * Operands of matmuls are `dtype`, what is stored between them `stream`; LayerNorm and softmax work
   in float32.
+* The norm stands before each part of a block (GPT-2, ViT) or after the sum (BERT).
+* What each block puts out: `apply(..., mutable=["intermediates"])`, "hidden", [layers, B, L, D].
 
 Letters: B batch, L length, D width, F hidden.
 """
@@ -13,21 +15,25 @@ Letters: B batch, L length, D width, F hidden.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from mmjax.layers.attention import Attention
+from mmjax.layers.cache import Cache, KeyValues, Places
 from mmjax.layers.dense import Dense
-from mmjax.typing import Array, Bool, Float
+from mmjax.layers.placement import rows_apart
+from mmjax.typing import Array, Bool, Float, Int
 
 ACTIVATIONS = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
     "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
     "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
     "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
 }
 REMAT = {
     "none": None,
@@ -63,30 +69,39 @@ def xavier_initializers() -> Initializers:
     return Initializers(xavier, xavier, xavier, xavier, nn.initializers.normal(1e-6))
 
 
+def normal_initializers(layers: int | None = None) -> Initializers:
+    """BERT: std 0.02. GPT-2, which gives its layers: residual outputs shrink with depth."""
+    normal = nn.initializers.normal(0.02)
+    out = normal if layers is None else nn.initializers.normal(0.02 * (2 * layers) ** -0.5)
+    return Initializers(normal, out, normal, out)
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     width: int = 192  # D
-    layers: int = 4  # blocks
+    layers: int = 4  # blocks; 0: x leaves as it came
     heads: int = 3  # N; the width is a multiple of it
     hidden: int = 768  # F
-    activation: Literal["gelu", "gelu_tanh", "quick_gelu", "relu"] = "gelu"  # of the MLP
+    activation: Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu"] = "gelu"  # of the MLP
+    norm: Literal["pre", "post"] = "pre"  # before attention and MLP, or after their sums with x
     norm_epsilon: float = 1e-5  # of LayerNorm
     dropout: float = 0.0  # share of residual updates' entries dropped in training
-    initialisation: Literal["clip", "xavier"] = "clip"  # OpenAI's, or big_vision's
+    # OpenAI CLIP's, big_vision's, BERT's, GPT-2's
+    initialisation: Literal["clip", "xavier", "bert", "gpt2"] = "clip"
     remat: Literal["none", "dots", "full"] = "none"  # what backward recomputes
     unroll: int = 1  # layers per iteration of the scan; = layers: fastest step, slowest compile
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of matmuls
     stream: Literal["float32", "bfloat16"] = "float32"  # of the residual stream: what is stored
 
 
-def layer_norm(config: Config, name: str) -> nn.LayerNorm:
-    """LayerNorm with scale and bias over the last axis, named `embed`; float32 inside."""
+def layer_norm(config: Config, name: str | None, axis: str | None = "embed") -> nn.LayerNorm:
+    """LayerNorm with scale and bias over the last axis, named `axis`; float32 inside."""
     part = nn.with_logical_partitioning
     return nn.LayerNorm(
         epsilon=config.norm_epsilon,
         dtype=config.stream,
-        scale_init=part(nn.initializers.ones_init(), ("embed",)),
-        bias_init=part(nn.initializers.zeros_init(), ("embed",)),
+        scale_init=part(nn.initializers.ones_init(), (axis,)),
+        bias_init=part(nn.initializers.zeros_init(), (axis,)),
         name=name,
     )
 
@@ -111,8 +126,19 @@ class Mlp(nn.Module):
         )(y)
 
 
+def _initializers(config: Config) -> Initializers:
+    c = config
+    return {
+        "clip": lambda: clip_initializers(c.width, c.layers),
+        "xavier": xavier_initializers,
+        "bert": normal_initializers,
+        "gpt2": lambda: normal_initializers(c.layers),
+    }[c.initialisation]()
+
+
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """x + attention(norm(x)), then x + mlp(norm(x)); with norm="post", norm(x + attention(x)), then
+    norm(x + mlp(x))."""
 
     config: Config
     train: bool
@@ -121,47 +147,89 @@ class Block(nn.Module):
     def __call__(
         self, x: Float[Array, "B L D"], mask: Bool[Array, "#B 1 L L"] | None
     ) -> tuple[Float[Array, "B L D"], None]:
-        c = self.config
-        inits = (
-            clip_initializers(c.width, c.layers)
-            if c.initialisation == "clip"
-            else xavier_initializers()
-        )
+        x, _ = self._update(x, lambda attention, y: (attention(y, mask), None))
+        return x, None  # (carry, nothing to collect): what scan expects
+
+    def _update(self, x: Array, attend: Callable[[Attention, Array], tuple[Array, Any]]) -> tuple:
+        c, inits = self.config, _initializers(self.config)
         drop = nn.Dropout(c.dropout, deterministic=not self.train)
         attention = Attention(
             c.heads, inits.attention, inits.attention_out, c.dtype, name="attention"
         )
         mlp = Mlp(c.hidden, c.activation, inits.up, inits.down, inits.mlp_bias, c.dtype, name="mlp")
-        x = x + drop(attention(layer_norm(c, "attention_norm")(x), mask))
-        x = x + drop(mlp(layer_norm(c, "mlp_norm")(x)))
-        return x, None  # (carry, nothing to collect): what scan expects
+        attention_norm, mlp_norm = layer_norm(c, "attention_norm"), layer_norm(c, "mlp_norm")
+        pre = c.norm == "pre"
+        x = rows_apart(x)
+        y, kept = attend(attention, attention_norm(x) if pre else x)
+        x = x + drop(y) if pre else attention_norm(x + drop(y))
+        x = x + drop(mlp(mlp_norm(x))) if pre else mlp_norm(x + drop(mlp(x)))
+        self.sow("intermediates", "hidden", x)
+        return x, kept
+
+
+class CachedBlock(Block):
+    """The same for new tokens of a sequence whose keys and values are kept."""
+
+    @nn.compact
+    def __call__(
+        self, carry: tuple[Array, KeyValues], layer: Int[Array, ""], places: Places
+    ) -> tuple[tuple[Array, KeyValues], None]:
+        x, past = carry
+        return self._update(
+            x, lambda attention, y: attention.extend(y, past, layer, places.start, places.mask)
+        ), None
+
+
+def stacked(
+    block: type[nn.Module], config: Any, axes: Any = nn.broadcast, *, remat: bool = False
+) -> Callable[..., nn.Module]:
+    """`config.layers` blocks, one after the other: called as `block` is, it makes the stack.
+
+    Args:
+      config: with `layers`, `unroll` and `remat`, as in Config.
+      axes: of what the blocks take besides x: 0 where each has its own, else `nn.broadcast`.
+      remat: the backward pass recomputes what `config.remat` says; not for a cache.
+    """
+    if remat and config.remat != "none":
+        block = nn.remat(block, policy=REMAT[config.remat], prevent_cse=False)
+    return nn.scan(
+        block,
+        variable_axes={"params": 0, "intermediates": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=axes,
+        length=config.layers,
+        unroll=min(config.unroll, config.layers),
+        metadata_params={nn.PARTITION_NAME: "layers"},
+    )
 
 
 class Transformer(nn.Module):
-    """`layers` blocks; no norm at the end (models differ there)."""
+    """`layers` blocks, or none; no norm at the end (models differ there)."""
 
     config: Config
     train: bool = False
 
-    @nn.compact
     def __call__(
         self, x: Float[Array, "B L D"], mask: Bool[Array, "#B 1 L L"] | None = None
     ) -> Float[Array, "B L D"]:
-        c = self.config
-        block = Block
-        if c.remat != "none":
-            block = nn.remat(Block, policy=REMAT[c.remat], prevent_cse=False)
-        stack = nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True, "dropout": True},
-            in_axes=nn.broadcast,
-            length=c.layers,
-            unroll=min(c.unroll, c.layers),
-            metadata_params={nn.PARTITION_NAME: "layers"},
-        )
-        x, _ = stack(c, self.train, name="blocks")(x, mask)
-        return x
+        if self.config.layers == 0:
+            return x
+        return self._scan(stacked(Block, self.config, remat=True), x, mask)
+
+    def extend(
+        self, x: Float[Array, "B L D"], cache: Cache, places: Places
+    ) -> tuple[Float[Array, "B L D"], Cache]:
+        """New tokens, for which `layers.cache.claim` has taken places."""
+        layers = jnp.arange(self.config.layers)
+        carry = (x, cache.past)
+        blocks = stacked(CachedBlock, self.config, (0, nn.broadcast))
+        x, past = self._scan(blocks, carry, layers, places)
+        return x, cache._replace(past=past)
+
+    @nn.compact
+    def _scan(self, blocks: Callable[..., nn.Module], carry: Any, *arguments: Any) -> Any:
+        carry, _ = blocks(self.config, self.train, name="blocks")(carry, *arguments)
+        return carry
 
 
 def embedding(

@@ -5,6 +5,8 @@
 * SigLIP https://arxiv.org/abs/2303.15343: attention pooling, text that sees both ways, learned
   scale and bias. The bias has no gradient under the softmax loss, so only rows with `bias_init` own
   one.
+* Of CLIP's image towers, some are residual networks with attention pooling: resnet.py. A text
+  tower may be a BERT (LiT, https://arxiv.org/abs/2111.07991, locks such a one): bert.py.
 * Embeddings leave the model with unit norm, in float32.
 
 Letters: B batch, L tokens, E embedding size.
@@ -20,8 +22,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mmjax.layers import packing
 from mmjax.layers.dense import Dense
-from mmjax.models import text, vit
+from mmjax.layers.patches import Patches
+from mmjax.models import bert, resnet, text, vit
 from mmjax.typing import Array, Bool, Float, Int
 
 
@@ -36,6 +40,8 @@ class Config:
     scale_init: float = 1 / 0.07  # factor on the cosines at the start
     scale_max: float = 100.0  # the factor never exceeds this
     bias_init: float | None = None  # added to the logits of the sigmoid loss; None: no bias
+    resnet: resnet.Config | None = None  # CLIP's RN50 and its kin: the image tower, not `image`
+    bert: bert.Config | None = None  # the text tower, not `text`; pool="mean" for sentences
 
 
 def unit(x: Float[Array, "B E"]) -> Float[Array, "B E"]:
@@ -51,15 +57,24 @@ class Model(nn.Module):
 
     def setup(self):
         c = self.config
-        for name in ("image", "text"):
-            width = getattr(c, name).transformer.width
+        body, words = c.image.transformer, (c.bert or c.text).transformer
+        sizes = {
+            "image": (c.resnet.embedding, c.resnet.dtype) if c.resnet else (body.width, body.dtype),
+            "text": (words.width, words.dtype),
+        }
+        if c.bert and c.text.vocab_size > c.bert.vocab_size:
+            raise ValueError(
+                f"bert.vocab_size={c.bert.vocab_size}, but text.vocab_size={c.text.vocab_size}: "
+                "there are higher ids, the tokenizer is another one's"
+            )
+        for name, (width, _) in sizes.items():
             if not getattr(c, f"{name}_projection") and c.embedding != width:
                 raise ValueError(
                     f"without {name}_projection, embedding={c.embedding} must be the width of the "
                     f"{name} tower, {width}"
                 )
-        self.image = vit.Model(c.image)
-        self.text = text.Model(c.text)
+        self.image = resnet.Model(c.resnet) if c.resnet else vit.Model(c.image)
+        self.text = bert.Model(c.bert) if c.bert else text.Model(c.text)
 
         def head(present: bool, width: int, dtype: str) -> Dense | None:
             if not present:
@@ -70,10 +85,8 @@ class Model(nn.Module):
                 (c.embedding,), axes, bias=c.projection_bias, kernel_init=init, dtype=dtype
             )
 
-        self.image_head = head(
-            c.image_projection, c.image.transformer.width, c.image.transformer.dtype
-        )
-        self.text_head = head(c.text_projection, c.text.transformer.width, c.text.transformer.dtype)
+        self.image_head = head(c.image_projection, *sizes["image"])
+        self.text_head = head(c.text_projection, *sizes["text"])
         self.log_scale = self.param(
             "log_scale", nn.initializers.constant(math.log(c.scale_init)), (), jnp.float32
         )
@@ -81,17 +94,32 @@ class Model(nn.Module):
             self.bias = self.param("bias", nn.initializers.constant(c.bias_init), (), jnp.float32)
 
     def encode_image(
-        self, images: Float[Array, "B H W C"], *, train: bool = False
+        self, images: Float[Array, "B H W C"] | Patches, *, train: bool = False
     ) -> Float[Array, "B E"]:
-        """Normalised pixels -> unit vectors."""
+        """Normalised pixels (NaFlex: patches) -> unit vectors."""
         pooled = self.image(images, train=train).pooled
         return unit(self.image_head(pooled) if self.image_head else pooled)
 
     def encode_text(
-        self, ids: Int[Array, "B L"], mask: Bool[Array, "B L"] | None = None, *, train: bool = False
+        self,
+        ids: Int[Array, "*P L"],
+        mask: Bool[Array, "*P L"] | None = None,
+        packed: packing.Layout | None = None,
+        *,
+        train: bool = False,
     ) -> Float[Array, "B E"]:
-        """Token ids (True in the mask = a real token) -> unit vectors."""
-        pooled = self.text(ids, mask, train=train).pooled
+        """Token ids (True in the mask = a real token), one caption a row or packed -> unit
+        vectors.
+
+        Raises:
+          ValueError: packed captions for a BERT.
+        """
+        if self.config.bert is None:
+            pooled = self.text(ids, mask, packed, train=train).pooled
+        elif packed is None:
+            pooled = self.text(ids, mask, train=train).pooled
+        else:
+            raise ValueError("bert: packed captions are for the tower `text` alone")
         return unit(self.text_head(pooled) if self.text_head else pooled)
 
     def scale_and_bias(self) -> tuple[Float[Array, ""], Float[Array, ""] | None]:
@@ -101,14 +129,16 @@ class Model(nn.Module):
 
     def __call__(
         self,
-        images: Float[Array, "B H W C"],
-        ids: Int[Array, "B L"],
-        mask: Bool[Array, "B L"] | None = None,
+        images: Float[Array, "B H W C"] | Patches,
+        ids: Int[Array, "*P L"],
+        mask: Bool[Array, "*P L"] | None = None,
+        packed: packing.Layout | None = None,
         *,
         train: bool = False,
     ) -> tuple[Float[Array, "B E"], Float[Array, "B E"]]:
         self.scale_and_bias()
-        return self.encode_image(images, train=train), self.encode_text(ids, mask, train=train)
+        text = self.encode_text(ids, mask, packed, train=train)
+        return self.encode_image(images, train=train), text
 
 
 def _clip(size: str, text_size: str, embedding: int, activation: str = "gelu") -> Config:
@@ -147,6 +177,22 @@ def _siglip(size: str) -> Config:
     )
 
 
+def _resnet(size: str) -> Config:
+    image = resnet.VARIANTS[size]
+    # the text tower grows with the image tower: 512, 512, 640, 768, 1024
+    width = max(512, image.width * 8)
+    kind = dict(activation="quick_gelu", initialisation="clip")
+    words = text.VARIANTS["B"]
+    body = replace(words.transformer, width=width, heads=width // 64, hidden=4 * width, **kind)
+    return Config(
+        image=replace(vit.VARIANTS["B/32"], image_size=image.image_size),
+        resnet=image,
+        text=replace(words, transformer=body),
+        embedding=image.embedding,
+        image_projection=False,
+    )
+
+
 VARIANTS = {
     "tiny/8": replace(
         Config(), image=replace(vit.VARIANTS["tiny/16"], image_size=32, patch_size=8)
@@ -155,8 +201,16 @@ VARIANTS = {
     "B/32": _clip("B/32", "B", 512),
     "B/16": _clip("B/16", "B", 512),
     "L/14": _clip("L/14", "L", 768),
+    "H/14": _clip("H/14", "H", 1024),
+    "g/14": _clip("g/14", "H", 1024),
+    "bigG/14": _clip("bigG/14", "bigG", 1280),
     "B/32-quickgelu": _clip("B/32", "B", 512, "quick_gelu"),  # OpenAI's weights use this activation
     "L/14-quickgelu": _clip("L/14", "L", 768, "quick_gelu"),
+    "RN50-quickgelu": _resnet("RN50"),
+    "RN101-quickgelu": _resnet("RN101"),
+    "RN50x4-quickgelu": _resnet("RN50x4"),
+    "RN50x16-quickgelu": _resnet("RN50x16"),
+    "RN50x64-quickgelu": _resnet("RN50x64"),
     "SigLIP-B/16": _siglip("B/16"),
     "SigLIP-L/16": _siglip("L/16"),
     "SigLIP-So400m/14": _siglip("So400m/14"),

@@ -8,6 +8,11 @@ here:
 * FLIP's patch dropout (https://arxiv.org/abs/2212.00794): in training only a random share of
   patches is encoded.
 * The patch embedding is a matmul on reshaped pixels.
+* Pictures of other sizes, where asked for: positions are resized. NaFlex
+  (https://arxiv.org/abs/2502.14786) takes patches of pictures that keep their shape, with a mask.
+* DeiT (https://arxiv.org/abs/2012.12877) has a second learned token, taught by distillation.
+* A stem of overlapping convolutions before it sees edges and small shifts as they are, which a
+  small data set cannot teach (https://arxiv.org/abs/2106.14881).
 
 Letters: B batch, P patches, L sequence (patches, and a class token where there is one), D width.
 """
@@ -15,17 +20,27 @@ Letters: B batch, P patches, L sequence (patches, and a class token where there 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mmjax.layers import pooling, transformer
+from mmjax.layers import pooling, positions, transformer
+from mmjax.layers.attention import attention_mask
 from mmjax.layers.dense import Dense
-from mmjax.layers.patches import patchify
+from mmjax.layers.patches import Patches, overlapping, patchify
 from mmjax.layers.transformer import embedding, layer_norm
 from mmjax.typing import Array, Float
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A convolution of the stem, with LayerNorm and GELU behind it."""
+
+    width: int  # channels that leave it
+    stride: int = 2  # S; the kernel has S + S // 2 pixels along each edge
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,15 +48,30 @@ class Config:
     image_size: int = 224  # pixels along each edge
     patch_size: int = 16  # pixels along each edge
     channels: int = 3  # of a pixel
+    # convolutions before the patch embedding, which overlaps then; strides multiply to patch_size
+    stem: tuple[Stage, ...] = ()
     transformer: transformer.Config = transformer.Config()  # the stack of blocks
     pool: Literal["class", "mean", "attention"] = "class"  # from tokens to one vector
     patch_bias: bool = True  # CLIP's patch embedding has none
     pre_norm: bool = False  # LayerNorm before the first block, as in CLIP
     patch_dropout: float = 0.0  # share of patches left out in training
+    distilled: bool = False  # DeiT: a second token beside that of pool="class"
+    any_size: bool = False  # images of other sizes are taken, and positions resized to theirs
+    native_aspect: bool = False  # NaFlex: takes Patches, of pictures of any shape
+
+    @property
+    def grid(self) -> int:
+        """Patches along each edge; pixels left over on the right and below are not seen."""
+        return self.image_size // self.patch_size
 
     @property
     def patches(self) -> int:
-        return (self.image_size // self.patch_size) ** 2
+        return self.grid**2
+
+    @property
+    def learned_tokens(self) -> int:
+        """Before the patches."""
+        return (self.pool == "class") * (1 + self.distilled)
 
 
 class Output(NamedTuple):
@@ -64,51 +94,92 @@ class Model(nn.Module):
     config: Config
 
     @nn.compact
-    def __call__(self, images: Float[Array, "B H W C"], *, train: bool = False) -> Output:
+    def __call__(self, images: Float[Array, "B H W C"] | Patches, *, train: bool = False) -> Output:
         """Normalised pixels -> tokens and a pooled vector.
 
         Raises:
-          ValueError: images of another size than the config's.
+          ValueError: images of another size than the config's, or the other form.
         """
         c, t = self.config, self.config.transformer
-        if images.shape[1:] != (c.image_size, c.image_size, c.channels):
+        if c.patch_size % math.prod(stage.stride for stage in c.stem):
+            strides = ", ".join(str(stage.stride) for stage in c.stem)
             raise ValueError(
-                f"the model was built for images of {c.image_size} x {c.image_size} x "
-                f"{c.channels}, got {' x '.join(map(str, images.shape[1:]))}"
+                f"the strides of the stem ({strides}) do not divide patch_size={c.patch_size}"
             )
+        self._check(images)
         init = nn.initializers.normal(0.02) if c.pre_norm else nn.initializers.lecun_normal()
         kinds = dict(bias=c.patch_bias, kernel_init=init, dtype=t.dtype)
-        x = Dense((t.width,), ("patch", "embed"), name="patch_embedding", **kinds)(
-            patchify(images.astype(t.stream), c.patch_size)
-        )
-        with_class = c.pool == "class"
-        positions = embedding(
-            "positions",
-            self,
-            (c.patches + with_class, t.width),
-            t.width**-0.5,
-            ("position", "embed"),
+        x, patch = images.values if c.native_aspect else _whole(images, c.patch_size), c.patch_size
+        x = x.astype(t.stream)
+        for i, stage in enumerate(c.stem):
+            x = overlapping(x, stage.stride)
+            x = Dense((stage.width,), ("patch", None), name=f"stem_{i}", dtype=t.dtype)(x)
+            x = nn.gelu(layer_norm(t, f"stem_norm_{i}", axis=None)(x))
+            patch //= stage.stride
+        if not c.native_aspect:
+            x = overlapping(x, patch) if c.stem else patchify(x, patch)
+        x = Dense((t.width,), ("patch", "embed"), name="patch_embedding", **kinds)(x)
+        x = x.reshape(len(x), -1, t.width)
+        count = c.learned_tokens
+        table = embedding(
+            "positions", self, (c.patches + count, t.width), t.width**-0.5, ("position", "embed")
         ).astype(x.dtype)
-        x = x + positions[None, with_class:]
+        x = x + self._grid_positions(table[count:], images)
         if train and c.patch_dropout > 0:
             x = drop_patches(x, c.patch_dropout, self.make_rng("dropout"))
-        if with_class:
-            token = embedding(
-                "class_token", self, (1, t.width), t.width**-0.5, (None, "embed")
-            ).astype(x.dtype)
-            token = jnp.broadcast_to(token + positions[:1], (x.shape[0], 1, t.width))
-            x = jnp.concatenate([token, x], axis=1)
+        if count:
+            names = ("class_token", "distillation_token")[:count]
+            learned = [
+                embedding(name, self, (1, t.width), t.width**-0.5, (None, "embed"))
+                for name in names
+            ]
+            learned = jnp.concatenate(learned).astype(x.dtype) + table[:count]
+            x = jnp.concatenate([jnp.broadcast_to(learned, (len(x), *learned.shape)), x], axis=1)
         if c.pre_norm:
             x = layer_norm(t, "pre_norm")(x)
-        x = transformer.Transformer(t, train, name="transformer")(x)
+        valid = images.mask if c.native_aspect else None
+        allowed = attention_mask(valid, x.shape[1], causal=False)
+        x = transformer.Transformer(t, train, name="transformer")(x, allowed)
         tokens = layer_norm(t, "norm")(x)
         if c.pool == "class":
             pooled = tokens[:, 0]
         elif c.pool == "mean":
-            pooled = pooling.masked_mean(tokens, None)
+            pooled = pooling.masked_mean(tokens, valid)
         else:
-            pooled = pooling.AttentionPool(t, name="pool")(tokens)
+            pooled = pooling.AttentionPool(t, name="pool")(tokens, valid)
         return Output(tokens, pooled)
+
+    def _check(self, images: Array | Patches) -> None:
+        c = self.config
+        if c.native_aspect:
+            if c.stem or c.learned_tokens:
+                raise ValueError("native_aspect has no stem, class token or distillation token")
+            if not isinstance(images, Patches):
+                raise ValueError("native_aspect: the model takes Patches, not pixels")
+        elif isinstance(images, Patches):
+            raise ValueError("the model takes pixels; Patches are for native_aspect=True")
+        elif images.shape[1:] != (c.image_size, c.image_size, c.channels) and not c.any_size:
+            raise ValueError(
+                f"the model was built for images of {c.image_size} x {c.image_size} x "
+                f"{c.channels}, got {' x '.join(map(str, images.shape[1:]))}"
+            )
+
+    def _grid_positions(
+        self, table: Float[Array, "P D"], images: Float[Array, "B H W C"] | Patches
+    ) -> Float[Array, "#B Q D"]:
+        """Of each patch."""
+        c = self.config
+        grid = table.reshape(c.grid, c.grid, -1)
+        if isinstance(images, Patches):
+            return positions.bilinear(grid, images.shapes, images.values.shape[1])
+        rows, columns = (side // c.patch_size for side in images.shape[1:3])
+        return positions.bicubic(grid, rows, columns)[None]
+
+
+def _whole(images: Float[Array, "B H W C"], patch: int) -> Float[Array, "B I J C"]:
+    """Without the pixels that fill no patch."""
+    height, width = (side - side % patch for side in images.shape[1:3])
+    return images[:, :height, :width]
 
 
 def _size(width: int, layers: int, heads: int, hidden: int, **fields) -> transformer.Config:
@@ -121,6 +192,8 @@ SIZES = {  # the transformer of each size; So400m: https://arxiv.org/abs/2305.13
     "B": _size(768, 12, 12, 3072),
     "L": _size(1024, 24, 16, 4096),
     "H": _size(1280, 32, 16, 5120),
+    "g": _size(1408, 40, 16, 6144),  # these two: https://github.com/mlfoundations/open_clip
+    "bigG": _size(1664, 48, 16, 8192),
     "So400m": _size(1152, 27, 16, 4304),
 }
 VARIANTS = {
@@ -133,6 +206,8 @@ VARIANTS = {
         ("L", 16),
         ("L", 14),
         ("H", 14),
+        ("g", 14),
+        ("bigG", 14),
         ("So400m", 14),
     ]
 }

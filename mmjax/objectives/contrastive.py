@@ -1,4 +1,4 @@
-"""Contrastive losses over a batch of pairs: softmax (CLIP, InfoNCE) and sigmoid (SigLIP).
+"""Contrastive losses over a batch of pairs: softmax (CLIP, InfoNCE) and sigmoid (SigLIP), plainly.
 
 * CLIP https://arxiv.org/abs/2103.00020, SigLIP https://arxiv.org/abs/2303.15343.
 * Per-example values, no reduction: the mean over the whole batch is the papers' loss. The loss of a
@@ -6,88 +6,111 @@
   not over the loss.
 * Rows of weight 0 (corrupt, padding) are nobody's negatives; rows of the same group (the same
   caption, another drawing of one concept) are not negatives of each other.
+* The whole matrix of logits is formed, and several of its size beside it. `ring.py` has the same
+  functions for batches where that is too much.
 
 Letters: B batch, E embedding size. Embeddings are unit vectors; row i of one side belongs to row i
-    of the other.
+    of the other, its partner.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from mmjax.typing import Array, Bool, Float, Int
 
+# Cosines that differ by less are equal: so much is left to float32's rounding, and a model whose
+# embeddings are all the same must not be said to find anything.
+TIE = 2e-6
+# The default of TPUs and GPUs rounds the factors of a product to 8 or 11 bits; times a scale of 100
+# that moves the logits. The towers cost a thousand times as much.
+PRECISION = jax.lax.Precision.HIGHEST
+
+
+class Compared(NamedTuple):
+    """What each row's comparison with the batch gave: `there` looks from first for second, `back`
+    from second for first."""
+
+    there: Float[Array, " B"]  # loss, nats
+    back: Float[Array, " B"]
+    found_there: Float[Array, " B"]  # 1 where no negative is as near as the partner, otherwise 0
+    found_back: Float[Array, " B"]
+
 
 def negatives(weights: Float[Array, " B"], groups: Int[Array, " B"] | None) -> Bool[Array, "B B"]:
-    """True where column j may serve as a negative of row i: another group, and a row that
-    counts."""
-    different = (
-        ~jnp.eye(weights.shape[0], dtype=bool)
-        if groups is None
-        else groups[:, None] != groups[None]
-    )
-    return different & (weights[None] > 0)
+    """True where rows i and j are negatives of each other: both exist, and of different groups."""
+    if groups is None:
+        groups = jnp.arange(weights.shape[0])
+    real = weights > 0
+    return (groups[:, None] != groups[None]) & real[:, None] & real[None]
 
 
-def softmax_contrastive(
+def scaled(
+    first: Float[Array, "B E"], second: Float[Array, "B E"], scale: Float[Array, ""]
+) -> tuple[Float[Array, "B E"], Float[Array, "B E"]]:
+    """Both sides in float32 at least, the scale on the first: their products are the logits."""
+    first, second = (x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in (first, second))
+    return scale * first, second
+
+
+def softmax(
     first: Float[Array, "B E"],
     second: Float[Array, "B E"],
     scale: Float[Array, ""],
     weights: Float[Array, " B"],
     groups: Int[Array, " B"] | None = None,
-) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
+) -> Compared:
     """Cross-entropy of finding the partner among the batch, in both directions.
 
     Args:
-      scale: factor on the cosines (1 / temperature).
+      scale: factor on the cosines (1 / temperature), above 0.
       weights: 0 for rows that do not exist.
       groups: rows of equal group are left out of each other's negatives.
 
     Returns:
-      (first-to-second, second-to-first), nats per example. CLIP's loss is the mean of their
-        average.
+      Losses of which CLIP's is the mean, over rows and directions. A row without negatives has 0.
     """
-    logits = scale * jnp.einsum("BE,CE->BC", first, second, preferred_element_type=jnp.float32)
-    diagonal = jnp.eye(first.shape[0], dtype=bool)
-    own = jnp.diagonal(logits)
-    allowed = negatives(weights, groups)
-
-    def cross_entropy(logits: Array) -> Array:
-        return jax.nn.logsumexp(jnp.where(allowed | diagonal, logits, -jnp.inf), axis=1) - own
-
-    return cross_entropy(logits), cross_entropy(logits.T)
+    first, second = scaled(first, second, scale)
+    logits = jnp.einsum("BE,CE->BC", first, second, precision=PRECISION)
+    against, own = _against(logits, weights, groups)
+    # log(1 + e^x), x what the negatives have over the partner: no digits are lost where that is
+    # little, as they are in the difference of two logarithms
+    losses = (jax.nn.softplus(jax.nn.logsumexp(against, axis) - own) for axis in (1, 0))
+    return Compared(*losses, *(found(own, against.max(axis), scale) for axis in (1, 0)))
 
 
-def sigmoid_contrastive(
+def sigmoid(
     first: Float[Array, "B E"],
     second: Float[Array, "B E"],
     scale: Float[Array, ""],
     bias: Float[Array, ""],
     weights: Float[Array, " B"],
     groups: Int[Array, " B"] | None = None,
-) -> Float[Array, " B"]:
-    """Every pair is a yes / no question of its own.
+) -> Compared:
+    """Every pair is a yes / no question of its own, with the logit scale * cosine + bias.
 
     Returns:
-      For each row, minus the log-likelihood summed over its pairs, nats. SigLIP's loss is the mean
-        over rows.
+      Minus the log-likelihood of a row's pairs, summed. Either direction's mean over rows is
+        SigLIP's loss.
     """
-    logits = (
-        scale * jnp.einsum("BE,CE->BC", first, second, preferred_element_type=jnp.float32) + bias
-    )
-    own = jnp.diagonal(logits)
-    against = jnp.where(negatives(weights, groups), jax.nn.softplus(logits), 0.0)
-    return jax.nn.softplus(-own) + against.sum(1)
+    first, second = scaled(first, second, scale)
+    logits = jnp.einsum("BE,CE->BC", first, second, precision=PRECISION) + bias
+    against, own = _against(logits, weights, groups)
+    losses = (jax.nn.softplus(-own) + jax.nn.softplus(against).sum(axis) for axis in (1, 0))
+    return Compared(*losses, *(found(own, against.max(axis), scale) for axis in (1, 0)))
 
 
-def retrieved(
-    first: Float[Array, "B E"],
-    second: Float[Array, "B E"],
-    weights: Float[Array, " B"],
-    groups: Int[Array, " B"] | None = None,
+def _against(logits: Array, weights: Array, groups: Array | None) -> tuple[Array, Array]:
+    """The logits of negatives, -inf elsewhere, and those of partners."""
+    negative = negatives(weights, groups)
+    return jnp.where(negative, logits, -jnp.inf), jnp.diagonal(logits)
+
+
+def found(
+    own: Float[Array, " B"], nearest: Float[Array, " B"], scale: Float[Array, ""]
 ) -> Float[Array, " B"]:
-    """1 where the partner is the nearest row of `second` among the allowed ones, otherwise 0."""
-    cosine = jnp.einsum("BE,CE->BC", first, second, preferred_element_type=jnp.float32)
-    best = jnp.where(negatives(weights, groups), cosine, -jnp.inf).max(1)
-    return (jnp.diagonal(cosine) > best).astype(jnp.float32)
+    """1 where the partner's logit is above the nearest negative's."""
+    return (own > nearest + TIE * scale).astype(jnp.float32)

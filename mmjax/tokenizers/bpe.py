@@ -4,7 +4,8 @@ Merges of pairs (https://arxiv.org/abs/1508.07909) over the 256 bytes, as in GPT
 
 * Training is deterministic: the same texts in the same order give the same file.
 * Special tokens are found by name (`tokenizer.special["<end>"]`); a wrong name lists those that
-  exist. A caption never produces them: "<end>" inside a text is encoded as five characters.
+  exist. "<start>", "<end>" and "<pad>" also find what CLIP, GPT-2, BERT and others call so.
+* A caption never produces special tokens: "<end>" inside a text is encoded as five characters.
 * Ids carry no start or end token; `data.text.Tokenize` adds them.
 * A trained tokenizer makes texts NFC, lower-case if asked, and collapses runs of white space; a
   loaded file keeps its own rules.
@@ -12,7 +13,7 @@ Merges of pairs (https://arxiv.org/abs/1508.07909) over the 256 bytes, as in GPT
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 SPECIALS = ("<pad>", "<start>", "<end>")
+# What other tokenizers call these. CLIP and GPT-2 pad with their end, GPT-2 also starts with it.
+ROLES = {
+    "<start>": ("<|startoftext|>", "[CLS]", "<s>", "<bos>", "<|begin_of_text|>", "<|endoftext|>"),
+    "<end>": ("<|endoftext|>", "[SEP]", "</s>", "<eos>", "<|end_of_text|>"),
+    "<pad>": ("[PAD]", "<|endoftext|>"),
+}
 
 
 class TokenizerError(ValueError):
@@ -27,23 +34,32 @@ class TokenizerError(ValueError):
 
 
 class SpecialTokens(Mapping[str, int]):
-    """Name -> id. A name that is missing raises TokenizerError, which lists the others."""
+    """Name -> id. A name that is missing raises TokenizerError, which lists the others.
+
+    The names of ROLES find their counterparts too, where there is none of that very name.
+    """
 
     def __init__(self, ids: Mapping[str, int], where: str):
         self._ids = dict(sorted(ids.items(), key=lambda item: item[1]))
         self._where = where
 
+    def _known(self, name: object) -> str | None:
+        if name in self._ids:
+            return name
+        return next((other for other in ROLES.get(name, ()) if other in self._ids), None)
+
     def __getitem__(self, name: str) -> int:
-        if name not in self._ids:
+        known = self._known(name)
+        if known is None:
             have = ", ".join(f"{key!r} ({value})" for key, value in self._ids.items()) or "none"
             raise TokenizerError(f"{self._where} has no special token {name!r}; it has: {have}")
-        return self._ids[name]
+        return self._ids[known]
 
     def __contains__(self, name: object) -> bool:  # Mapping's own `in` and `get` expect KeyError
-        return name in self._ids
+        return self._known(name) is not None
 
     def get(self, name: str, default: int | None = None) -> int | None:
-        return self._ids.get(name, default)
+        return self[name] if name in self else default
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._ids)
@@ -61,28 +77,46 @@ class Tokenizer:
     special:     name -> id of the special tokens
     vocab_size:  every id is below it
     fingerprint: identity of its contents
+    clean:       what every text goes through first (cleaning.py); not part of a saved file
     """
 
-    def __init__(self, backend: tokenizers.Tokenizer, where: str = "the tokenizer"):
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        where: str = "the tokenizer",
+        clean: Callable[[str], str] | None = None,
+    ):
         backend.no_padding()  # a file's own padding and truncation would act unseen
         backend.no_truncation()
         backend.encode_special_tokens = True  # "<end>" written in a caption is text, no command
+        suffix = getattr(backend.model, "end_of_word_suffix", "")
+        if suffix and isinstance(backend.decoder, decoders.ByteLevel):  # CLIP's file leaves it in
+            spaces = decoders.Replace(suffix, " ")
+            backend.decoder = decoders.Sequence([decoders.ByteLevel(), spaces])
         self._backend = backend
         self._where = where
+        self._clean = clean
         self._json = backend.to_str()
         added = backend.get_added_tokens_decoder().items()
         special = {token.content: key for key, token in added if token.special}
         self.special = SpecialTokens(special, where)
         self.vocab_size = 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
-        self.fingerprint = hashlib.sha256(self._json.encode()).hexdigest()
+        identity = self._json + (f"{clean.__module__}.{clean.__qualname__}" if clean else "")
+        self.fingerprint = hashlib.sha256(identity.encode()).hexdigest()
+
+    def cleaned(self, clean: Callable[[str], str]) -> "Tokenizer":
+        """The same tokenizer behind a function that mends the text."""
+        return Tokenizer(self._backend, self._where, clean)
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text, without special tokens."""
+        text = self._clean(text) if self._clean else text
         return self._backend.encode(text, add_special_tokens=False).ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many texts, on all cores."""
-        encoded = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        texts = list(map(self._clean, texts)) if self._clean else list(texts)
+        encoded = self._backend.encode_batch_fast(texts, add_special_tokens=False)
         return [one.ids for one in encoded]
 
     def decode(self, ids: Iterable[Any]) -> str:
@@ -93,6 +127,11 @@ class Tokenizer:
         """The piece of text behind each id, for pictures and messages."""
         return [self._backend.id_to_token(int(one)) or f"<{int(one)}?>" for one in ids]
 
+    @property
+    def json(self) -> str:
+        """The text of its `tokenizer.json`."""
+        return self._json
+
     def save(self, path: str | Path) -> None:
         """Writes a `tokenizer.json`, readable here and by the `tokenizers` package."""
         path = Path(path)
@@ -102,12 +141,19 @@ class Tokenizer:
     def __repr__(self) -> str:
         return f"Tokenizer(vocab_size={self.vocab_size}, fingerprint={self.fingerprint[:12]!r})"
 
-    def __getstate__(self) -> tuple[str, str]:  # the backend's own forgets encode_special_tokens
-        return self._json, self._where
+    def __getstate__(self) -> tuple[Any, ...]:  # the backend's own forgets encode_special_tokens
+        return self._json, self._where, self._clean
 
-    def __setstate__(self, state: tuple[str, str]) -> None:
-        text, where = state
-        self.__init__(tokenizers.Tokenizer.from_str(text), where)
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        text, *rest = state
+        self.__init__(tokenizers.Tokenizer.from_str(text), *rest)
+
+
+def normalizer(lowercase: bool) -> normalizers.Sequence:
+    """NFC, runs of white space as one space, none at the ends; lower case if asked."""
+    spaces = normalizers.Replace(tokenizers.Regex(r"\s+"), " ")
+    rules = [normalizers.NFC(), spaces, normalizers.Strip()]
+    return normalizers.Sequence(rules + [normalizers.Lowercase()] * lowercase)
 
 
 def train(
@@ -133,9 +179,7 @@ def train(
     if not any(text.strip() for text in texts):
         raise ValueError("there is no text to train a tokenizer on")
     backend = tokenizers.Tokenizer(models.BPE())
-    spaces = normalizers.Replace(tokenizers.Regex(r"\s+"), " ")
-    rules = [normalizers.NFC(), spaces, normalizers.Strip()]
-    backend.normalizer = normalizers.Sequence(rules + [normalizers.Lowercase()] * lowercase)
+    backend.normalizer = normalizer(lowercase)
     # With the prefix space a word is the same token at the start of a caption and inside it.
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     backend.decoder = decoders.ByteLevel()

@@ -6,15 +6,18 @@
   explained (metrics, shapes) is read before any array.
 * Parameters, teachers and the rest are separate items: parameters alone can be restored, by any
   model that fits.
+* What is not trained may be left out: it is made again where it came from, and its fingerprint is
+  compared.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +30,10 @@ from mmjax import tree
 from mmjax.config import ConfigError
 from mmjax.training.state import State
 
-# Orbax reports every save at INFO, and prints the traceback of what it then raises anyway
+# Orbax reports every save at INFO, and prints the traceback of what it then raises anyway; asyncio
+# prints those of the writes that were under way beside it.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
+logging.getLogger("asyncio").addFilter(lambda one: "in OCDBT database" not in one.getMessage())
 DELETED = "deleted"  # folder that checkpoints are moved to at once, to be deleted at leisure
 
 
@@ -45,15 +50,36 @@ class Config:
     keep_every: int = 0  # every k-th step is kept for good; 0: none
     metric: str = ""  # metric of the validation; "": no best
     higher_is_better: bool = True  # False: the lowest value is the best
+    # leave out what the optimizer freezes: it comes from the warm start (or the seed) each time
+    trained_only: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    """Parameters that checkpoints leave out."""
+
+    trained: Callable[[str], bool]  # path -> whether it is written
+    make: Callable[[], tree.Tree]  # all parameters, as they are before the first step
 
 
 class Checkpoints:
     """The checkpoints of one work directory."""
 
-    def __init__(self, folder: Path | str, config: Config = Config(), *, read_only: bool = False):
-        """read_only: of a run that may be going on: nothing is tidied up."""
-        self.folder, self.config = Path(folder).absolute(), config
-        self.read_only = read_only
+    def __init__(
+        self,
+        folder: Path | str,
+        config: Config = Config(),
+        frozen: Frozen | None = None,
+        *,
+        read_only: bool = False,
+    ):
+        """
+        Args:
+          frozen: what is not written; None: everything is.
+          read_only: of a run that may be going on: nothing is tidied up.
+        """
+        self.folder, self.config, self.frozen = Path(folder).absolute(), config, frozen
+        self.read_only, self._mark = read_only, ""
         keep: list[Any] = [policies.LatestN(config.latest)]
         best: dict[str, Any] = {}
         if config.metric and config.best:
@@ -112,10 +138,15 @@ class Checkpoints:
                     f"checkpoint.metric {self.config.metric!r} is not among the metrics: {known}"
                 )
             value = {"value": float(metrics[self.config.metric])}
+        params, rest = self._apart(state.params)
+        noted = {"metrics": dict(metrics or {}), **(about or {})}
+        if self.frozen:
+            self._mark = self._mark or fingerprint(rest)
+            noted["frozen"] = self._mark
         items = dict(
-            params=ocp.args.StandardSave(state.params),
+            params=ocp.args.StandardSave(params),
             training=ocp.args.StandardSave(_training(state)),
-            about=ocp.args.JsonSave({"metrics": dict(metrics or {}), **(about or {})}),
+            about=ocp.args.JsonSave(noted),
         )
         items |= {name: ocp.args.StandardSave(value) for name, value in _more(state).items()}
         with self._saving():
@@ -175,11 +206,12 @@ class Checkpoints:
           training: False leaves the optimizer out (it is ()): what evaluation and use need.
 
         Raises:
-          CheckpointError: no such checkpoint, or one whose tensors are not those of this run.
+          CheckpointError: no such checkpoint, one whose tensors are not those of this run, or other
+            frozen parameters than it was trained beside.
         """
         step = self._existing(step)
-        needed = {"params": shapes.params, **_more(shapes)}
-        places = {"params": shardings.params, **_more(shardings)}
+        needed = {"params": self._apart(shapes.params)[0], **_more(shapes)}
+        places = {"params": self._apart(shardings.params)[0], **_more(shardings)}
         if training:
             needed["training"], places["training"] = _training(shapes), _training(shardings)
         items = {}
@@ -190,7 +222,7 @@ class Checkpoints:
             found = self.manager.restore(step, args=ocp.args.Composite(**items))
         rest = found["training"] if training else dict(optimizer=(), step=step, skipped=0)
         more = {"state": {}, "teachers": {}, **{name: found[name] for name in _more(shapes)}}
-        return State(params=found["params"], **more, **rest)
+        return State(params=self._whole(found["params"], step), **more, **rest)
 
     def restore_params(
         self, shapes: Any, shardings: Any, step: int | None = None, teacher: str = ""
@@ -202,10 +234,12 @@ class Checkpoints:
         """
         step = self._existing(step)
         if not teacher:
-            self._check(step, "params", shapes)
-            args = ocp.args.Composite(params=ocp.args.StandardRestore(_placed(shapes, shardings)))
+            needed, places = self._apart(shapes)[0], self._apart(shardings)[0]
+            self._check(step, "params", needed)
+            args = ocp.args.Composite(params=ocp.args.StandardRestore(_placed(needed, places)))
             with self._reading(step):
-                return self.manager.restore(step, args=args)["params"]
+                found = self.manager.restore(step, args=args)["params"]
+            return self._whole(found, step)
         found = self.load("teachers", step)
         if teacher not in found:
             raise CheckpointError(
@@ -226,6 +260,23 @@ class Checkpoints:
         with self._reading(step):
             path = self.folder / str(step) / item
             return _plain(ocp.PyTreeCheckpointer().restore(path, args=args))
+
+    def _apart(self, params: tree.Tree) -> tuple[tree.Tree, tree.Tree]:
+        """What is written, and what is not."""
+        return tree.partition(params, self.frozen.trained) if self.frozen else (params, {})
+
+    def _whole(self, params: tree.Tree, step: int) -> tree.Tree:
+        """Parameters with those that were left out."""
+        if not self.frozen:
+            return params
+        rest = self._apart(self.frozen.make())[1]
+        self._mark = fingerprint(rest)
+        if self._mark != self.about(step)["frozen"]:
+            raise CheckpointError(
+                f"{self.folder}/{step} was trained beside other frozen parameters than those that "
+                "the warm start (or the seed) gives now; give it the same source again"
+            )
+        return tree.merge(params, rest)
 
     def _existing(self, step: int | None) -> int:
         known = self.steps()
@@ -311,6 +362,21 @@ class _explained:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, Exception) and not isinstance(error, CheckpointError):
             raise CheckpointError(f"{self.what}: {error}") from error
+
+
+def fingerprint(params: tree.Tree) -> str:
+    """Of names, types and values, wherever they lie; two layouts of the same values have one."""
+
+    def total(leaf: jax.Array) -> jax.Array:
+        bits = jax.lax.bitcast_convert_type(leaf, f"uint{8 * leaf.dtype.itemsize}")
+        bits = bits.astype("uint32").reshape(-1)
+        # by place, so that an exchange of two values shows; sums modulo 2**32 have no order
+        return ((bits ^ (bits >> 15)) * (2 * jax.lax.iota("uint32", bits.size) + 1)).sum()
+
+    flat = tree.flatten(params)
+    sums = jax.device_get(jax.jit(lambda leaves: {p: total(x) for p, x in leaves.items()})(flat))
+    rows = [f"{p} {x.dtype} {x.shape} {int(sums[p])}" for p, x in flat.items()]
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def warm_start(params: Any, offered: Mapping[str, Any]) -> tuple[Any, tree.Comparison]:

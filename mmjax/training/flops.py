@@ -3,7 +3,7 @@
 * Counted from the jaxpr: matmuls and convolutions, a scan's body times its length, recomputation
   included. (XLA's own analysis counts a loop's body once.) Two per multiply-add; element-wise work
   is left out.
-* The peak is a table for accelerators and a measured matmul for CPUs.
+* The peak is that of named hardware, and a measured matmul for CPUs.
 """
 
 from __future__ import annotations
@@ -17,30 +17,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# dense bf16 FLOP/s per device as the vendors state them, by a part of `device_kind`
-PEAKS = {
-    "TPU v3": 61e12,  # per core
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5e": 197e12,
-    "TPU v5p": 459e12,
-    "TPU v5": 459e12,
-    "TPU v6 lite": 918e12,
-    "TPU v6e": 918e12,
-    "A100": 312e12,
-    "H100": 989e12,
-    "H200": 989e12,
-    "L4": 121e12,
-    "T4": 65e12,
-}
+from mmjax.training import hardware
 
 
 def count(function: Callable[..., Any], *arguments: Any) -> float:
     """FLOPs of one call with arguments of these shapes (arrays or shapes)."""
-    return _jaxpr(jax.make_jaxpr(function)(*arguments).jaxpr)
+    return of(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
-def _jaxpr(jaxpr: Any) -> float:
+def of(jaxpr: Any) -> float:
+    """FLOPs of one call of a jaxpr."""
     return sum((_equation(equation) for equation in jaxpr.eqns), 0.0)
 
 
@@ -60,26 +46,28 @@ def _equation(equation: Any) -> float:
     for value in equation.params.values():
         for part in value if isinstance(value, (tuple, list)) else (value,):
             if hasattr(part, "eqns"):
-                inner += _jaxpr(part)
+                inner += of(part)
             elif hasattr(part, "jaxpr"):
-                inner += _jaxpr(part.jaxpr)
+                inner += of(part.jaxpr)
+    if name == "shard_map":  # the body is the work of one device
+        mesh = equation.params["mesh"]
+        inner *= math.prod(mesh.shape[axis] for axis in equation.params["newly_manual_axes"])
     return inner * equation.params["length"] if name == "scan" else inner
 
 
 @functools.cache
 def peak() -> float:
     """FLOP/s of all devices together: named hardware, or the best matmul timed on this CPU."""
-    kind = jax.devices()[0].device_kind
-    for name, value in PEAKS.items():
-        if name.lower() in kind.lower():
-            return value * jax.device_count()
+    chip = hardware.here()
+    if chip:
+        return chip.flops * jax.device_count()
     if jax.devices()[0].platform != "cpu":
         return float("nan")
     # virtual CPU devices share the cores: one figure for all
-    return max(_measured("float32"), _measured("bfloat16"))
+    return max(measured("float32"), measured("bfloat16"))
 
 
-def _measured(dtype: str, size: int = 1024) -> float:
+def measured(dtype: str, size: int = 1024) -> float:
     """FLOP/s of a square matmul with operands of this type and float32 sums, the best of five."""
     x = jnp.ones((size, size), dtype)
     multiply = jax.jit(lambda x: jnp.matmul(x, x, preferred_element_type=jnp.float32))

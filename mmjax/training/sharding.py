@@ -22,8 +22,9 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mmjax import tree
+from mmjax.layers.placement import BATCH_AXES
 
-AXES = ("data", "fsdp", "tensor")
+AXES = (*BATCH_AXES, "tensor")
 RULES: dict[str, str | None] = {
     "layers": None,
     "embed": "fsdp",
@@ -73,7 +74,7 @@ def make_mesh(config: Config) -> Mesh:
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Rows over `data` and `fsdp`."""
-    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+    return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
 def part_of_batch(mesh: Mesh) -> tuple[int, int]:

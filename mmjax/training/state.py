@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,10 +67,13 @@ def _state(
 ) -> State:
     params = variables["params"]
     trained, _ = tree.partition(params, optimizer.trained)
-    copies = {
-        name: tree.partition(params, lambda path, t=teacher: tree.matches(t.match, path))[0]
-        for name, teacher in teachers.items()
-    }
+
+    def copied(name: str, path: str) -> bool:
+        # the average of what does not change is what it is
+        own = name != "ema" or optimizer.trained(path)
+        return own and tree.matches(teachers[name].match, path)
+
+    copies = {name: tree.partition(params, functools.partial(copied, name))[0] for name in teachers}
     return State(
         step=jnp.zeros((), jnp.int32),
         params=params,

@@ -11,7 +11,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -28,20 +29,31 @@ PREPARE, LOSS, UPDATE = range(3)  # purposes of a step's random keys
 
 def _fold(batch: Batch, count: int) -> Any:
     """[B, ...] -> [count, B / count, ...]: micro-batch i holds rows i, i + count, ... so that
-    shards stay in place."""
+    shards stay in place; packs, where there are any, instead of rows."""
+    units = _units(batch)
+    if units % count:
+        raise ValueError(f"a batch of {units} rows does not divide into {count} micro-batches")
 
     def fold(x: Array) -> Array:
-        if x.shape[0] % count:
-            raise ValueError(
-                f"a batch of {x.shape[0]} rows does not divide into {count} micro-batches"
-            )
-        return x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1)
+        x = x.reshape(units // count, count, x.shape[0] // units, *x.shape[1:])
+        return x.swapaxes(0, 1).reshape(count, -1, *x.shape[3:])
 
     return jax.tree.map(fold, batch)
 
 
-def _unfold(batch: Any) -> Any:
-    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), batch)
+def _unfold(encoded: Any, units: int) -> Any:
+    """The inverse, for a batch of so many rows or packs."""
+
+    def unfold(x: Array) -> Array:
+        x = x.reshape(x.shape[0], units // x.shape[0], -1, *x.shape[2:])
+        return x.swapaxes(0, 1).reshape(-1, *x.shape[3:])
+
+    return jax.tree.map(unfold, encoded)
+
+
+def _units(batch: Batch) -> int:
+    """Rows of a batch, or its packs: what is never split."""
+    return math.gcd(*(x.shape[0] for x in jax.tree.leaves(batch)))
 
 
 def _sums(loss: Loss) -> dict[str, Array]:
@@ -62,10 +74,33 @@ def _objective(loss: Loss, totals: dict, count: Array) -> tuple[Array, tuple]:
         parts[name] = sums[name] / jnp.maximum(totals.get(name, count), 1e-9)
         value += part.coefficient * parts[name]
     metrics = {
-        name: (jnp.sum(values * weights), jnp.sum(jnp.broadcast_to(weights, jnp.shape(values))))
+        name: (
+            jnp.sum(jnp.where(weights > 0, values * weights, 0.0)),
+            jnp.sum(jnp.broadcast_to(weights, jnp.shape(values))),
+        )
         for name, (values, weights) in loss.metrics.items()
     }
     return value, (parts, metrics, loss.statistics)
+
+
+def by_source(loss: Loss, batch: Batch, sources: Sequence[str]) -> Loss:
+    """Adds each source's own share of every loss part and metric that has a value per row.
+
+    They are called "loss/<source>" (with several parts "loss/<part>/<source>") and
+    "<metric>/<source>". sources: names, in the order of the numbers in `batch["source"]` [B].
+    """
+    per_row = dict(loss.metrics)
+    for name, part in loss.parts.items():
+        per_row["loss" if len(loss.parts) == 1 else f"loss/{name}"] = (part.values, part.weights)
+    metrics = dict(loss.metrics)
+    source = batch["source"]
+    for name, (values, weights) in per_row.items():
+        if jnp.shape(values)[:1] != source.shape or jnp.shape(weights)[:1] != source.shape:
+            continue
+        for number, which in enumerate(sources):
+            mine = (source == number).reshape(-1, *(1,) * (weights.ndim - 1))
+            metrics[f"{name}/{which}"] = (values, jnp.where(mine, weights, 0.0))
+    return loss._replace(metrics=metrics)
 
 
 def gradients(
@@ -76,14 +111,20 @@ def gradients(
     rng: jax.Array,
     step: Array,
     accumulate: int,
+    sources: Sequence[str] = (),
 ) -> tuple[Array, Any, tuple]:
     """Loss of the whole batch, its gradient with respect to `trained`, and (parts, metrics,
     statistics).
 
     Args:
       trained: the parameters that are differentiated; `variables["params"]` holds the others too.
+      sources: names of the data sets of a mixture, each measured apart; fewer than two: none are.
     """
     totals, count = task.totals(batch), rows(batch)
+
+    def loss_of(trained: Any, batch: Batch, encoded: Any, key: jax.Array) -> Loss:
+        loss = task.loss(whole(trained), batch, encoded, key, step, train=True)
+        return by_source(loss, batch, sources) if len(sources) > 1 else loss
 
     def whole(trained: Any) -> dict:
         return {**variables, "params": tree.merge(variables["params"], trained)}
@@ -101,18 +142,17 @@ def gradients(
                 encoded = _unfold(
                     jax.lax.map(
                         lambda part: jax.checkpoint(encode)(*part), (_fold(batch, accumulate), keys)
-                    )
+                    ),
+                    _units(batch),
                 )
-            loss = task.loss(whole(trained), batch, encoded, rng, step, train=True)
+            loss = loss_of(trained, batch, encoded, rng)
             return _objective(loss._replace(statistics=_stack(loss.statistics)), totals, count)
 
         (value, report), grads = jax.value_and_grad(objective, has_aux=True)(trained)
         return value, grads, report
 
     def objective(trained: Any, batch: Batch, key: jax.Array) -> tuple[Array, tuple]:
-        return _objective(
-            task.loss(whole(trained), batch, None, key, step, train=True), totals, count
-        )
+        return _objective(loss_of(trained, batch, None, key), totals, count)
 
     differentiate = jax.value_and_grad(objective, has_aux=True)
     if accumulate == 1:
@@ -148,12 +188,13 @@ def _follow(teacher: Teacher, copy: Any, params: Any, step: Array) -> Any:
 
 
 def make_step(
-    plan: Plan, accumulate: int = 1
+    plan: Plan, accumulate: int = 1, sources: Sequence[str] = ()
 ) -> Callable[[State, Batch], tuple[State, dict[str, Array]]]:
     """The step of a run, ready for `jax.jit` (donate the state).
 
     Metrics are scalars: "loss", "loss/<part>", the task's own, "gradient_norm",
-    "learning_rate/<group>" and "finite" (0: the step was skipped).
+    "learning_rate/<group>" and "finite" (0: the step was skipped); with several sources also
+    those of `by_source`.
     """
     task, optimizer = plan.task, plan.optimizer
 
@@ -164,7 +205,7 @@ def make_step(
         trained, frozen = tree.partition(state.params, optimizer.trained)
         variables = {**state.variables, "params": frozen}
         value, grads, (parts, metrics, statistics) = gradients(
-            task, variables, trained, batch, keys[LOSS], state.step, accumulate
+            task, variables, trained, batch, keys[LOSS], state.step, accumulate, sources
         )
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(value) & jnp.isfinite(norm)

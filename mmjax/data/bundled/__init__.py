@@ -1,8 +1,9 @@
-"""Data sets that ship inside the package, so that everything runs offline on real data.
+"""Data sets and a trained model that ship inside the package: all runs offline on real data.
 
 * Each set is `<name>.*` data files and `<name>.json`: packages, versions, hashes, notes; the
   licence texts are in `licenses/<name>/`. `build_<name>.py` makes them again from the packages.
-* Files are read whole (the largest has 4 MB) and their sha256 is checked once per process.
+* A model is a folder of that name, with `<name>.json` beside it: the run that made it, its numbers.
+* Files are read whole (the largest has 5 MB) and their sha256 is checked once per process.
 """
 
 import functools
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
+MODELS = ("emoji_clip",)
 
 
 @functools.cache
@@ -32,5 +34,15 @@ def read(name: str, file: str) -> bytes:
     if found != expected:
         raise RuntimeError(
             f"bundled data {path}: expected sha256 {expected}, found {found}. Install mmjax "
-            f"again, or make the file anew: python -m mmjax.data.bundled.build_{name} --cache=DIR")
+            f"again, or make the file anew: see mmjax/data/bundled/build_{name}.py")
     return data
+
+
+def model(name: str) -> Path:
+    """The folder of one of MODELS, every file of it checked.
+
+    Raises RuntimeError as `read`.
+    """
+    for file in provenance(name)["files"]:
+        read(name, file)
+    return FOLDER / name

@@ -18,8 +18,8 @@ PACKAGE = fetch.Package(
     "debian", "pocketsphinx-testdata", "0.8+5prealpha+1-15",
     "eaeb7a01d54f20b799d1a81ef110ec544b2cb47ea006614078220737a33019f0",
     "BSD-2-Clause", "five recordings of LibriVox (public domain) and their transcripts")
-FOLDER = "./usr/share/pocketsphinx/test/data/librivox/"
-COPYRIGHT = "./usr/share/doc/pocketsphinx-testdata/copyright"
+FOLDER = "usr/share/pocketsphinx/test/data/librivox/"
+COPYRIGHT = "usr/share/doc/pocketsphinx-testdata/copyright"
 
 
 def main(cache: Path) -> None:

@@ -19,8 +19,8 @@ PACKAGE = fetch.Package(
     "debian", "sonic-pi-samples", "3.2.2~repack-8",
     "25f2312d2fae005e6ad0f4726b8ed3084e776006a5a132083506e960224ac79d",
     "CC0-1.0", "short sounds, trimmed from freesound.org")
-FOLDER = "./usr/share/sonic-pi/samples/"
-COPYRIGHT = "./usr/share/doc/sonic-pi-samples/copyright"
+FOLDER = "usr/share/sonic-pi/samples/"
+COPYRIGHT = "usr/share/doc/sonic-pi-samples/copyright"
 KINDS = {  # prefix of the file name -> kind
     "ambi": "ambience", "bass": "bass", "bd": "bass drum", "drum": "drum", "elec": "electronic",
     "misc": "animal", "perc": "percussion", "tabla": "tabla", "vinyl": "vinyl",

@@ -1,0 +1,139 @@
+"""Search: the pictures or texts of an embedded set that are nearest to a text or a picture.
+
+    python -m mmjax.main --mode=search --query="a big cat"
+    python -m mmjax.main --mode=search --query=photo.jpg --index=photos.parquet
+
+* Without --index the bundled emoji are searched with the bundled emoji CLIP; they are embedded at
+  the first use and kept in $MMJAX_CACHE.
+* An index is searched with the model that made it.
+* Prints the hits and draws them on a sheet.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mmjax.commands import embed, listing
+from mmjax.commands.load import load
+from mmjax.commands.options import Execution
+from mmjax.commands.runtime import cache_folder, prepare
+from mmjax.commands.table import aligned
+from mmjax.config import ConfigError
+from mmjax.data import bundled, embeddings, folder
+from mmjax.data.source import CorruptExample, DataError
+from mmjax.evaluation import sheets
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    query: str  # a text, or the path of a picture
+    index: str = ""  # what --mode=embed wrote; "": the bundled emoji
+    model: str = ""  # of the query; "": the one that made the index
+    count: int = 12  # hits, at most
+    out: str = "search.png"  # the sheet; "": none
+
+
+@dataclasses.dataclass(frozen=True)
+class Hit:
+    """A row that was found."""
+
+    name: str  # of the row
+    score: float  # cosine
+    row: int  # its number in the data that was embedded
+
+
+def run(options: Options) -> tuple[Hit, ...]:
+    """Searches, prints and draws; the hits, the best first.
+
+    Raises:
+      ConfigError: no query, or a model that did not make the index.
+      DataError, FileNotFoundError, CorruptExample: no such index, a picture that is none, or words
+        that the model does not know.
+    """
+    if not options.query.strip():
+        raise ConfigError('--mode=search needs a --query, such as --query="a big cat"')
+    if options.count < 1:
+        raise ConfigError(f"--count={options.count}: 1 or more")
+    prepare(Execution())
+    index = embeddings.open(options.index) if options.index else None
+    encoder = embed.Encoder(
+        load(options.model or (index.about["model"] if index else "emoji_clip"))
+    )
+    if index is None:
+        index = emoji(encoder, options.model or "emoji_clip")
+    elif index.about["parameters"] != encoder.fingerprint:
+        raise ConfigError(
+            f"{options.index} was made by {index.about['model']} with other parameters than "
+            f"those of {options.model or 'that name now'}: vectors of two models do not compare. "
+            "Embed the data again"
+        )
+    picture = _picture(options.query)
+    vector = (encoder.texts([options.query]) if picture is None else encoder.images([picture]))[0]
+    hits = nearest(index, vector, options.count)
+    print(aligned(("score", "found"), [(f"{hit.score:.3f}", hit.name) for hit in hits]))
+    if options.out:
+        shown = (
+            options.query
+            if picture is None
+            else embed.decode(picture)
+        )
+        draw(hits, index, shown).save(options.out)
+        print(f"drawn: {options.out}")
+    return hits
+
+
+def nearest(index: embeddings.Index, vector: np.ndarray, count: int) -> tuple[Hit, ...]:
+    """The rows of the highest cosines.
+
+    Args:
+      vector: float32 [E], of unit length.
+    """
+    scores = np.asarray(index.vectors, np.float32) @ vector
+    order = np.argsort(-scores, kind="stable")[:count]
+    return tuple(Hit(index.names[one], float(scores[one]), int(index.rows[one])) for one in order)
+
+
+def emoji(encoder: embed.Encoder, model: str) -> embeddings.Index:
+    """The bundled emoji as this model embeds them: found in the cache, or made and kept there."""
+    digest = bundled.provenance("emoji")["files"]["emoji.bin"]["sha256"]
+    name = f"emoji-{encoder.fingerprint[:16]}-{digest[:8]}.npy"
+    path = cache_folder() / "embeddings" / name
+    try:
+        return embeddings.open(path)
+    except (FileNotFoundError, DataError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        options = embed.Options("emoji", str(path), model)
+        return embed.embed(encoder, listing.open("emoji"), options)
+
+
+def draw(hits: tuple[Hit, ...], index: embeddings.Index, query: str | np.ndarray) -> Image.Image:
+    """The sheet of the hits, with their pictures where the data is still there."""
+    about = index.about
+    shown = []
+    try:
+        rows = listing.open(about["data"], about["kind"], about["column"])
+        if rows.fingerprint != about["rows"]:
+            raise DataError(f"{about['data']} has changed since it was embedded")
+        for hit in hits:
+            value = rows.get(hit.row)
+            shown.append(
+                embed.decode(value) if about["kind"] == "images" else value
+            )
+    except (DataError, CorruptExample, FileNotFoundError) as error:
+        print(f"note: names instead of pictures: {error}")
+        shown = [hit.name for hit in hits]
+    return sheets.hits(query, shown, [hit.name for hit in hits], [hit.score for hit in hits])
+
+
+def _picture(query: str) -> bytes | None:
+    """The file that the query names; None where it is a text."""
+    path = Path(query).expanduser()
+    if path.suffix.lower() not in folder.SUFFIXES:
+        return None
+    if not path.is_file():
+        raise FileNotFoundError(f"--query={query}: there is no such picture")
+    return path.read_bytes()

@@ -1,0 +1,108 @@
+"""mmjax's own format, for every model of it, also for those that were trained here.
+
+* config.json: model_type "mmjax", the name of the model's file, its config; the processor adds its
+  own part and a tokenizer.json. model.safetensors: parameters under their paths.
+* Half-precision files are only smaller: parameters are float32 in memory unless asked otherwise.
+* A file names a model of mmjax.models and nothing else: opening it imports no other code.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mmjax import config as configs
+from mmjax import models, tree
+from mmjax.conversion import bert, clip, files, gpt2, llama, vit, wav2vec2, whisper
+from mmjax.conversion.table import Entry
+from mmjax.data import trained_processor
+
+MODEL_TYPES = ("mmjax",)
+DTYPE = "float32"  # of parameters, where the reader does not say
+
+
+def _ids(config: Any) -> tuple[Any, ...]:
+    return (jax.ShapeDtypeStruct((1, 4), jnp.int32),)
+
+
+def _square(config: Any) -> tuple[Any, ...]:
+    return (jax.ShapeDtypeStruct((1, config.image_size, config.image_size, 3), jnp.float32),)
+
+
+# Of each model, what its parameters are made from.
+INPUTS: Mapping[str, Callable[[Any], tuple[Any, ...]]] = {
+    "bert": bert.inputs, "clip": clip.inputs, "gpt2": gpt2.inputs, "llama": llama.inputs,
+    "image_classifier": vit.inputs, "wav2vec2": wav2vec2.inputs, "whisper": whisper.inputs,
+    "vit": lambda config: (clip.images(config),), "text": _ids, "resnet": _square,
+}  # fmt: skip
+
+
+def config(upstream: Mapping[str, Any]) -> Any:
+    """The model's own config.
+
+    Raises:
+      CheckpointFileError: no name of a model here. ConfigError: fields that it does not have.
+    """
+    name = upstream.get("model")
+    if name not in INPUTS:
+        raise files.CheckpointFileError(
+            f"config.json: model = {name!r} is none of mmjax.models that are read: "
+            f"{', '.join(sorted(INPUTS))}"
+        )
+    module = importlib.import_module(f"{models.__name__}.{name}")
+    return configs.build(module.Config, upstream.get("config", {}), where="config.json: config")
+
+
+def upstream(config: Any) -> dict[str, Any]:
+    """The config.json of a model."""
+    return {
+        "model_type": MODEL_TYPES[0],
+        "architectures": None,
+        "model": name(config),
+        "config": configs.to_dict(config),
+    }
+
+
+def name(config: Any) -> str:
+    """The model's file in mmjax.models, from its config.
+
+    Raises:
+      ValueError: a model from elsewhere.
+    """
+    found = re.fullmatch(rf"{re.escape(models.__name__)}\.(\w+)", type(config).__module__)
+    if found is None or found[1] not in INPUTS:
+        raise ValueError(
+            f"{type(config).__module__} is none of mmjax.models that have this format: "
+            f"{', '.join(sorted(INPUTS))}"
+        )
+    return found[1]
+
+
+def model(config: Any) -> nn.Module:
+    """The model of a config."""
+    return importlib.import_module(type(config).__module__).Model(config)
+
+
+def inputs(config: Any) -> tuple[Any, ...]:
+    """What the model is initialised with."""
+    return INPUTS[name(config)](config)
+
+
+@functools.lru_cache(maxsize=4)
+def table(config: Any) -> list[Entry]:
+    """One row a parameter, under its own path."""
+    made = jax.eval_shape(model(config).init, jax.random.key(0), *inputs(config))["params"]
+    return [Entry(path, path) for path in tree.flatten(nn.unbox(made))]
+
+
+def processor(folder: Path, config: Any) -> trained_processor.Processor | None:
+    """What the model was trained behind; None where the folder does not say."""
+    return trained_processor.load(folder)

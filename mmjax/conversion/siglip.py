@@ -1,0 +1,145 @@
+"""SigLIP and SigLIP 2 as the hub keeps them: `SiglipModel`, `Siglip2Model` of `transformers`.
+
+SigLIP https://arxiv.org/abs/2303.15343, SigLIP 2 https://arxiv.org/abs/2502.14786.
+
+* The pooling head keeps queries, keys and values in one tensor; the towers do not.
+* model_type "siglip2" is NaFlex: patches that are cut already, so their embedding is a plain
+  linear map. SigLIP 2 of one fixed size is "siglip".
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+
+from mmjax.conversion import fields, files
+from mmjax.conversion.clip import PATCHES, blocks, body, part, sizes, words
+from mmjax.conversion.clip import inputs as inputs
+from mmjax.conversion.table import Entry, linear, multihead, norm
+from mmjax.data import checkpoint_processor
+from mmjax.models import clip, text, vit
+
+MODEL_TYPES = ("siglip", "siglip2")
+IGNORED = r"(vision|text)_model\.embeddings\.position_ids"
+
+
+def config(upstream: Mapping[str, Any]) -> clip.Config:
+    """Of config.json; towers without fields have the sizes of B/16."""
+    fields.only(upstream, "architectures", ["SiglipModel"], ["Siglip2Model"], None)
+    vision, text_part = part(upstream, "vision_config"), part(upstream, "text_config")
+    fields.only(vision, "vision_use_head", True)
+    defaults = (768, 12, 12, 3072, "gelu_pytorch_tanh", 1e-6)
+    picture, written = body(vision, *defaults), body(text_part, *defaults)
+    native = upstream.get("model_type") == "siglip2"
+    patch = fields.square(vision, "patch_size", 16)
+    size = fields.square(vision, "image_size", 224)
+    if native:
+        count = vision.get("num_patches", 256)
+        grid = round(count**0.5)
+        if grid**2 != count:
+            raise fields.Unsupported(f"config.json: num_patches = {count} is not a square")
+        size = grid * patch
+    return clip.Config(
+        image=vit.Config(
+            size,
+            patch,
+            vision.get("num_channels", 3),
+            transformer=picture,
+            pool="attention",
+            native_aspect=native,
+        ),
+        text=text.Config(
+            text_part.get("vocab_size", 32000),
+            text_part.get("max_position_embeddings", 64),
+            written,
+            causal=False,
+            attend_padding=True,
+        ),
+        embedding=picture.width,
+        image_projection=False,
+        projection_bias=True,
+        scale_init=10.0,
+        bias_init=-10.0,
+    )
+
+
+def upstream(config: clip.Config) -> dict[str, Any]:
+    """The config.json of a model."""
+    image, words = config.image, config.text
+    kind = "siglip2" if image.native_aspect else "siglip"
+    size = (
+        {"num_patches": image.patches} if image.native_aspect else {"image_size": image.image_size}
+    )
+    return {
+        "model_type": kind,
+        "architectures": [f"{kind.capitalize()}Model"],
+        "vision_config": {
+            "model_type": f"{kind}_vision_model",
+            "patch_size": image.patch_size,
+            "num_channels": image.channels,
+            **size,
+            **sizes(image.transformer),
+        },
+        "text_config": {
+            "model_type": f"{kind}_text_model",
+            "vocab_size": words.vocab_size,
+            "max_position_embeddings": words.context_length,
+            "projection_size": config.embedding,
+            **sizes(words.transformer),
+        },
+    }
+
+
+def model(config: clip.Config) -> nn.Module:
+    """The dual encoder."""
+    return clip.Model(config)
+
+
+def processor(folder: Path, config: clip.Config) -> Any:
+    """Captions are padded to the longest length, as both were trained, and cleaned as by their own
+    tokenizers: without punctuation for SigLIP, in lower case for both."""
+    written = folder / "tokenizer_config.json"
+    kind = files.parsed(written).get("tokenizer_class", "") if written.exists() else ""
+    clean = without_punctuation if kind.startswith("SiglipTokenizer") else str.lower
+    length = config.text.context_length
+    return checkpoint_processor.load(folder, padding="max_length", max_length=length, clean=clean)
+
+
+def without_punctuation(text: str) -> str:
+    """Lower case, no ASCII punctuation, single spaces."""
+    return " ".join(text.lower().translate(str.maketrans("", "", string.punctuation)).split())
+
+
+def table(config: clip.Config) -> list[Entry]:
+    """One row a parameter."""
+    at, image = "vision_model.embeddings", config.image
+    split = "D E -> E D" if image.native_aspect else PATCHES
+    edges = {} if image.native_aspect else {"p": image.patch_size, "q": image.patch_size}
+    patches = f"{at}.patch_embedding"
+    return [
+        Entry("log_scale", "logit_scale", "1 ->"),
+        Entry("bias", "logit_bias", "1 ->"),
+        Entry("image/positions", f"{at}.position_embedding.weight"),
+        Entry("image/patch_embedding/kernel", f"{patches}.weight", split, edges),
+        Entry("image/patch_embedding/bias", f"{patches}.bias"),
+        *blocks("image/transformer/blocks", "vision_model.encoder", image.transformer),
+        *norm("image/norm", "vision_model.post_layernorm"),
+        *pooling("image/pool", "vision_model.head", image.transformer.heads),
+        *words(config.text),
+        *linear("text_head", "text_model.head"),
+    ]
+
+
+def pooling(path: str, name: str, heads: int) -> list[Entry]:
+    """The attention that pools the patches."""
+    return [
+        Entry(f"{path}/probe", f"{name}.probe", "1 1 D -> 1 D"),
+        *multihead(f"{path}/attention", f"{name}.attention", heads),
+        *norm(f"{path}/norm", f"{name}.layernorm"),
+        *linear(f"{path}/mlp/up", f"{name}.mlp.fc1"),
+        *linear(f"{path}/mlp/down", f"{name}.mlp.fc2"),
+    ]

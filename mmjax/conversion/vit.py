@@ -1,0 +1,145 @@
+"""ViT and DeiT as the hub keeps them: `ViTModel`, `ViTForImageClassification`, `DeiT...`.
+
+ViT https://arxiv.org/abs/2010.11929, DeiT https://arxiv.org/abs/2012.12877.
+
+* "architectures" says which heads there are: a pooler for `...Model`, one classifier for
+  `...ForImageClassification`, two for `DeiTForImageClassificationWithTeacher`.
+* Files of a model with a head carry the tower's prefix, "vit." or "deit."; its later releases call
+  the layers by other names in memory, and some files have those.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+
+from mmjax.conversion import fields
+from mmjax.conversion.clip import PATCHES, body, images, sizes
+from mmjax.conversion.table import Entry, linear, norm
+from mmjax.models import image_classifier, vit
+
+MODEL_TYPES = ("vit", "deit")
+IGNORED = r"embeddings\.mask_token"  # of pre-training by masking
+PROJECTION = "embeddings.patch_embeddings.projection"
+NEWER = (  # names inside the later releases -> those of the files
+    (r"^layers\.", "encoder.layer."),
+    (r"\.attention\.q_proj\.", ".attention.attention.query."),
+    (r"\.attention\.k_proj\.", ".attention.attention.key."),
+    (r"\.attention\.v_proj\.", ".attention.attention.value."),
+    (r"\.attention\.o_proj\.", ".attention.output.dense."),
+    (r"\.mlp\.fc1\.", ".intermediate.dense."),
+    (r"\.mlp\.fc2\.", ".output.dense."),
+)
+
+
+def config(upstream: Mapping[str, Any]) -> image_classifier.Config:
+    """Of config.json; without fields, the sizes of B/16."""
+    distilled = upstream.get("model_type", "vit") == "deit"
+    kind = "DeiT" if distilled else "ViT"
+    tower, classifier = f"{kind}Model", f"{kind}ForImageClassification"
+    teacher = f"{classifier}WithTeacher"
+    kinds = [tower, classifier, teacher][: 2 + distilled]
+    fields.only(upstream, "architectures", None, *([one] for one in kinds))
+    fields.only(upstream, "qkv_bias", True)
+    fields.only(upstream, "pooler_act", "tanh")
+    inner = body(upstream, 768, 12, 12, 3072, "gelu", 1e-12)
+    name = (upstream.get("architectures") or [tower])[0]
+    labels = upstream.get("id2label") or {str(i): "" for i in range(upstream.get("num_labels", 2))}
+    labels = tuple(labels[key] for key in sorted(labels, key=int))
+    named = any(labels) and labels != tuple(f"LABEL_{i}" for i in range(len(labels)))
+    return image_classifier.Config(
+        vit.Config(
+            fields.square(upstream, "image_size", 224),
+            fields.square(upstream, "patch_size", 16),
+            upstream.get("num_channels", 3),
+            transformer=inner,
+            distilled=distilled,
+        ),
+        classes=0 if name == tower else len(labels),
+        pooler=(upstream.get("pooler_output_size") or inner.width) if name == tower else 0,
+        teacher_head=name == teacher,
+        labels=labels if name != tower and named else (),
+    )
+
+
+def upstream(config: image_classifier.Config) -> dict[str, Any]:
+    """The config.json of a model."""
+    c, image = config, config.image
+    kind = "DeiT" if image.distilled else "ViT"
+    head = "ForImageClassification" + "WithTeacher" * c.teacher_head if c.classes else "Model"
+    labels = c.labels or tuple(f"LABEL_{i}" for i in range(c.classes))
+    named = {
+        "id2label": {str(i): label for i, label in enumerate(labels)},
+        "label2id": {label: i for i, label in enumerate(labels)},
+    }
+    return {
+        "model_type": kind.lower(),
+        "architectures": [kind + head],
+        "image_size": image.image_size,
+        "patch_size": image.patch_size,
+        "num_channels": image.channels,
+        "qkv_bias": True,
+        **sizes(image.transformer),
+        **(named if c.classes else {"pooler_output_size": c.pooler}),
+    }
+
+
+def model(config: image_classifier.Config) -> nn.Module:
+    """The tower with its heads."""
+    return image_classifier.Model(config)
+
+
+def inputs(config: image_classifier.Config) -> tuple[Any, ...]:
+    """Shapes of what the model is called with, one row."""
+    return (images(config.image),)
+
+
+def rename(name: str) -> str:
+    """Names without the tower's prefix, in the spelling of the files."""
+    name = re.sub(r"^(vit|deit)\.", "", name)
+    for pattern, old in NEWER:
+        name = re.sub(pattern, old, name)
+    return name
+
+
+def saved(name: str, config: image_classifier.Config) -> str:
+    """With the prefix that a model with a head puts before its tower's names."""
+    prefix = "deit." if config.image.distilled else "vit."
+    return name if not config.classes or "classifier" in name else prefix + name
+
+
+def table(config: image_classifier.Config) -> list[Entry]:
+    """One row a parameter."""
+    c, image = config, config.image
+    stack, heads = {"layers": image.transformer.layers}, {"N": image.transformer.heads}
+    edges = {"p": image.patch_size, "q": image.patch_size}
+    at, block = "encoder.layer.{layer}", "image/transformer/blocks"
+    rows = [
+        Entry("image/class_token", "embeddings.cls_token", "1 1 D -> 1 D"),
+        Entry("image/positions", "embeddings.position_embeddings", "1 L D -> L D"),
+        Entry("image/patch_embedding/kernel", f"{PROJECTION}.weight", PATCHES, edges),
+        Entry("image/patch_embedding/bias", f"{PROJECTION}.bias"),
+        *norm(f"{block}/attention_norm", f"{at}.layernorm_before", **stack),
+        *norm(f"{block}/mlp_norm", f"{at}.layernorm_after", **stack),
+        *linear(f"{block}/mlp/up", f"{at}.intermediate.dense", **stack),
+        *linear(f"{block}/mlp/down", f"{at}.output.dense", **stack),
+        *norm("image/norm", "layernorm"),
+    ]
+    for part in ("query", "key", "value"):
+        path, name = f"{block}/attention/{part}", f"{at}.attention.attention.{part}"
+        rows += linear(path, name, layout="(N H) D -> D N H", sizes=heads, **stack)
+    path, name = f"{block}/attention/out", f"{at}.attention.output.dense"
+    rows += linear(path, name, layout="D (N H) -> N H D", sizes=heads, **stack)
+    if image.distilled:
+        token = "embeddings.distillation_token"
+        rows.append(Entry("image/distillation_token", token, "1 1 D -> 1 D"))
+    if c.pooler:
+        rows += linear("pooler", "pooler.dense")
+    if c.classes:
+        rows += linear("classifier", "cls_classifier" if c.teacher_head else "classifier")
+    if c.teacher_head:
+        rows += linear("distillation_classifier", "distillation_classifier")
+    return rows

@@ -1,0 +1,174 @@
+"""wav2vec 2.0 of the hub: Wav2Vec2Model, Wav2Vec2ForCTC; hubert.py has the same for HuBERT.
+
+* A file of Wav2Vec2ForPreTraining is read for its encoder; its quantiser is left aside. So is the
+  vector that stands for masked frames in training: popular files lack it, and nothing that is
+  computed here uses it.
+* The positional kernel's length and direction: `weight_g`, `weight_v` in old files.
+* What is written has the prefix "wav2vec2." also without a CTC head; the reference takes both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+
+from mmjax.conversion import fields
+from mmjax.conversion.table import Entry, linear, norm
+from mmjax.data import speech_processor
+from mmjax.layers import transformer
+from mmjax.models import wav2vec2
+
+MODEL_TYPES = ("wav2vec2",)
+KINDS = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert"}  # prefix of names -> of classes
+HEADS = ("lm_head", "quantizer", "project_q", "project_hid")
+IGNORED = r"(quantizer|project_q|project_hid)\..*|\w+\.masked_spec_embed"
+NORMED = "parametrizations.weight.original"  # torch's name for what weight norm keeps
+OLD = {"weight_g": f"{NORMED}0", "weight_v": f"{NORMED}1"}
+
+
+def rename(name: str, prefix: str = "wav2vec2") -> str:
+    """Bare models lack the prefix; weight norm had other names."""
+    stem, _, last = name.rpartition(".")
+    if stem.endswith("pos_conv_embed.conv") and last in OLD:
+        name = f"{stem}.{OLD[last]}"
+    return name if name.startswith((prefix, *HEADS)) else f"{prefix}.{name}"
+
+
+def config(upstream: Mapping[str, Any], prefix: str = "wav2vec2") -> wav2vec2.Config:
+    """A parsed config.json -> ours.
+
+    Raises:
+      Unsupported: another head, adapters, a batch norm in the positions, another activation.
+    """
+    get, kind = upstream.get, KINDS[prefix]
+    fields.only(upstream, "add_adapter", False)
+    fields.only(upstream, "adapter_attn_dim", None)
+    fields.only(upstream, "conv_pos_batch_norm", False)
+    fields.only(upstream, "feat_extract_norm", "group", "layer")
+    heads = [f"{kind}{head}" for head in ("Model", "ForCTC", "ForPreTraining")]
+    names = get("architectures") or heads[:1]
+    for name in names:
+        if name not in heads:
+            raise fields.Unsupported(
+                f"config.json: architectures = {name!r} is not supported; {', '.join(heads)} are"
+            )
+    sizes = [
+        get(f"conv_{key}", default)
+        for key, default in (
+            ("dim", (512,) * 7),
+            ("kernel", (10, 3, 3, 3, 3, 2, 2)),
+            ("stride", (5, 2, 2, 2, 2, 2, 2)),
+        )
+    ]
+    body = transformer.Config(
+        width=get("hidden_size", 768),
+        layers=get("num_hidden_layers", 12),
+        heads=get("num_attention_heads", 12),
+        hidden=get("intermediate_size", 3072),
+        activation=fields.activation(upstream),
+        norm="pre" if get("do_stable_layer_norm", False) else "post",
+        norm_epsilon=get("layer_norm_eps", 1e-5),
+        initialisation="bert",
+    )
+    return wav2vec2.Config(
+        front=tuple(wav2vec2.Stage(*one) for one in zip(*sizes, strict=True)),
+        front_bias=get("conv_bias", False),
+        front_norm=get("feat_extract_norm", "group"),
+        front_activation=fields.activation(upstream, "feat_extract_activation"),
+        projection_norm=get("feat_proj_layer_norm", True),
+        position_taps=get("num_conv_pos_embeddings", 128),
+        position_groups=get("num_conv_pos_embedding_groups", 16),
+        transformer=body,
+        letters=get("vocab_size", 32) if names[0].endswith("ForCTC") else None,
+    )
+
+
+def upstream(config: wav2vec2.Config, prefix: str = "wav2vec2") -> dict[str, Any]:
+    """Ours -> a config.json that the reference opens."""
+    t = config.transformer
+    out = {
+        "model_type": prefix,
+        "architectures": [f"{KINDS[prefix]}{'Model' if config.letters is None else 'ForCTC'}"],
+        "hidden_size": t.width,
+        "num_hidden_layers": t.layers,
+        "num_attention_heads": t.heads,
+        "intermediate_size": t.hidden,
+        "hidden_act": fields.activation_name(t.activation),
+        "layer_norm_eps": t.norm_epsilon,
+        "do_stable_layer_norm": t.norm == "pre",
+        "conv_dim": [stage.width for stage in config.front],
+        "conv_kernel": [stage.taps for stage in config.front],
+        "conv_stride": [stage.stride for stage in config.front],
+        "conv_bias": config.front_bias,
+        "feat_extract_norm": config.front_norm,
+        "feat_extract_activation": fields.activation_name(config.front_activation),
+        "num_conv_pos_embeddings": config.position_taps,
+        "num_conv_pos_embedding_groups": config.position_groups,
+        "mask_time_prob": 0.0,  # without the vector for masked frames
+        "mask_feature_prob": 0.0,
+    }
+    if prefix == "hubert":
+        out["feat_proj_layer_norm"] = config.projection_norm
+    if config.letters is not None:
+        out["vocab_size"] = config.letters
+    return out
+
+
+def model(config: wav2vec2.Config) -> wav2vec2.Model:
+    """The module of a config."""
+    return wav2vec2.Model(config)
+
+
+def inputs(config: wav2vec2.Config) -> tuple:
+    """Arguments that make every parameter."""
+    length = 1
+    while wav2vec2.frames(config, length) < 1:
+        length *= 2
+    return (jnp.zeros((1, length)),)
+
+
+def table(config: wav2vec2.Config, prefix: str = "wav2vec2") -> list[Entry]:
+    """One row for each parameter."""
+    t, rows = config.transformer, []
+    for i in range(len(config.front)):
+        ours, theirs = f"front/conv_{i}", f"{prefix}.feature_extractor.conv_layers.{i}"
+        rows.append(Entry(f"{ours}/kernel", f"{theirs}.conv.weight", "O C K -> K C O"))
+        if config.front_bias:
+            rows.append(Entry(f"{ours}/bias", f"{theirs}.conv.bias"))
+        if config.front_norm == "layer" or i == 0:
+            rows.append(Entry(f"front/norm_{i}_scale", f"{theirs}.layer_norm.weight"))
+            rows.append(Entry(f"front/norm_{i}_bias", f"{theirs}.layer_norm.bias"))
+    at = f"{prefix}.feature_projection"
+    if config.projection_norm:
+        rows += norm("projection_norm", f"{at}.layer_norm")
+    rows += linear("projection", f"{at}.projection")
+    at = f"{prefix}.encoder.pos_conv_embed.conv"
+    one = {"A": 1, "B": 1}
+    length, direction = (f"{at}.{name}" for name in OLD.values())
+    rows.append(Entry("positions/scale", length, "A B K -> (A B K)", one))
+    rows.append(Entry("positions/kernel", direction, "O C K -> K C O"))
+    rows.append(Entry("positions/bias", f"{at}.bias"))
+    rows += norm("norm", f"{prefix}.encoder.layer_norm")
+    ours, theirs = "transformer/blocks", f"{prefix}.encoder.layers.{{layer}}"
+    each = dict(layers=t.layers)
+    sizes = dict(each, sizes={"N": t.heads})
+    for part, to in (("query", "q"), ("key", "k"), ("value", "v")):
+        at, of = f"{ours}/attention/{part}", f"{theirs}.attention.{to}_proj"
+        rows += linear(at, of, layout="(N H) D -> D N H", **sizes)
+    at, of = f"{ours}/attention/out", f"{theirs}.attention.out_proj"
+    rows += linear(at, of, layout="D (N H) -> N H D", **sizes)
+    rows += norm(f"{ours}/attention_norm", f"{theirs}.layer_norm", **each)
+    rows += linear(f"{ours}/mlp/up", f"{theirs}.feed_forward.intermediate_dense", **each)
+    rows += linear(f"{ours}/mlp/down", f"{theirs}.feed_forward.output_dense", **each)
+    rows += norm(f"{ours}/mlp_norm", f"{theirs}.final_layer_norm", **each)
+    if config.letters is not None:
+        rows += linear("head", "lm_head")
+    return rows
+
+
+def processor(folder: Path, config: wav2vec2.Config) -> speech_processor.Waveform:
+    """Sounds to samples, and the letters of CTC."""
+    return speech_processor.waveform(folder, mask=config.front_norm == "layer")

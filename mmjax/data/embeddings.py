@@ -1,0 +1,171 @@
+"""A file of embeddings: written chunk by chunk, so that it can be stopped and gone on with.
+
+* `.npy`: float32 [N, E], with the names of the rows and what made them in a JSON file beside it.
+* `.parquet`: columns row, name, embedding; what made them in the file's own metadata.
+* Until all is done, the chunks lie in `<file>.part/`. They are used again only where the same model
+  embeds the same data; otherwise they are thrown away.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmjax.data.source import DataError
+
+SUFFIXES = (".npy", ".parquet")
+KEY = b"mmjax"  # of a Parquet file's metadata
+
+
+class Chunk(NamedTuple):
+    """Rows that were embedded together."""
+
+    vectors: np.ndarray  # float32 [n, E]
+    rows: np.ndarray  # int64 [n], their numbers in the data; corrupt ones are left out
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """An opened file."""
+
+    vectors: np.ndarray  # float32 [N, E]
+    names: tuple[str, ...]  # of the rows
+    rows: np.ndarray  # int64 [N], their numbers in the data
+    about: Mapping[str, Any]  # what made them: "model", "parameters", "data", "kind"
+
+
+class Writer:
+    """The chunks of a file that is being made."""
+
+    def __init__(self, out: str | Path, about: Mapping[str, Any], chunks: int):
+        """
+        Args:
+          about: what makes them, for JSON; chunks that were made by something else are deleted.
+
+        Raises:
+          DataError: a suffix that is none of SUFFIXES.
+        """
+        self.out, self.about, self.chunks = Path(out), dict(about), chunks
+        if self.out.suffix not in SUFFIXES:
+            raise DataError(f"{out}: embeddings are kept as {' or '.join(SUFFIXES)}")
+        self.folder = self.out.with_name(self.out.name + ".part")
+        note = self.folder / "about.json"
+        if self.folder.exists() and (not note.exists() or _parsed(note) != self.about):
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(self.about), encoding="utf-8")
+
+    def missing(self) -> list[int]:
+        """The numbers of the chunks that are not made yet."""
+        return [number for number in range(self.chunks) if not self._path(number).exists()]
+
+    def put(self, number: int, chunk: Chunk) -> None:
+        """Keeps one chunk, in full or not at all."""
+        draft = self._path(number).with_suffix(".draft")
+        with draft.open("wb") as file:
+            np.savez(file, vectors=chunk.vectors.astype(np.float32), rows=chunk.rows)
+        draft.replace(self._path(number))
+
+    def finish(self, name: Callable[[int], str]) -> None:
+        """Makes the file of the chunks and removes them.
+
+        Args:
+          name: of a row of the data.
+
+        Raises:
+          DataError: not one row could be embedded.
+        """
+        counts = [len(rows) for _, rows in self._all()]
+        if not sum(counts):
+            raise DataError(f"{self.out}: not one row could be embedded")
+        draft = self.out.with_name(self.out.name + ".draft")
+        (self._npy if self.out.suffix == ".npy" else self._parquet)(draft, sum(counts), name)
+        draft.replace(self.out)
+        shutil.rmtree(self.folder)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:08d}.npz"
+
+    def _all(self) -> Iterator[Chunk]:
+        for number in range(self.chunks):
+            with np.load(self._path(number)) as found:
+                yield Chunk(found["vectors"], found["rows"])
+
+    def _npy(self, draft: Path, count: int, name: Callable[[int], str]) -> None:
+        file, done, rows = None, 0, []
+        for chunk in self._all():
+            if file is None:
+                shape = (count, chunk.vectors.shape[1])
+                file = np.lib.format.open_memmap(draft, "w+", np.dtype(np.float32), shape)
+            file[done : done + len(chunk.rows)] = chunk.vectors
+            done += len(chunk.rows)
+            rows += chunk.rows.tolist()
+        file.flush()
+        beside = {"about": self.about, "rows": rows, "names": [name(row) for row in rows]}
+        _beside(self.out).write_text(json.dumps(beside, ensure_ascii=False), encoding="utf-8")
+
+    def _parquet(self, draft: Path, count: int, name: Callable[[int], str]) -> None:
+        writer = None
+        try:
+            for vectors, rows in self._all():
+                flat = pa.array(vectors.reshape(-1), pa.float32())
+                columns = {
+                    "row": pa.array(rows),
+                    "name": pa.array([name(int(row)) for row in rows], pa.string()),
+                    "embedding": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
+                }
+                table = pa.table(columns, metadata={KEY: json.dumps(self.about).encode()})
+                writer = writer or pq.ParquetWriter(draft, table.schema)
+                writer.write_table(table)
+        finally:
+            if writer is not None:
+                writer.close()
+
+
+def open(path: str | Path) -> Index:
+    """Reads a file that was written here.
+
+    Raises:
+      FileNotFoundError: it is not there. DataError: no embeddings of mmjax.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}; --mode=embed writes one")
+    if path.suffix == ".npy" and _beside(path).exists():
+        beside = _parsed(_beside(path))
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+        rows, names = beside["rows"], beside["names"]
+        if vectors.ndim != 2 or len(rows) != len(vectors):
+            raise DataError(f"{path} and {_beside(path)} are not of one piece: make them anew")
+        return Index(vectors, tuple(names), np.asarray(rows, np.int64), beside["about"])
+    if path.suffix == ".parquet":
+        table = pq.read_table(path)
+        note = (table.schema.metadata or {}).get(KEY)
+        if note is not None:
+            column = table["embedding"].combine_chunks()
+            vectors = column.flatten().to_numpy().reshape(len(table), -1)
+            names = tuple(table["name"].to_pylist())
+            return Index(vectors, names, table["row"].to_numpy(), json.loads(note))
+    raise DataError(
+        f"{path} holds no embeddings of mmjax: --mode=embed writes .npy (with a .json beside it) "
+        "and .parquet"
+    )
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None

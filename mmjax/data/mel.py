@@ -1,0 +1,125 @@
+"""Log-mel spectrograms as Whisper has them (https://arxiv.org/abs/2212.04356), in numpy.
+
+* Frames of 25 ms every 10 ms, a periodic Hann window, power, triangular filters of Slaney's scale,
+  log10 cut off 8 below the loudest value of the clip, scaled to about -1..1.
+* Frame t is centred at sample t * hop: the ends are mirrored. The frame behind the last one is left
+  out, so that 30 seconds are 3,000 frames.
+* In float64 inside: quiet frequencies beside loud ones are off by 1e-5 and more in float32.
+* One FFT over all frames of a clip. Frames that lie in the padding are not computed: their value is
+  known, and a clip of 5 seconds costs a sixth of one of 30.
+
+Letters: T frames, M mel bins.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mmjax.data.source import Example
+from mmjax.typing import Bool, Float
+
+LOWEST_POWER = 1e-10  # silence, where the logarithm would be minus infinity
+RANGE = 8.0  # decades below the loudest value that are kept
+
+
+class Features(NamedTuple):
+    """A batch of spectrograms and which of its frames are sound."""
+
+    features: Float[np.ndarray, "B T M"]
+    mask: Bool[np.ndarray, "B T"]  # False: padding; Whisper itself looks at all of them
+
+
+def mel_of(hertz: np.ndarray | float) -> np.ndarray:
+    """Slaney's scale: 15 mel per 1,000 Hz below that frequency, 27 per factor of 6.4 above it."""
+    hertz = np.asarray(hertz, np.float64)
+    high = 15 + np.log(np.maximum(hertz, 1000.0) / 1000.0) * 27 / np.log(6.4)
+    return np.where(hertz < 1000.0, hertz * 3 / 200, high)
+
+
+def hertz_of(mel: np.ndarray | float) -> np.ndarray:
+    """The inverse of `mel_of`."""
+    mel = np.asarray(mel, np.float64)
+    high = 1000.0 * np.exp((np.maximum(mel, 15.0) - 15.0) * np.log(6.4) / 27)
+    return np.where(mel < 15.0, mel * 200 / 3, high)
+
+
+@functools.cache
+def filters(bins: int, window: int, rate: int) -> Float[np.ndarray, "M F"]:
+    """Triangles from 0 Hz to 8 kHz, evenly spaced in mel, each of area 1 over frequency."""
+    edges = hertz_of(np.linspace(mel_of(0.0), mel_of(8000.0), bins + 2))[:, None]  # [M + 2, 1]
+    frequencies = np.linspace(0, rate // 2, window // 2 + 1)[None]
+    rising = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - frequencies) / (edges[2:] - edges[1:-1])
+    triangles = np.maximum(0.0, np.minimum(rising, falling)) * 2 / (edges[2:] - edges[:-2])
+    triangles.flags.writeable = False  # every caller has the same array
+    return triangles
+
+
+@dataclasses.dataclass(frozen=True)
+class LogMel:
+    """`audio`: float32 [T] samples -> float32 [frames, bins]; also called on whole batches."""
+
+    bins: int = 80  # M; 128 for large-v3
+    rate: int = 16_000  # samples per second
+    window: int = 400  # samples of a frame
+    hop: int = 160  # samples from frame to frame
+    seconds: float | None = 30.0  # clips are padded with silence to this; None: left as they are
+    truncate: bool = False  # a longer clip is cut, as the reference does; False: it is refused
+    deterministic = True
+
+    def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
+        return {**example, "audio": self.batch([example["audio"]]).features[0]}
+
+    def batch(self, clips: Sequence[np.ndarray]) -> Features:
+        """Clips of any lengths, each [samples] -> one array, as long as the longest needs.
+
+        Raises:
+          ValueError: a clip that is too long, too short to be mirrored, or not one channel.
+        """
+        clips = [self._checked(np.asarray(clip, np.float32)) for clip in clips]
+        longest = max(len(clip) for clip in clips)
+        samples = longest if self.seconds is None else round(self.seconds * self.rate)
+        frames = samples // self.hop
+        features = np.empty((len(clips), frames, self.bins), np.float32)
+        for clip, out in zip(clips, features, strict=True):
+            self._fill(clip, samples, out)
+        starts = np.arange(frames) * self.hop
+        return Features(features, starts < np.array([len(clip) for clip in clips])[:, None])
+
+    def _checked(self, clip: np.ndarray) -> np.ndarray:
+        if clip.ndim != 1:
+            raise ValueError(f"a clip is [samples] of one channel, not {list(clip.shape)}")
+        if self.seconds is not None and len(clip) > round(self.seconds * self.rate):
+            if not self.truncate:
+                raise ValueError(
+                    f"{len(clip) / self.rate:.2f} seconds of sound; the model takes "
+                    f"{self.seconds:g} at a time: cut it up, or set truncate to lose the rest"
+                )
+            clip = clip[: round(self.seconds * self.rate)]
+        if self.seconds is None and len(clip) <= self.window // 2:
+            raise ValueError(
+                f"a clip of {len(clip)} samples is shorter than half a frame ({self.window // 2})"
+            )
+        return clip
+
+    def _fill(self, clip: np.ndarray, samples: int, out: np.ndarray) -> None:
+        """The spectrogram of a clip padded to so many samples."""
+        half = self.window // 2
+        sound = min(len(out), -(-(len(clip) + half) // self.hop))  # frames that reach any sound
+        padded = np.pad(np.pad(clip, (0, samples - len(clip))), half, mode="reflect")
+        frames = np.lib.stride_tricks.sliding_window_view(padded, self.window)[:: self.hop][:sound]
+        hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.window) / self.window)
+        spectrum = np.fft.rfft(frames * hann)  # [T, F]
+        power = spectrum.real**2 + spectrum.imag**2
+        mel = power @ filters(self.bins, self.window, self.rate).T
+        log = np.log10(np.maximum(mel, LOWEST_POWER))
+        out[:sound], out[sound:] = log, np.log10(LOWEST_POWER)
+        floor = max(log.max(initial=np.log10(LOWEST_POWER)), np.log10(LOWEST_POWER)) - RANGE
+        np.maximum(out, floor, out=out)
+        out += 4.0
+        out /= 4.0

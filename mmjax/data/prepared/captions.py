@@ -1,0 +1,39 @@
+"""Texts and splits of drawings that come with a name, tags and a folder."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+SPLITS = ("train", "validation", "test", "all")
+SHARE = 0.1  # of the keys, for validation and for testing each
+
+
+def caption(name: str, tags: Iterable[str], most: int) -> str:
+    """The name and up to `most` tags; a tag that only repeats words of the text is left out."""
+    texts, said = [name], _stems(name)
+    for tag in tags:
+        new = _stems(tag) - said
+        if len(texts) <= most and new:
+            texts.append(tag)
+            said |= new
+    return ", ".join(texts)
+
+
+def _stems(text: str) -> set[str]:
+    """Its words, one and many alike."""
+    return {word.removesuffix("s") for word in re.findall(r"\w+", words(text).lower())}
+
+
+def words(name: str) -> str:
+    """A file name or a tag in words: "arrow-up_2" -> "arrow up 2", "RedArrow" -> "Red Arrow"."""
+    name = re.sub(r"(?<=[a-z]{2})(?=[A-Z][a-z])|[-_]+", " ", name)
+    return " ".join(name.split())
+
+
+def in_split(key: str, split: str) -> bool:
+    """Whether the examples of this key are in the split; the key alone decides, 80 / 10 / 10."""
+    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+    place = int.from_bytes(digest, "big") / 2**64
+    if place < SHARE:
+        return split in ("test", "all")
+    return split in ("validation" if place < 2 * SHARE else "train", "all")

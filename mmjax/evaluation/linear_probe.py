@@ -1,0 +1,221 @@
+"""Linear probe: multinomial logistic regression on frozen embeddings (CLIP, arXiv:2103.00020).
+
+* Fitted by L-BFGS on the rows of another data set, `train`; features are standardised by those.
+* The L2 penalty that is best on a held-out part of `train` is chosen (rows of one group together),
+  and the probe fitted again on all of it. What is evaluated is never looked at.
+* Accuracy beside chance and the majority class, as in zero_shot.py; each class for itself where
+  there are few.
+
+Letters: N rows, D width, C classes.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Float, Int
+
+from mmjax.config import Spec
+from mmjax.evaluation import pictures
+from mmjax.evaluation.base import Evaluator, Result, Rows
+
+PENALTIES = (10.0, 1.0, 0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4)
+STEPS = 200  # of L-BFGS, at most
+TOLERANCE = 1e-4  # of the gradient's length
+FEW = 20  # classes whose accuracies are metrics of their own
+
+
+class Probe(NamedTuple):
+    """A fitted classifier: logits = x @ weights + bias."""
+
+    weights: Float[np.ndarray, "D C"]
+    bias: Float[np.ndarray, " C"]
+    penalty: float  # on half the squared length of the standardised features' weights
+    held_out: float  # accuracy at that penalty on the held-out rows
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearProbe(Evaluator):
+    train: Spec | None = None  # the data set that the probe is fitted on
+    class_names: tuple[str, ...] = ()  # name i belongs to label i; (): numbers
+    penalties: tuple[float, ...] = PENALTIES  # that are tried, L2
+    held_out: float = 0.2  # share of `train` that chooses among them
+    # () -> the batches of `train`, handed in by the command
+    batches: Callable[[], Iterable[Mapping[str, Any]]] | None = None
+    predict: str = "embed"  # the task's predict function; it returns one embedding per modality
+    image: str = "image"  # key of what is classified in what `predict` returns
+    label: str = "label"  # field of the right class, from 0
+    group: str = "group"  # field: rows of one group are held out together; may be missing
+
+    def __post_init__(self):
+        if not self.penalties or min(self.penalties) < 0:
+            raise ValueError(f"linear probe: penalties={self.penalties} are numbers, 0 or more")
+        if not 0 < self.held_out < 1:
+            raise ValueError(f"linear probe: held_out={self.held_out} is a share, within 0 and 1")
+
+    def prepare(self, collect):
+        """The fitted probe, as arrays."""
+        if self.batches is None:
+            raise ValueError("linear probe needs `train`: the data set that it is fitted on")
+        rows = collect(self._embed, self.batches())
+        probe = fit(
+            rows["image"],
+            rows["label"],
+            rows.get("group"),
+            classes=len(self.class_names) or None,
+            penalties=self.penalties,
+            held_out=self.held_out,
+        )
+        return probe._asdict()
+
+    def _embed(self, predict, variables, batch, prepared):
+        rows = {"image": self._vectors(predict, variables, batch), "label": batch[self.label]}
+        return rows | ({"group": batch[self.group]} if self.group in batch else {})
+
+    def _vectors(self, predict, variables, batch):
+        if self.label not in batch:
+            raise ValueError(f"linear probe: no {self.label!r} among {', '.join(batch)}")
+        out = predict(variables, batch)
+        if self.image not in out:
+            raise ValueError(f"linear probe: predict gave no {self.image!r}: {', '.join(out)}")
+        return out[self.image].astype(jnp.float32)
+
+    def records(self, predict, variables, batch, prepared):
+        x, label = self._vectors(predict, variables, batch), batch[self.label]
+        logits = jnp.einsum("bd,dc->bc", x, prepared["weights"], precision="highest")
+        logits = logits + prepared["bias"][None]
+        right = jnp.take_along_axis(logits, label[:, None], axis=1, mode="fill", fill_value=jnp.inf)
+        return {
+            "label": label,
+            "best": logits.argmax(1),
+            "above": (logits > right).sum(1),
+            "classes": jnp.full(label.shape, logits.shape[1]),
+            "penalty": jnp.full(label.shape, prepared["penalty"], jnp.float32),
+            "chosen_at": jnp.full(label.shape, prepared["held_out"], jnp.float32),
+        }
+
+    def finish(self, rows: Rows) -> Result:
+        label, count = rows["label"], int(rows["classes"][0])
+        bad = np.flatnonzero((label < 0) | (label >= count))
+        if bad.size:
+            raise ValueError(
+                f"linear probe: example {rows['index'][bad[0]]} has label {label[bad[0]]}, but the "
+                f"probe was fitted on {count} classes"
+            )
+        names = self.class_names or tuple(str(number) for number in range(count))
+        per_class, metrics = accuracies(label, rows["best"], count), {}
+        queries = {"accuracy/label": label, "accuracy/index": rows["index"]}
+        for k in (1, 5):
+            if k < count:
+                queries[f"accuracy/top{k}"] = hits = (rows["above"] < k).astype(np.float64)
+                if k == 1:  # of equal logits the first class counts
+                    queries["accuracy/top1"] = hits = (rows["best"] == label).astype(np.float64)
+                metrics[f"accuracy/top{k}"] = float(hits.mean())
+                metrics[f"chance/accuracy/top{k}"] = k / count
+        metrics["accuracy/per_class"] = float(np.nanmean(per_class))
+        metrics["chance/accuracy/per_class"] = 1 / count
+        counts = np.bincount(label, minlength=count)
+        metrics["majority/accuracy/top1"] = float(counts.max() / counts.sum())
+        metrics["penalty"] = float(rows["penalty"][0])
+        metrics["held_out/accuracy/top1"] = float(rows["chosen_at"][0])
+        if count <= FEW:
+            found = zip(names, per_class, strict=True)
+            metrics |= {f"class/{name}": float(one) for name, one in found if np.isfinite(one)}
+        confusion = np.zeros((count, count), np.int64)
+        np.add.at(confusion, (label, rows["best"]), 1)
+        shown = {"confusion": pictures.confusion(confusion, names)} if count <= FEW else {}
+        return Result(metrics, shown, queries)
+
+
+def accuracies(
+    label: Int[np.ndarray, " N"], best: Int[np.ndarray, " N"], classes: int
+) -> Float[np.ndarray, " {classes}"]:
+    """The accuracy of each class; NaN of those that no row has."""
+    counts = np.bincount(label, minlength=classes)
+    right = np.bincount(label[label == best], minlength=classes)
+    return np.where(counts > 0, right / np.maximum(counts, 1), np.nan)
+
+
+def fit(
+    vectors: Float[np.ndarray, "N D"],
+    label: Int[np.ndarray, " N"],
+    group: Int[np.ndarray, " N"] | None = None,
+    *,
+    classes: int | None = None,
+    penalties: Sequence[float] = PENALTIES,
+    held_out: float = 0.2,
+) -> Probe:
+    """Chooses the penalty on held-out rows, and fits all of them.
+
+    Args:
+      label: from 0. classes: C; None: as many as the labels say.
+      group: rows of one group are held out together; None: each is its own.
+
+    Raises:
+      ValueError: labels outside the classes, vectors that are not finite, too few rows.
+    """
+    count = classes or int(label.max()) + 1
+    if count < 2 or label.min() < 0 or label.max() >= count:
+        raise ValueError(
+            f"linear probe: labels from {label.min()} to {label.max()} with {count} classes"
+        )
+    if not np.isfinite(vectors).all():
+        raise ValueError("linear probe: some of the embeddings are not finite")
+    owners = np.unique(np.arange(len(label)) if group is None else group, return_inverse=True)[1]
+    owners = owners.reshape(-1)
+    drawn = np.random.default_rng(0).permutation(owners.max() + 1)
+    apart = drawn[owners] < held_out * len(drawn)
+    if apart.all() or not apart.any():
+        raise ValueError(f"linear probe: {len(drawn)} groups are too few to hold some out")
+    mean = vectors.mean(0, dtype=np.float64).astype(np.float32)
+    std = np.maximum(vectors.std(0, dtype=np.float64), 1e-6).astype(np.float32)
+    x = jnp.asarray((vectors - mean) / std)
+    y = jax.nn.one_hot(label, count)
+    start = {"weights": jnp.zeros((x.shape[1], count)), "bias": jnp.zeros(count)}
+    weight, parts = jnp.asarray(~apart, jnp.float32), start
+    tried = []
+    for penalty in sorted(penalties, reverse=True):  # each begins where the stronger one ended
+        parts = _solve(parts, x, y, weight, jnp.float32(penalty))
+        best = np.asarray((x @ parts["weights"] + parts["bias"][None]).argmax(1))
+        tried.append((float((best == label)[apart].mean()), penalty, parts))
+    score, penalty, parts = max(tried, key=lambda one: one[:2])  # of equals the strongest
+    parts = _solve(parts, x, y, jnp.ones_like(weight), jnp.float32(penalty))
+    weights = np.asarray(parts["weights"]) / std[:, None]
+    return Probe(weights, np.asarray(parts["bias"]) - mean @ weights, float(penalty), score)
+
+
+@jax.jit
+def _solve(parts, x, y, weight, penalty):
+    """Minimises the weighted mean cross-entropy and the penalty on the weights."""
+
+    def loss(parts):
+        logits = x @ parts["weights"] + parts["bias"][None]
+        each = optax.softmax_cross_entropy(logits, y)
+        fitted = (each * weight).sum() / weight.sum()
+        return fitted + penalty / 2 * (parts["weights"] ** 2).sum()
+
+    solver = optax.lbfgs()
+    gradient = optax.value_and_grad_from_state(loss)
+
+    def more(carry):
+        _, _, step, length = carry
+        return (step < STEPS) & (length > TOLERANCE)
+
+    def step(carry):
+        parts, state, number, _ = carry
+        value, slope = gradient(parts, state=state)
+        updates, state = solver.update(slope, state, parts, value=value, grad=slope, value_fn=loss)
+        return optax.apply_updates(parts, updates), state, number + 1, _length(slope)
+
+    return jax.lax.while_loop(more, step, (parts, solver.init(parts), 0, jnp.inf))[0]
+
+
+def _length(parts):
+    return jnp.sqrt(sum((leaf**2).sum() for leaf in parts.values()))
+
+
+Config = LinearProbe  # what a config's sub-tree of this evaluator is turned into

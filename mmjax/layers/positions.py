@@ -1,0 +1,70 @@
+"""Learned positions of one grid of patches, for another grid.
+
+* `bicubic` is what DINO (https://arxiv.org/abs/2104.14294) and its followers do for images of
+  another size; numbers as in torch's `interpolate`: a = -0.75, edges repeated, no antialiasing.
+* `bilinear` is NaFlex's (https://arxiv.org/abs/2502.14786): antialiased, a grid of its own for each
+  row of a batch.
+* Both are matrices over the stored grid, so that resizing is a matmul.
+
+Letters: B batch, P patches, I stored grid rows or columns, O those wanted, D width.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from mmjax.typing import Array, Float, Int
+
+
+def bicubic(positions: Float[Array, "R C D"], rows: int, columns: int) -> Float[Array, "P D"]:
+    """A grid of positions resized to rows x columns, in reading order."""
+    if positions.shape[:2] != (rows, columns):
+        down, across = _cubic(positions.shape[0], rows), _cubic(positions.shape[1], columns)
+        positions = jnp.einsum("OI,PJ,IJD->OPD", down, across, positions)
+    return positions.reshape(rows * columns, -1)
+
+
+def _cubic(stored: int, wanted: int) -> np.ndarray:
+    """Weights [wanted, stored] of Keys' cubic kernel with a = -0.75."""
+    a = -0.75
+    center = (np.arange(wanted) + 0.5) * stored / wanted - 0.5
+    first = np.floor(center).astype(int)
+    out = np.zeros((wanted, stored))
+    for offset in (-1, 0, 1, 2):
+        x = np.abs(center - first - offset)
+        near = (a + 2) * x**3 - (a + 3) * x**2 + 1
+        far = a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
+        index = np.clip(first + offset, 0, stored - 1)
+        np.add.at(out, (np.arange(wanted), index), np.where(x <= 1, near, far))
+    return out.astype(np.float32)
+
+
+def bilinear(
+    positions: Float[Array, "R C D"], shapes: Int[Array, "B 2"], length: int
+) -> Float[Array, "B P D"]:
+    """For each row of a batch, a grid of its own in reading order.
+
+    Args:
+      shapes: rows and columns of each grid.
+      length: P; places behind a grid's last repeat its first.
+    """
+    rows, columns = shapes[:, :1], shapes[:, 1:]
+    place = jnp.arange(length)[None]
+    place = jnp.where(place < rows * columns, place, 0)
+    down = _triangle(place // columns, positions.shape[0], rows)  # [B, P, I]
+    across = _triangle(place % columns, positions.shape[1], columns)
+    weights = (down[..., None] * across[..., None, :]).reshape(*place.shape, -1)
+    flat = positions.reshape(-1, positions.shape[-1])
+    return jnp.einsum("BPI,ID->BPD", weights, flat)
+
+
+def _triangle(
+    place: Int[Array, "B P"], stored: int, wanted: Int[Array, "B 1"]
+) -> Float[Array, "B P I"]:
+    """Weights of the triangle kernel, as wide as a wanted cell, at least as a stored one."""
+    scale = (stored / wanted)[..., None]  # [B, 1, 1]
+    center = (place[..., None] + 0.5) * scale
+    x = (jnp.arange(stored)[None, None] + 0.5 - center) / jnp.maximum(scale, 1.0)
+    weights = jnp.maximum(0.0, 1 - jnp.abs(x))
+    return weights / weights.sum(-1, keepdims=True)

@@ -1,0 +1,207 @@
+"""wav2vec 2.0 and HuBERT: samples -> frames of 20 ms, and letters for CTC.
+
+https://arxiv.org/abs/2006.11477, https://arxiv.org/abs/2106.07447: the same network, trained
+otherwise.
+
+* Seven convolutions without padding shorten the samples 320 times. "group": the first one is
+  normalised over time, which padding takes part in; "layer": each frame of each one is.
+* Positions are a wide grouped convolution over the frames, its kernel a direction and a length for
+  each tap (weight norm).
+* Blocks of post-norm (base) or pre-norm ("stable": large models on much data).
+* What is padding is told by a mask over samples; the frames behind it are zero and never seen.
+
+Letters: B batch, T samples, L frames, D width, C channels, V letters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mmjax.layers import transformer
+from mmjax.layers.attention import attention_mask
+from mmjax.layers.convolution import Convolution, convolve
+from mmjax.layers.dense import Dense
+from mmjax.layers.transformer import ACTIVATIONS, layer_norm
+from mmjax.typing import Array, Bool, Float, Int
+
+EPSILON = 1e-5  # of the norms between convolutions
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One convolution of the front."""
+
+    width: int = 512  # channels that leave it
+    taps: int = 3  # samples or frames that one of them sees
+    stride: int = 2
+
+
+STAGES = (Stage(taps=10, stride=5), *[Stage()] * 4, *[Stage(taps=2)] * 2)
+BASE = transformer.Config(
+    width=768, layers=12, heads=12, hidden=3072, norm="post", initialisation="bert"
+)
+LARGE = dataclasses.replace(BASE, width=1024, layers=24, heads=16, hidden=4096, norm="pre")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    front: tuple[Stage, ...] = STAGES  # convolutions over the samples
+    front_bias: bool = False  # whether they have one
+    front_norm: Literal["group", "layer"] = "group"  # behind the first, or behind each
+    # behind each convolution, that of the positions too
+    front_activation: Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu"] = "gelu"
+    projection_norm: bool = True  # LayerNorm between front and blocks
+    position_taps: int = 128  # frames that a position is made of
+    position_groups: int = 16  # of channels, each convolved for itself
+    transformer: transformer.Config = BASE  # the blocks; norm "pre" is the stable variant
+    letters: int | None = None  # V, the blank among them; None: no CTC head
+
+
+class Output(NamedTuple):
+    """What the model returns."""
+
+    tokens: Float[Array, "B L D"]  # after the last block and norm
+    logits: Float[Array, "B L V"] | None  # of each frame's letter, float32
+
+
+def frames(config: Config, samples: Int[Array, " B"] | int) -> Int[Array, " B"] | int:
+    """Frames that so many samples give; 0 or less where they are too few."""
+    for stage in config.front:
+        samples = (samples - stage.taps) // stage.stride + 1
+    return samples
+
+
+def frame_mask(config: Config, mask: Bool[Array, "B T"]) -> Bool[Array, "B L"]:
+    """Which frames are made of sound alone, from which samples are sound (padding behind)."""
+    length = frames(config, mask.shape[1])
+    return jnp.arange(length)[None] < frames(config, mask.sum(1))[:, None]
+
+
+class Front(nn.Module):
+    """Samples -> frames."""
+
+    config: Config
+
+    @nn.compact
+    def __call__(self, samples: Float[Array, "B T"]) -> Float[Array, "B L C"]:
+        c, t, part = self.config, self.config.transformer, nn.with_logical_partitioning
+        x = samples[..., None].astype(t.stream)
+        for i, stage in enumerate(c.front):
+            x = Convolution(
+                stage.width, stage.taps, stage.stride, bias=c.front_bias, dtype=t.dtype,
+                kernel_init=nn.initializers.he_normal(), name=f"conv_{i}",
+            )(x)  # fmt: skip
+            if c.front_norm == "layer" or i == 0:
+                axis = 1 if c.front_norm == "group" else -1
+                y = x.astype(jnp.float32)
+                y = y - y.mean(axis, keepdims=True)
+                y = y * jax.lax.rsqrt((y * y).mean(axis, keepdims=True) + EPSILON)
+                shape, ones, zeros = (stage.width,), nn.initializers.ones, nn.initializers.zeros
+                scale = self.param(f"norm_{i}_scale", part(ones, ("embed",)), shape, jnp.float32)
+                bias = self.param(f"norm_{i}_bias", part(zeros, ("embed",)), shape, jnp.float32)
+                x = (y * scale[None, None] + bias[None, None]).astype(x.dtype)
+            x = ACTIVATIONS[c.front_activation](x)
+        return x
+
+
+class Positions(nn.Module):
+    """A grouped convolution over the frames, whose kernel has a given length at each tap."""
+
+    config: Config
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
+        c, part = self.config, nn.with_logical_partitioning
+        taps, width = c.position_taps, x.shape[-1]
+        if width % c.position_groups:
+            raise ValueError(f"the width {width} is no multiple of {c.position_groups} groups")
+        shape = (taps, width // c.position_groups, width)
+        std = 2 * (taps * width) ** -0.5  # the published code's
+        init = part(nn.initializers.normal(std), ("patch", None, "embed"))
+        kernel = self.param("kernel", init, shape, jnp.float32)
+
+        norms = jnp.sqrt((kernel**2).sum((1, 2)))
+        # a fresh kernel has its own lengths
+        scale = self.param("scale", part(lambda key: norms, ("patch",)))
+        zeros = part(nn.initializers.zeros, ("embed",))
+        bias = self.param("bias", zeros, (width,), jnp.float32)
+        kernel = kernel * (scale / norms)[:, None, None]
+        before = taps // 2
+        y = convolve(
+            x, kernel, padding=(before, taps - 1 - before), groups=c.position_groups,
+            dtype=c.transformer.dtype,
+        )  # fmt: skip
+        return ACTIVATIONS[c.front_activation](y + bias.astype(x.dtype)[None, None])
+
+
+class Model(nn.Module):
+    """Speech encoder."""
+
+    config: Config
+
+    def encode_audio(
+        self,
+        samples: Float[Array, "B T"],
+        mask: Bool[Array, "B T"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "B L D"]:
+        """Samples -> one vector for each frame; those of `frame_mask` are sound."""
+        return self(samples, mask, train=train).tokens
+
+    @nn.compact
+    def __call__(
+        self,
+        samples: Float[Array, "B T"],
+        mask: Bool[Array, "B T"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Output:
+        """Samples of zero mean and unit variance, padded behind -> vectors and logits of frames.
+
+        Args:
+          mask: True = sound. None: as "group" models were trained, zeros behind a clip are sound.
+
+        Raises:
+          ValueError: too few samples for one frame.
+        """
+        c, t = self.config, self.config.transformer
+        if frames(c, samples.shape[1]) < 1:
+            raise ValueError(f"{samples.shape[1]} samples are too few for one frame")
+        x = Front(c, name="front")(samples)
+        if c.projection_norm:
+            x = layer_norm(t, "projection_norm", axis=None)(x)
+        init = nn.initializers.normal(0.02)
+        kinds = dict(kernel_init=init, dtype=t.dtype)
+        x = Dense((t.width,), (None, "embed"), name="projection", **kinds)(x)
+        allowed = None
+        if mask is not None:
+            valid = frame_mask(c, mask)
+            x = jnp.where(valid[..., None], x, 0)
+            allowed = attention_mask(valid, x.shape[1], causal=False)
+        x = x + Positions(c, name="positions")(x)
+        norm = layer_norm(t, "norm")
+        x = norm(x) if t.norm == "post" else x
+        x = nn.Dropout(t.dropout, deterministic=not train)(x)
+        x = transformer.Transformer(t, train, name="transformer")(x, allowed)
+        x = norm(x) if t.norm == "pre" else x
+        if c.letters is None:
+            return Output(x, None)
+        head = Dense((c.letters,), ("embed", "vocab"), name="head", **kinds)
+        return Output(x, head(x).astype(jnp.float32))
+
+
+_LAYER = dict(front_norm="layer", front_bias=True)
+VARIANTS = {
+    "base": Config(),  # HuBERT's base too
+    "large": Config(transformer=dataclasses.replace(LARGE, norm="post")),  # LibriSpeech alone
+    "large-lv60": Config(transformer=LARGE, **_LAYER),  # Libri-Light; XLS-R 300M, HuBERT large too
+    "hubert-xlarge": Config(
+        transformer=dataclasses.replace(LARGE, width=1280, layers=48, hidden=5120), **_LAYER
+    ),
+}

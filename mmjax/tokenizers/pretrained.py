@@ -1,0 +1,224 @@
+"""The tokenizers of CLIP, GPT-2 and BERT from their vocabulary files, with the published ids.
+
+CLIP (https://arxiv.org/abs/2103.00020), GPT-2 (byte-level BPE), BERT (WordPiece,
+https://arxiv.org/abs/1810.04805).
+
+* The ids of both byte-pair vocabularies follow from the list of merges alone: the bytes (in CLIP
+  also as ends of words), then the merges in order, then the special tokens.
+* Ids are those of `transformers` with split_special_tokens=True: "<|endoftext|>" inside a text is
+  text. `clip(..., web=True)` gives those of `open_clip`, which mends the text first: cleaning.py.
+* `load` reads a `tokenizer.json`, or a hub folder: its `tokenizer.json`, else `vocab.json` with
+  `merges.txt` or `vocab.txt`, with the settings of `tokenizer_config.json`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import (
+    AddedToken,
+    Regex,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
+from tokenizers import Tokenizer as Backend
+
+from mmjax.tokenizers import bpe, cleaning
+from mmjax.tokenizers.bpe import Tokenizer, TokenizerError
+
+CLIP_START, CLIP_END = "<|startoftext|>", "<|endoftext|>"
+GPT2_END = "<|endoftext|>"
+BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+# CLIP's words: English contractions, letters, single digits, runs of anything else.
+CLIP_WORDS = r"'(?:[sſ]|t|re|ve|m|ll|d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+
+
+def byte_symbols() -> list[str]:
+    """The character that stands for each of the 256 bytes, in the order of GPT-2's ids.
+
+    Bytes that print stand for themselves and come first; the others are U+0100 and on.
+    """
+    prints = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    return [chr(byte) for byte in prints] + [chr(0x100 + i) for i in range(256 - len(prints))]
+
+
+def merges_of(text: str) -> list[tuple[str, str]]:
+    """The pairs of a `merges.txt`: one a line, a first line of "#version" left out."""
+    lines = text.split("\n")
+    if lines[0].startswith("#version") or lines[0].startswith('"bpe_simple_vocab'):
+        lines = lines[1:]
+    pairs = [tuple(line.rstrip("\r").split(" ")) for line in lines if line.strip()]
+    for number, pair in enumerate(pairs, 1):
+        if len(pair) != 2:
+            raise TokenizerError(f"merge {number} is {' '.join(pair)!r}: two tokens are expected")
+    return pairs
+
+
+def clip(
+    merges: Sequence[tuple[str, str]],
+    vocab: Mapping[str, int] | None = None,
+    *,
+    web: bool = False,
+    where: str = "CLIP's tokenizer",
+) -> Tokenizer:
+    """Lower-case byte-level BPE whose last piece of a word ends in "</w>".
+
+    vocab: of a file; None: follows from the merges. CLIP's own has 49,408 ids.
+    web: texts are mended as by `open_clip`; a saved file does not hold that.
+    """
+    if vocab is None:
+        symbols = byte_symbols()
+        pieces = [*symbols, *(symbol + "</w>" for symbol in symbols), *map("".join, merges)]
+        vocab = _numbered([*pieces, CLIP_START, CLIP_END])
+    model = models.BPE(
+        vocab=dict(vocab),
+        merges=list(merges),
+        unk_token=CLIP_END,
+        continuing_subword_prefix="",
+        end_of_word_suffix="</w>",
+    )
+    backend = Backend(model)
+    words = CLIP_WORDS
+    if not web:  # each rule as `transformers` has it; `open_clip` differs in these as well
+        rules = [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " ")]
+        backend.normalizer = normalizers.Sequence([*rules, normalizers.Lowercase()])
+        words = rf"<\|startoftext\|>|<\|endoftext\|>|{words.replace('ſ', '')}"
+    words = pre_tokenizers.Split(Regex(words), behavior="removed", invert=True)
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not web)
+    backend.pre_tokenizer = pre_tokenizers.Sequence([words, byte_level])
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = _finished(backend, (CLIP_START, CLIP_END), CLIP_START, CLIP_END, where)
+    return tokenizer.cleaned(cleaning.clean) if web else tokenizer
+
+
+def gpt2(
+    merges: Sequence[tuple[str, str]],
+    vocab: Mapping[str, int] | None = None,
+    *,
+    prefix_space: bool = False,
+    where: str = "GPT-2's tokenizer",
+) -> Tokenizer:
+    """Byte-level BPE that keeps every byte; a word's piece begins with the space before it.
+
+    prefix_space: a space is put before the text, so that its first word is like the others.
+    vocab: of a file; None: follows from the merges. GPT-2's own has 50,257 ids.
+    """
+    if vocab is None:
+        vocab = _numbered([*byte_symbols(), *map("".join, merges), GPT2_END])
+    backend = Backend(models.BPE(vocab=dict(vocab), merges=list(merges)))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
+    backend.decoder = decoders.ByteLevel()
+    return _finished(backend, (GPT2_END,), "", "", where)
+
+
+def bert(
+    vocab: Sequence[str] | Mapping[str, int],
+    *,
+    lowercase: bool = True,
+    strip_accents: bool | None = None,
+    split_chinese: bool = True,
+    where: str = "BERT's tokenizer",
+) -> Tokenizer:
+    """WordPiece: the longest known piece first; a word with an unknown part is "[UNK]".
+
+    strip_accents: None as lowercase. split_chinese: each Chinese character is a word.
+    """
+    if not isinstance(vocab, Mapping):
+        vocab = _numbered(vocab)
+    missing = [name for name in BERT_SPECIALS[:4] if name not in vocab]
+    if missing:
+        raise TokenizerError(f"{where} has no {', '.join(missing)}: it is not a BERT vocabulary")
+    backend = Backend(models.WordPiece(vocab=dict(vocab), unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=split_chinese,
+        strip_accents=strip_accents,
+        lowercase=lowercase,
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece(prefix="##")
+    specials = [name for name in BERT_SPECIALS if name in vocab]
+    return _finished(backend, specials, "[CLS]", "[SEP]", where)
+
+
+def load(path: str | Path) -> Tokenizer:
+    """The tokenizer of a `tokenizer.json`, or of a folder as hubs keep them.
+
+    Raises FileNotFoundError, or TokenizerError that says what the folder has.
+    """
+    folder = Path(path)
+    if not folder.is_dir() or (folder / "tokenizer.json").exists():
+        return bpe.load(folder / "tokenizer.json" if folder.is_dir() else folder)
+    settings = _json(folder / "tokenizer_config.json", {})
+    kind = str(settings.get("tokenizer_class", "")).removesuffix("Fast")
+    where = str(folder)
+    if (folder / "vocab.txt").exists():
+        lines = _text(folder / "vocab.txt").split("\n")
+        return bert(
+            [line.rstrip("\r") for line in (lines if lines[-1] else lines[:-1])],
+            lowercase=settings.get("do_lower_case", True),
+            strip_accents=settings.get("strip_accents"),
+            split_chinese=settings.get("tokenize_chinese_chars", True),
+            where=where,
+        )
+    if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
+        vocab = _json(folder / "vocab.json")
+        merges = merges_of(_text(folder / "merges.txt"))
+        if kind == "CLIPTokenizer" or (not kind and CLIP_START in vocab):
+            return clip(merges, vocab, where=where)
+        if kind in ("GPT2Tokenizer", "") and GPT2_END in vocab:
+            space = settings.get("add_prefix_space", False)
+            return gpt2(merges, vocab, prefix_space=space, where=where)
+        raise TokenizerError(
+            f"{folder} is a {kind or 'tokenizer of no stated kind'}; of vocab.json and merges.txt "
+            "CLIP and GPT-2 are read. Any kind is read from a tokenizer.json, which "
+            "`AutoTokenizer.from_pretrained(...).save_pretrained(...)` writes"
+        )
+    have = sorted(one.name for one in folder.iterdir())
+    raise TokenizerError(
+        f"{folder} holds no tokenizer.json, no vocab.json with merges.txt, no vocab.txt; it holds "
+        f"{', '.join(have[:10]) or 'nothing'}"
+    )
+
+
+def _numbered(pieces: Sequence[str]) -> dict[str, int]:
+    return {piece: number for number, piece in enumerate(pieces)}
+
+
+def _finished(
+    backend: Backend, specials: Sequence[str], start: str, end: str, where: str
+) -> Tokenizer:
+    """With its special tokens; start and end are for others who read the saved file."""
+    backend.add_special_tokens(
+        [AddedToken(name, special=True, normalized=False) for name in specials]
+    )
+    if start:
+        numbers = [(name, backend.token_to_id(name)) for name in (start, end)]
+        template = f"{start} $A {end}"
+        backend.post_processor = processors.TemplateProcessing(
+            single=template, pair=f"{template} $B:1 {end}:1", special_tokens=numbers
+        )
+    return Tokenizer(backend, where)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"{path} is not UTF-8: {error}") from error
+
+
+def _json(path: Path, default: Any = None) -> Any:
+    if default is not None and not path.exists():
+        return default
+    try:
+        found = json.loads(_text(path))
+    except ValueError as error:
+        raise TokenizerError(f"{path} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise TokenizerError(f"{path} holds {type(found).__name__}, not names and values")
+    return found
