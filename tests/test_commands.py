@@ -190,3 +190,13 @@ def test_the_command_line_says_what_is_wrong():
     assert done.returncode == 2
     assert "There is no variant 'smok'" in done.stderr and "Did you mean 'smoke'?" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_seen_enough():
+    """`| head` ends the command without a traceback."""
+    command = [sys.executable, "-m", "mmjax.main", "--mode=prepare"]
+    kinds = dict(cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, **kinds) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141

