@@ -55,7 +55,8 @@ def test_a_lost_package_leaves_nothing(parts, monkeypatch):
         weights.folder("others")
 
 
-def test_a_name_is_opened_as_a_folder_is(parts, tmp_path):
+def test_a_name_is_opened_as_a_folder_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("MMJAX_DATA", str(tmp_path))
     golden = Path(__file__).parent / "golden" / "bert" / "bert"
     shutil.copytree(golden, tmp_path / "weights" / "minilm")
     assert tree.compare(mmjax.load("minilm").params, mmjax.load(golden).params).complete

@@ -40,7 +40,6 @@ VARIANTS = {
             tokenizer="words", start="<start>", end="<end>", pad="<pad>", max_length=24, pad_to=24
         ),
         "optimizer.groups": SCRATCH,
-        "train": dict(steps=900, evaluate_every=150),
         "checkpoint.trained_only": False,
     },
     "smoke": {
@@ -67,7 +66,7 @@ def get_config():
         dict(match="text/.*", optimizer="frozen"),
         *config.optimizer.groups,
     )
-    config.train.update(steps=450, evaluate_every=75)
+    config.train.update(steps=900, evaluate_every=150)
     config.checkpoint.trained_only = True
     config.checkpoint.metric = "validation/unseen_concept/image_to_text/r5"
     return config

@@ -8,7 +8,7 @@
 * "full": captions padded to 77 tokens on both sides. "real": mmjax pads to the batch's longest,
   rounded up to a multiple of 4; open_clip always pads to 77. The loss is the same.
 * The share of the matmul rate is FLOPs of the step (recomputation aside) over its seconds, beside a
-  large matmul of the same kind timed in the same turn.
+  large matmul of the same kind timed in the same turn. Where the rest goes: where.py.
 * open_clip needs torch: an environment of its own is made in the folder, unless
   --open-clip-python names one.
 """
@@ -57,6 +57,7 @@ def mmjax_side(flags: argparse.Namespace) -> dict:
     import jax
     import numpy as np
 
+    from experiments.speed import where
     from mmjax import tree
     from mmjax.commands.options import Execution
     from mmjax.commands.runtime import keep_small_memory, prepare
@@ -95,15 +96,21 @@ def mmjax_side(flags: argparse.Namespace) -> dict:
         one, seconds = step.make_step(plan), []
         work = flops.count(one, plan.shapes, batch)
         keep_small_memory(tree.count(plan.shapes.params))
-        compiled = jax.jit(one, donate_argnums=0)
         now, batch = plan.init(), jax.device_put(batch)
+        compiled = jax.jit(one, donate_argnums=0).lower(now, batch).compile()
+
+        def turn() -> None:
+            nonlocal now
+            now, _ = jax.block_until_ready(compiled(now, batch))
+
         for _ in range(flags.steps + 2):
             started = time.perf_counter()
-            now, _ = compiled(now, batch)
-            jax.block_until_ready(now)
+            turn()
             seconds.append(time.perf_counter() - started)
+        spent = where.seconds(compiled, turn)
     rate = flops.measured(flags.precision, 2048)
-    return dict(seconds=sorted(seconds[2:]), flops=work, matmul=rate, tokens=ids.shape[1])
+    return dict(seconds=sorted(seconds[2:]), flops=work, matmul=rate, tokens=ids.shape[1],
+                where=spent)  # fmt: skip
 
 
 def open_clip_side(flags: argparse.Namespace) -> dict:
@@ -191,6 +198,10 @@ def main() -> None:
                      f"{flags.rows / value:.1f}", share, ratio))  # fmt: skip
     head = ("", "precision", "tokens", "s a step", "examples/s", "of the matmul rate", "ratio")
     print(aligned(head, rows, right=range(2, 7)))
+    kinds = {of: found["mmjax", of, "full"][-1]["where"] for of in ("float32", "bfloat16")}
+    rows = [(kind, *(f"{spent.get(kind, 0) / sum(spent.values()):.0%}" for spent in kinds.values()))
+            for kind in kinds["float32"]]  # fmt: skip
+    print("\n" + aligned(("mmjax's step, 77 tokens", *kinds), rows, right=(1, 2)))
     (folder / "clip_train.json").write_text(
         json.dumps({" ".join(key): ones for key, ones in found.items()}, indent=1) + "\n"
     )

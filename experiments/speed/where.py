@@ -1,37 +1,38 @@
 """Where the time of a compiled program goes on a CPU, by kind of work, from JAX's own profiler.
 
-Each operation of the program that XLA runs has a name; the program's text says which line of which
-module it came from. Seconds are those of the thread that runs the operations one after the other
-(the threads of a matmul work for it meanwhile).
+XLA's operations have names, and the program's text says which line of which module each came from.
+Their seconds are those of the thread that runs them one after the other, while the threads of a
+matmul work for it.
 """
 
 import collections
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
-# (what, operation's own name, its origin): the first that fits; both as patterns
+# kind, pattern of the operation's name, pattern of its origin: the first that fits
 KINDS = (
-    ("matmuls with weights", r"ynn_fusion|dot", r"/(query|key|value|out|up|down|patches|\w*head)/"),
-    ("products of attention", r"ynn_fusion|dot", r"attention"),
-    ("other matmuls", r"ynn_fusion|dot", r""),
-    ("softmax", r"", r"softmax|reduce_max|attention/(exp|sub|div|reduce)"),
-    ("LayerNorm", r"", r"_norm/"),
-    ("activation of the MLP", r"", r"mlp/"),
-    ("optimizer and clipping", r"", r"optimizer|clip|adam"),
+    ("matmuls with weights", "ynn|dot", r"/(query|key|value|out|up|down|\w*embedding)/dot_general"),
+    ("attention's products", "ynn|dot", r"vmap\(B"),
+    ("activation of the MLP", "", r"/mlp/(?!up|down)|checkpoint/"),
+    ("attention's softmax", "", r"attention/|vmap\("),
+    ("LayerNorm", "", r"norm\w*/"),
+    ("biases and casts", "", r"/(query|key|value|out|up|down)/"),
+    ("AdamW", "", r"jit\(_where\)/select_n"),
+    ("layers out of the stack and into it", "", r"_scan/(slice|concatenate)"),
 )
 
 
-def seconds(compiled: Any, call: Callable[[], Any]) -> tuple[dict[str, float], float]:
-    """Seconds of one call by kind of work, largest first, and those of the call.
+def seconds(compiled: Any, call: Callable[[], Any]) -> Mapping[str, float]:
+    """Seconds of one call by kind of work, the largest first.
 
     Args:
       compiled: the program (`jax.stages.Compiled`).
-      call: runs it once and waits.
+      call: runs it once, and waits for it.
     """
     origins = dict(re.findall(r'%?([\w.-]+) = .*?op_name="([^"]*)"', compiled.as_text()))
     with tempfile.TemporaryDirectory() as folder:
@@ -39,8 +40,17 @@ def seconds(compiled: Any, call: Callable[[], Any]) -> tuple[dict[str, float], f
             call()
         (path,) = Path(folder).rglob("*.xplane.pb")
         planes = jax.profiler.ProfileData.from_file(str(path)).planes
-        found: collections.Counter = collections.Counter()
-        for event in (e for plane in planes for line in plane.lines for e in line.events):
-            if any(name == "hlo_op" for name, _ in event.stats):
-                found[event.name] += event.duration_ns / 1e9
-    return found, origins
+        lines = [line for plane in planes for line in plane.lines]
+        events = [one for line in lines for one in line.events]
+    found: collections.Counter[str] = collections.Counter()
+    for one in events:
+        if any(name == "hlo_op" for name, _ in one.stats):
+            found[_kind(one.name, origins.get(one.name, ""))] += one.duration_ns / 1e9
+    return dict(found.most_common())
+
+
+def _kind(name: str, origin: str) -> str:
+    for kind, names, origins in KINDS:
+        if re.search(names, name) and re.search(origins, origin):
+            return kind
+    return "everything else"

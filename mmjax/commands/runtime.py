@@ -45,7 +45,8 @@ def keep_small_memory(parameters: int) -> None:
     """For a model of so many scalars: if it is large, large blocks go back to the system after all.
 
     Blocks of gigabytes seldom fit what was freed, and the heap grows: kept, steps of ViT-B/32 in
-    float32 took 8 to 22 s, and 8 s each when given back.
+    float32 took 8 to 22 s, and 8 s each when given back. Started with
+    GLIBC_TUNABLES=glibc.malloc.hugetlb=1, what is given back costs less (experiments/speed).
     """
     if parameters > LARGE:
         _mallopt((-3, 32 << 20), (-4, 65_536))  # M_MMAP_THRESHOLD, M_MMAP_MAX

@@ -28,12 +28,17 @@ from mmjax.layers.dense import Dense
 from mmjax.layers.placement import rows_apart
 from mmjax.typing import Array, Bool, Float, Int
 
+# The backward pass computes them again from what went in: elementwise work is cheap, and their
+# insides are the widest tensors of a block (exact GELU would keep three).
 ACTIVATIONS = {
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
-    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
-    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
-    "relu": jax.nn.relu,
-    "silu": jax.nn.silu,
+    name: jax.checkpoint(function)
+    for name, function in {
+        "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+        "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+        "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+        "relu": jax.nn.relu,
+        "silu": jax.nn.silu,
+    }.items()
 }
 REMAT = {
     "none": None,
