@@ -13,6 +13,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import os
 import signal
 import threading
 import time
@@ -81,6 +82,9 @@ class Stop:
     def _heard(self, number: int, frame: Any) -> None:
         if self.reason and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if number == signal.SIGINT:
+            # not printed: the signal may have come in the middle of a print
+            os.write(2, b"\nSIGINT: saves after this step and stops; Ctrl-C again stops at once\n")
         self.reason = self.reason or signal.Signals(number).name
 
     def _passed_on(self, number: int, frame: Any) -> None:
