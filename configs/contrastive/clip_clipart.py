@@ -5,8 +5,8 @@
 
 The test is a transfer: Tux Paint's stamps, mostly cut-out photographs, each with a caption of its
 own, of which training has seen none. `:emoji_only` is the same run on the emoji alone. They took
-22 and 12 minutes on 2 CPU cores that had other work too. Seed 0, test: image to text, R@5 0.061
-among 774 (emoji alone 0.040, chance 0.006); more in experiments/clipart/README.md.
+20 minutes on 2 CPU cores that had other work too, and 5. Seed 0, test: image to text, R@5 0.059
+among 774 (emoji alone 0.043, chance 0.006); more in experiments/clipart/README.md.
 """
 
 from mmjax.config import relative, variants
