@@ -1,6 +1,7 @@
 """The commands as a user meets them, on a model that trains in seconds."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 import mmjax
 from mmjax import config as configs
-from mmjax.commands import inspect, show
+from mmjax import main
+from mmjax.commands import dispatch, inspect, show
 from mmjax.commands.evaluate import evaluate
 from mmjax.commands.evaluations import evaluators
 from mmjax.commands.options import Evaluation, Options
@@ -201,3 +203,13 @@ def test_a_reader_that_has_seen_enough():
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 141
+
+
+def test_another_broken_pipe_is_a_bug(monkeypatch):
+    def lost(*arguments):
+        raise BrokenPipeError("a worker's")
+
+    monkeypatch.setattr(dispatch, "_command", lost)
+    with open(os.devnull, "w") as output, pytest.raises(BrokenPipeError, match="a worker's"):
+        monkeypatch.setattr(sys, "stdout", output)
+        dispatch.run(main.parse(["--mode=prepare"])[0], [], 0.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import select
 import signal
 import sys
 import threading
@@ -36,8 +37,9 @@ def run(flags: argparse.Namespace, fields: list[str], started: float) -> int:
         status = _command(flags, fields, started)
         sys.stdout.flush()
         return status
-    except BrokenPipeError:  # `| head`; Python would write the rest once more when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        if not _unread():
+            raise  # another pipe's, to a worker perhaps
         return 141
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
@@ -57,6 +59,17 @@ def run(flags: argparse.Namespace, fields: list[str], started: float) -> int:
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
+
+
+def _unread() -> bool:
+    """Whether nobody reads our output any more (`| head`); if so, the rest of it goes nowhere."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)  # errors and hang-ups are always told
+    if not output.poll(0):
+        return False
+    # what is left in the buffer would be written once more when Python ends
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _terminated(number: int, frame: Any) -> None:
