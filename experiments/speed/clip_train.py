@@ -58,9 +58,8 @@ def mmjax_side(flags: argparse.Namespace) -> dict:
     import numpy as np
 
     from experiments.speed import where
-    from mmjax import tree
     from mmjax.commands.options import Execution
-    from mmjax.commands.runtime import keep_small_memory, prepare
+    from mmjax.commands.runtime import prepare
     from mmjax.models import clip
     from mmjax.tasks import contrastive
     from mmjax.training import flops, optimizer, sharding, state, step
@@ -95,7 +94,6 @@ def mmjax_side(flags: argparse.Namespace) -> dict:
         )
         one, seconds = step.make_step(plan), []
         work = flops.count(one, plan.shapes, batch)
-        keep_small_memory(tree.count(plan.shapes.params))
         now, batch = plan.init(), jax.device_put(batch)
         compiled = jax.jit(one, donate_argnums=0).lower(now, batch).compile()
 
@@ -122,9 +120,6 @@ def open_clip_side(flags: argparse.Namespace) -> dict:
     import torch
     from open_clip.loss import ClipLoss
 
-    from mmjax.commands.runtime import keep_memory
-
-    keep_memory(arenas=1)  # as ours; torch allocates in several threads
     torch.set_num_threads(os.cpu_count() or 1)
     model = open_clip.create_model("ViT-B-32", pretrained=None).train()
     ids, _ = ids_of(flags.rows, False)

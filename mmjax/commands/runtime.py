@@ -19,8 +19,6 @@ import jax
 from mmjax.commands.options import Execution
 from mmjax.config import ConfigError
 
-LARGE = 50_000_000  # scalars of a model whose blocks of memory are not kept
-
 
 def cache_folder() -> Path:
     """$MMJAX_CACHE, or mmjax under the user's cache directory."""
@@ -32,27 +30,12 @@ def keep_memory(arenas: int = 0) -> None:
     """Lets glibc keep freed memory, on Linux CPUs: no page of a step's buffers is faulted in twice.
 
     XLA's CPU client allocates the temporary memory of every call anew. By default glibc maps and
-    unmaps blocks of that size, and the page faults take a third of a small model's step. Only the
-    first thread's arena can keep them; `arenas=1` gives every thread that one, and makes those
-    that compile wait for each other.
+    unmaps blocks of that size, and the page faults take a third of a step. Only the first
+    thread's arena can keep them; `arenas=1` gives every thread that one, and makes those that
+    compile wait for each other.
     """
-    # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD, M_ARENA_MAX of malloc.h
-    settings = [(-4, 0), (-1, 2**31 - 1), (-2, 256 << 20)]
-    _mallopt(*settings, *([(-8, arenas)] if arenas else []))
-
-
-def keep_small_memory(parameters: int) -> None:
-    """For a model of so many scalars: if it is large, large blocks go back to the system after all.
-
-    Blocks of gigabytes seldom fit what was freed, and the heap grows: kept, steps of ViT-B/32 in
-    float32 took 8 to 22 s, and 8 s each when given back. Started with
-    GLIBC_TUNABLES=glibc.malloc.hugetlb=1, what is given back costs less (experiments/speed).
-    """
-    if parameters > LARGE:
-        _mallopt((-3, 32 << 20), (-4, 65_536))  # M_MMAP_THRESHOLD, M_MMAP_MAX
-
-
-def _mallopt(*settings: tuple[int, int]) -> None:
+    # M_MMAP_MAX, M_TRIM_THRESHOLD (-1: never), M_TOP_PAD, M_ARENA_MAX of malloc.h
+    settings = [(-4, 0), (-1, -1), (-2, 256 << 20), *([(-8, arenas)] if arenas else [])]
     if not sys.platform.startswith("linux"):
         return
     try:

@@ -19,7 +19,7 @@ from mmjax.commands import table, workdir
 from mmjax.commands.assembly import Run, on_device
 from mmjax.commands.evaluations import Evaluator, evaluate, evaluators
 from mmjax.commands.options import Options
-from mmjax.commands.runtime import keep_small_memory, prepare
+from mmjax.commands.runtime import prepare
 from mmjax.commands.warm_start import begin
 from mmjax.commands.warm_start import checkpoints as checkpoints_of
 from mmjax.config import ConfigError, build
@@ -58,7 +58,6 @@ def train(
     prepare(options.execution)
     workdir.claim(folder, options, command or workdir.command_line())
     run = Run(options, folder)
-    keep_small_memory(tree.count(run.plan.shapes.params))
     with jax.set_mesh(run.mesh):
         return _train(run, folder, started)
 
