@@ -2,6 +2,8 @@
 
 import io
 import os
+import pickle
+import shutil
 import sys
 import urllib.error
 import urllib.request
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as datasets
 from PIL import Image
+from pyarrow import parquet
 
 from mmjax.data import tfds
 from mmjax.data.images import DecodeImage
@@ -37,7 +40,7 @@ class Pairs(datasets.core.GeneratorBasedBuilder):
         return datasets.core.DatasetInfo(builder=self, features=kinds.FeaturesDict(features))
 
     def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples(12), "test": self._generate_examples(3)}
+        return {"train": self._generate_examples(24), "test": self._generate_examples(3)}
 
     def _generate_examples(self, count):
         for at in range(count):
@@ -46,14 +49,19 @@ class Pairs(datasets.core.GeneratorBasedBuilder):
                        "captions": captions}  # fmt: skip
 
 
+def prepare(folder, form, shards=1):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", io.StringIO())  # its bars
+        Pairs(data_dir=folder, file_format=form).download_and_prepare(
+            download_config=datasets.download.DownloadConfig(num_shards=shards)
+        )
+    return folder
+
+
 @pytest.fixture(scope="module", params=["array_record", "parquet"])
 def prepared(request, tmp_path_factory):
     """The data_dir of the prepared set."""
-    folder = tmp_path_factory.mktemp(request.param)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "stderr", io.StringIO())  # its bars
-        Pairs(data_dir=folder, file_format=request.param).download_and_prepare()
-    return folder
+    return prepare(tmp_path_factory.mktemp(request.param), request.param)
 
 
 def opened(path, **options):
@@ -62,12 +70,11 @@ def opened(path, **options):
 
 def test_by_name_and_by_folder(prepared):
     source = opened("pairs", data_dir=str(prepared), text="caption")
-    assert len(source) == 12 and source.class_names == ("cat", "dog")
+    assert len(source) == 24 and source.class_names == ("cat", "dog")
     for one in source:
         at = int(one["text"].removeprefix("picture "))  # TFDS shuffles
         assert DecodeImage()(one)["image"][0, 0, 0] == at and one["label"] == at % 2
-    assert source.locate(3).startswith("pairs/1.0.0 train, pairs-train.")
-    assert source.locate(3).endswith("-00000-of-00001, record 3")
+    assert source.locate(3) == "pairs/1.0.0 train, record 3"
     same = opened(prepared / "pairs" / "1.0.0", text="caption")
     assert same.fingerprint == source.fingerprint and same[5] == source[5]
     test = opened("pairs", data_dir=str(prepared), text="caption", split="test")
@@ -81,16 +88,33 @@ def test_captions_in_sequences_and_from_classes(prepared):
     assert {one["text"] for one in source} == {"a photo of a cat.", "a photo of a dog."}
 
 
-def test_slices(prepared):
-    config = dict(data_dir=str(prepared), text="caption", split="train[3:8]")
-    if prepared.name.startswith("parquet"):
-        with pytest.raises(DataError, match="TFDS reads no slices from parquet"):
-            opened("pairs", **config)
-        return
-    whole = opened("pairs", data_dir=str(prepared), text="caption")
-    part = opened("pairs", **config)
-    assert [one["text"] for one in part] == [whole[row]["text"] for row in range(3, 8)]
-    assert part.locate(0).endswith("record 3")
+@pytest.mark.parametrize("form", ["array_record", "parquet"])
+def test_slices(form, tmp_path):
+    """Of sets in several files, and of files in several row groups, as TFDS' reader gives them."""
+    prepare(tmp_path, form, shards=2)
+    for file in tmp_path.rglob("*.parquet-*"):
+        parquet.write_table(parquet.read_table(file), file, row_group_size=4)
+    whole = {}
+    for split in ("train", "test"):
+        found = Pairs(data_dir=tmp_path, file_format=form).as_data_source(split)
+        whole[split] = [one["caption"].decode() for one in found]
+    train, test, ends = whole["train"], whole["test"], whole["train"][:3] + whole["train"][20:]
+    assert sorted(train) == sorted(f"picture {at}" for at in range(24)) and len(test) == 3
+    for split, expected in {
+        "train": train, "train[10:20]": train[10:20], "train[:50%]": train[:12],
+        "train[-3:]": train[-3:], "train+test": train + test,
+        "train[5:8]+test[2:3]": train[5:8] + test[2:3], "train[:3]+train[20:]": ends,
+    }.items():  # fmt: skip
+        source = opened("pairs", data_dir=str(tmp_path), text="caption", split=split)
+        assert [one["text"] for one in source] == expected, split
+        number = int(source[0]["text"].removeprefix("picture "))
+        assert DecodeImage()(pickle.loads(pickle.dumps(source))[0])["image"][0, 0, 0] == number
+    part = opened("pairs", data_dir=str(tmp_path), text="caption", split="train[5:8]")
+    assert part.locate(0) == "pairs/1.0.0 train[5:8], pairs-train." + form + (
+        "-00000-of-00002, record 5"
+    )
+    with pytest.raises(DataError, match=r"train\[:0\] has no records"):
+        opened("pairs", data_dir=str(tmp_path), text="caption", split="train[:0]")
 
 
 def test_wrong_names_are_refused(prepared, monkeypatch):
@@ -125,13 +149,10 @@ def test_an_absent_network_is_said_at_once(tmp_path, monkeypatch):
         opened("mnist", data_dir=str(tmp_path), text="", download=False)
 
 
-def test_sets_that_need_tensorflow_say_so(tmp_path, monkeypatch):
+def test_sets_that_need_tensorflow_say_so(tmp_path):
     with pytest.raises(DataError, match="nsynth needs tensorflow, which is not installed"):
         opened("nsynth", data_dir=str(tmp_path))
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "stderr", io.StringIO())
-        builder = Pairs(data_dir=tmp_path, file_format="array_record")
-        builder.download_and_prepare()
+    prepare(tmp_path, "array_record")
     info = tmp_path / "pairs" / "1.0.0" / "dataset_info.json"
     info.write_text(info.read_text().replace('"array_record"', '"tfrecord"'))
     with pytest.raises(DataError, match="prepared as tfrecord in .*needs TensorFlow; prepare it"):
@@ -145,16 +166,20 @@ def test_sets_that_need_tensorflow_say_so(tmp_path, monkeypatch):
         opened(info.parent, text="caption")
 
 
-def test_files_that_shrink_or_go(tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "stderr", io.StringIO())
-        Pairs(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+@pytest.mark.parametrize("form", ["array_record", "parquet"])
+def test_files_that_shrink_or_go(form, tmp_path):
+    prepare(tmp_path, form)
     source = opened("pairs", data_dir=str(tmp_path), text="caption")
-    file = next((tmp_path / "pairs" / "1.0.0").glob("pairs-train*"))
+    folder = tmp_path / "pairs" / "1.0.0"
+    file, other = next(folder.glob("pairs-train*")), next(folder.glob("pairs-test*"))
     os.truncate(file, 100)
     with pytest.raises(CorruptExample, match="has changed since it was opened"):
         source[0]
-    with pytest.raises(DataError, match="is no ArrayRecord file, or is cut off"):
+    for split in ("train", "train[:3]"):
+        with pytest.raises(DataError, match="is no ArrayRecord|cannot be read as Parquet.*cut off"):
+            opened("pairs", data_dir=str(tmp_path), text="caption", split=split)
+    shutil.copy(other, file)
+    with pytest.raises(DataError, match="holds 3 examples and should hold 24; prepare the set"):
         opened("pairs", data_dir=str(tmp_path), text="caption")
     file.unlink()
     with pytest.raises(DataError, match="1 files of pairs/1.0.0 are gone"):

@@ -11,13 +11,10 @@
 * Files with more than one record in a group (`group_size`) are read, but slowly.
 """
 
-import bisect
 import dataclasses
 import functools
 import io
-import itertools
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +25,7 @@ from PIL import Image
 from mmjax.data import records, shards, wire
 from mmjax.data.files import Choice, Files, check_split, tell_repeated
 from mmjax.data.index import indexed
-from mmjax.data.source import CorruptExample, DataError, Example
+from mmjax.data.source import DataError, Example
 from mmjax.data.storage import Stamp
 
 _FILES = ("*.array_record*", "*.arrayrecord*")
@@ -49,7 +46,8 @@ def open(config: Config) -> Files:
     """The records of a split. Raises DataError for what is wrong with the set as a whole."""
     check_split(config.split, config.validation, config.test)
     files = shards.find(config.path, _FILES, "ArrayRecord file")
-    found = Shards.of(files)
+    stamps = [Stamp.of(path) for path in files]
+    found = records.Shards.of([(stamp, 0, count(stamp)) for stamp in stamps], record)
     fields = {name: getattr(config, name) for name in ("image", "text", "label", "group", "id")}
     wanted = {name: field for name, field in fields.items() if field}
     name = Path(config.path).name
@@ -109,47 +107,20 @@ def _plain(name: str, value: Any) -> Any:
     return value
 
 
-@dataclasses.dataclass(frozen=True)
-class Shards:
-    """The records of some files, in order."""
+def count(stamp: Stamp) -> int:
+    """Records of a file. Raises DataError for one that is no whole ArrayRecord."""
+    reader = _reader(stamp)
+    if not reader.ok():
+        raise DataError(
+            f"{stamp.path} is no ArrayRecord file, or is cut off ({stamp.size} bytes); "
+            "copy or write it again"
+        )
+    return reader.num_records()
 
-    stamps: tuple[Stamp, ...]
-    starts: tuple[int, ...]  # number of the first record of each file, and of all records
 
-    @classmethod
-    def of(cls, files: Sequence[Path]) -> "Shards":
-        """Raises DataError for a file that is no whole ArrayRecord."""
-        stamps = tuple(Stamp.of(path) for path in files)
-        counts = []
-        for stamp in stamps:
-            reader = _reader(stamp)
-            if not reader.ok():
-                raise DataError(
-                    f"{stamp.path} is no ArrayRecord file, or is cut off ({stamp.size} bytes); "
-                    "copy or write it again"
-                )
-            counts.append(reader.num_records())
-        return cls(stamps, tuple(itertools.accumulate(counts, initial=0)))
-
-    def __len__(self) -> int:
-        return self.starts[-1]
-
-    def _place(self, number: int) -> tuple[Stamp, int]:
-        file = bisect.bisect_right(self.starts, number) - 1
-        return self.stamps[file], number - self.starts[file]
-
-    def read(self, number: int) -> bytes:
-        stamp, place = self._place(number)
-        try:
-            stamp.check(os.stat(stamp.path))  # the reader gives nothing for what was cut off
-            return _reader(stamp).read([place])[0]
-        except (OSError, RuntimeError, IndexError) as error:
-            raise CorruptExample(f"cannot read record {place} of {stamp.path}: {error}") from error
-
-    def where(self, number: int) -> str:
-        stamp, place = self._place(number)
-        file = f"{Path(stamp.path).name}, " if len(self.stamps) > 1 else ""
-        return f"{file}record {place}"
+def record(stamp: Stamp, place: int) -> bytes:
+    """One of a file's. Raises RuntimeError or IndexError where it is damaged."""
+    return _reader(stamp).read([place])[0]
 
 
 @functools.lru_cache(maxsize=256)

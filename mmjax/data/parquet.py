@@ -3,9 +3,13 @@
 * An image is a path, encoded bytes, or Hugging Face's struct of bytes and path. Bytes are copied
   into the table, because Parquet itself is read a row group at a time and not an image at a time.
 * The names of classes that Hugging Face writes into the file are taken over.
+* Of files whose one column is encoded records, as TFDS writes them, `record` reads any row.
 * A file that is cut off or damaged is refused by name.
 """
 
+import bisect
+import functools
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +21,7 @@ from pyarrow import types
 
 from mmjax.data.rows import Chunk
 from mmjax.data.source import DataError
+from mmjax.data.storage import Stamp
 
 SUFFIX = ".parquet"
 ROWS = 8192  # in a chunk
@@ -61,6 +66,32 @@ def chunks(
     for path, schema in schemas.items():
         names = {ours: name for ours, name in wanted.items() if name in schema.names}
         yield from _rows(path, names, copied, advance)
+
+
+def count(stamp: Stamp) -> int:
+    """Rows of a file. Raises DataError for one that is damaged."""
+    return _opened(stamp)[1][-1]
+
+
+def record(stamp: Stamp, place: int) -> bytes:
+    """The first column of a row. Raises ArrowException or OSError where the file is damaged."""
+    starts = _opened(stamp)[1]
+    group = bisect.bisect_right(starts, place) - 1
+    return _column(stamp, group)[place - starts[group]].as_py()
+
+
+@functools.lru_cache(maxsize=256)
+def _opened(stamp: Stamp) -> tuple[pq.FileMetaData, list[int]]:
+    """(what the file says of itself; the first row of each row group, and the number of rows)."""
+    metadata = _metadata(Path(stamp.path))
+    sizes = (metadata.row_group(at).num_rows for at in range(metadata.num_row_groups))
+    return metadata, list(itertools.accumulate(sizes, initial=0))
+
+
+@functools.lru_cache(maxsize=8)  # for rows in order; those at random are the pipeline's to remember
+def _column(stamp: Stamp, group: int) -> pa.ChunkedArray:
+    with pq.ParquetFile(stamp.path, metadata=_opened(stamp)[0]) as file:
+        return file.read_row_group(group).column(0)
 
 
 def _rows(

@@ -5,18 +5,24 @@
 * In an Example a field is always a list: one caption is a text, several are several.
 """
 
+import bisect
 import dataclasses
 import difflib
+import itertools
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import pyarrow as pa
 
 from mmjax.data import wire
 from mmjax.data.files import check_classes
 from mmjax.data.rows import Chunk
 from mmjax.data.source import CorruptExample, DataError, Example
+from mmjax.data.storage import Stamp
 from mmjax.data.table import Row, Table
 
 ROWS = 1024  # in a chunk
@@ -33,6 +39,44 @@ class Records(Protocol):
 
     def where(self, number: int) -> str:
         """For messages: "train-00003.array_record, record 17"."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shards:
+    """The records of some files, or of stretches of them, in order."""
+
+    stamps: tuple[Stamp, ...]  # of the files, one for each stretch
+    skips: tuple[int, ...]  # records of the file before the stretch
+    starts: tuple[int, ...]  # number of the first record of each stretch, and of all records
+    record: Callable[[Stamp, int], bytes]  # reads one of a file
+
+    @classmethod
+    def of(
+        cls, stretches: Sequence[tuple[Stamp, int, int]], record: Callable[[Stamp, int], bytes]
+    ) -> "Shards":
+        """stretches: (file, records before it, records of it)."""
+        stamps, skips, takes = zip(*stretches, strict=True) if stretches else ((), (), ())
+        return cls(stamps, skips, tuple(itertools.accumulate(takes, initial=0)), record)
+
+    def __len__(self) -> int:
+        return self.starts[-1]
+
+    def _place(self, number: int) -> tuple[Stamp, int]:
+        at = bisect.bisect_right(self.starts, number) - 1
+        return self.stamps[at], number - self.starts[at] + self.skips[at]
+
+    def read(self, number: int) -> bytes:
+        stamp, place = self._place(number)
+        try:
+            stamp.check(os.stat(stamp.path))  # the reader gives nothing for what was cut off
+            return self.record(stamp, place)
+        except (OSError, RuntimeError, IndexError, pa.ArrowException) as error:
+            raise CorruptExample(f"cannot read record {place} of {stamp.path}: {error}") from error
+
+    def where(self, number: int) -> str:
+        stamp, place = self._place(number)
+        file = f"{Path(stamp.path).name}, " if len(self.stamps) > 1 or self.skips[0] else ""
+        return f"{file}record {place}"
 
 
 def chunks(

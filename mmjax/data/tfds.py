@@ -3,20 +3,18 @@
     data.train = dict(mnist=dict(name="tfds", path="mnist", split="train[:90%]", text=""))
     data.train = dict(coco=dict(name="tfds", path="coco_captions", text="captions/text"))
 
-* Reads what was prepared as array_record or parquet, through `as_data_source`; `wire` decodes it.
+* Reads what was prepared as array_record or parquet, whole or in slices; `wire` decodes it.
 * Said at once, with what would be right: a set that is not prepared while there is no network; one
   that needs TensorFlow, because it was prepared as tfrecord, has Audio or Video features, or its
   preparation does; unknown sets and splits.
 * Class names are those of the set.
 """
 
-import bisect
 import contextlib
 import dataclasses
 import difflib
 import functools
 import importlib
-import itertools
 import os
 import re
 import urllib.error
@@ -26,13 +24,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmjax.data import array_record, records
+from mmjax.data import array_record, parquet, records
 from mmjax.data.files import Choice, Files
 from mmjax.data.index import indexed
-from mmjax.data.source import CorruptExample, DataError
+from mmjax.data.source import DataError
 from mmjax.data.storage import Stamp
 
-_FORMATS = ("array_record", "parquet")  # those with random access
+_FORMATS = {"array_record": array_record, "parquet": parquet}  # those with random access
 _PREPARE = (
     "python -c \"import tensorflow_datasets as tfds; tfds.builder('{name}', "
     "file_format='array_record').download_and_prepare()\""
@@ -73,7 +71,7 @@ def open(config: Config) -> Files:
     label = _feature(builder.info.features, wanted.get("label", ""))
     if not names and isinstance(label, tfds.features.ClassLabel):
         names = tuple(label.names or ())
-    found = Prepared.of(builder, split, config.split)
+    found = _records(builder, split)
     title = f"{builder.info.full_name} {config.split}"
     table = indexed(
         title,
@@ -88,68 +86,21 @@ def open(config: Config) -> Files:
     return Files(title, table, origin, choice, columns=wanted, rows="examples")
 
 
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """The records of a split of a prepared set."""
-
-    folder: str
-    split: str
-    stamps: tuple[Stamp, ...]  # of the files, one for each stretch of records
-    starts: tuple[int, ...]  # number of the first record of each stretch, and of all records
-    skips: tuple[int, ...]  # records of the file before the stretch
-
-    @classmethod
-    def of(cls, builder: Any, split: Any, name: str) -> "Prepared":
-        """Raises DataError for files that are missing, or a slice that cannot be read."""
-        parts = split.file_instructions
-        lost = [part.filename for part in parts if not os.path.isfile(part.filename)]
-        if lost:
-            raise DataError(f"{len(lost)} files of {builder.info.full_name} are gone: {lost[0]}")
-        found = cls(
-            str(builder.data_dir),
-            name,
-            tuple(Stamp.of(part.filename) for part in parts),
-            tuple(itertools.accumulate((part.take for part in parts), initial=0)),
-            tuple(part.skip for part in parts),
-        )
-        if builder.info.file_format.value == "array_record":
-            array_record.Shards.of(sorted({Path(part.filename) for part in parts}))
-        try:
-            count = len(_source(found.folder, name, found.stamps))
-        except Exception as error:  # whatever a reader of files may raise
-            raise DataError(f"{found.folder} cannot be read: {error}") from error
-        if count != len(found):
+def _records(builder: Any, split: Any) -> records.Shards:
+    """Raises DataError for files that are missing or not whole."""
+    form, parts = _FORMATS[builder.info.file_format.value], split.file_instructions
+    lost = [part.filename for part in parts if not os.path.isfile(part.filename)]
+    if lost:
+        raise DataError(f"{len(lost)} files of {builder.info.full_name} are gone: {lost[0]}")
+    stretches = [(Stamp.of(part.filename), part.skip, part.take) for part in parts]
+    for part, (stamp, _, _) in zip(parts, stretches, strict=True):
+        found, told = form.count(stamp), part.examples_in_shard
+        if found != told:
             raise DataError(
-                f"{builder.info.full_name}: split {name!r} has {len(found)} examples, and its "
-                f"files give {count}: TFDS reads no slices from parquet, or files are cut off; "
-                "prepare the set as array_record, or again"
+                f"{stamp.path} holds {found} examples and should hold {told}; prepare the set "
+                "again, as array_record: of more than 100 in a parquet file, TFDS loses some"
             )
-        return found
-
-    def __len__(self) -> int:
-        return self.starts[-1]
-
-    def read(self, number: int) -> bytes:
-        stamp = self.stamps[bisect.bisect_right(self.starts, number) - 1]
-        try:
-            stamp.check(os.stat(stamp.path))
-            return bytes(_source(self.folder, self.split, self.stamps)[number])
-        except CorruptExample:
-            raise
-        except Exception as error:  # whatever a reader of files may raise
-            raise CorruptExample(f"cannot read {self.where(number)}: {error}") from error
-
-    def where(self, number: int) -> str:
-        part = bisect.bisect_right(self.starts, number) - 1
-        record = number - self.starts[part] + self.skips[part]
-        return f"{Path(self.stamps[part].path).name}, record {record}"
-
-
-@functools.lru_cache(maxsize=16)
-def _source(folder: str, split: str, stamps: tuple[Stamp, ...]) -> Any:
-    tfds = importlib.import_module("tensorflow_datasets")
-    raw = tfds.decode.DeserializeMethod.RAW_BYTES
-    return tfds.builder_from_directory(folder).as_data_source(split, deserialize_method=raw)
+    return records.Shards.of(stretches, form.record)
 
 
 def _builder(tfds: Any, config: Config) -> Any:
