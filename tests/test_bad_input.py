@@ -137,6 +137,9 @@ def test_too_many_corrupt_examples_stop_the_run(spoilt, tmp_path, refused):
     assert [row["step"] for row in read(tmp_path / "metrics.jsonl")] == [1]
     assert len(read(tmp_path / "corrupt.jsonl")) == 6
     assert (tmp_path / "checkpoints" / "1").is_dir()  # nothing that was done is lost
+    assert "12 of 80 examples are corrupt" in refused(command(spoilt, tmp_path, strict))
+    assert trained(spoilt, tmp_path, LENIENT).finished  # a limit that was raised lets it go on
+    assert [row["step"] for row in read(tmp_path / "corrupt.jsonl")] == [1] * 6 + [2] * 6 + [3] * 6
 
 
 def test_corrupt_examples_in_an_evaluation(spoilt, tmp_path, capsys):

@@ -1,7 +1,10 @@
 """The commands as a user meets them, on a model that trains in seconds."""
 
+import errno
+import fcntl
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +16,11 @@ import pytest
 import mmjax
 from mmjax import config as configs
 from mmjax import main
-from mmjax.commands import dispatch, inspect, show
+from mmjax.commands import dispatch, inspect, show, workdir
 from mmjax.commands.evaluate import evaluate
 from mmjax.commands.evaluations import evaluators
 from mmjax.commands.options import Evaluation, Options
-from mmjax.config import Spec
+from mmjax.config import ConfigError, Spec
 from mmjax.training.writer import read
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,6 +103,49 @@ def test_stopped_and_continued_equals_undisturbed(trained, tmp_path):
     assert a.read_bytes() == b.read_bytes()
 
 
+HOLD = """
+import sys, time
+from pathlib import Path
+from mmjax.commands import workdir
+with workdir.locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_one_run_at_a_time_in_a_work_directory(tmp_path, capsys):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout.readline() == "held\n"
+            assert main.main([f"--config={TINY}", f"--workdir={folder}"]) == 2
+        finally:
+            other.kill()
+    said = capsys.readouterr().err
+    assert f"ConfigError: process {other.pid} on {platform.node()}, since 20" in said
+    assert f"trains in {folder}: stop it, or give another --workdir" in said
+    assert "Traceback" not in said
+    assert [path.name for path in folder.iterdir()] == ["lock"]
+    for _ in range(2):  # the one that was killed, and one that ended, keep nobody out
+        with workdir.locked(folder):
+            with pytest.raises(ConfigError, match=f"process {os.getpid()} .*stop it, or give"):
+                with workdir.locked(folder):
+                    pass
+            with pytest.raises(ConfigError, match=f"process {os.getpid()} .*stop it, or give"):
+                mmjax.train(tiny(), folder)
+    assert (folder / "lock").read_text() == ""
+
+
+def test_file_systems_without_locks(tmp_path, monkeypatch):
+    def absent(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", absent)
+    with workdir.locked(tmp_path), workdir.locked(tmp_path):
+        pass
+
+
 def test_evaluate_repeats_the_result(trained):
     values = evaluate(trained.workdir, split="test")
     for name, value in values.items():
@@ -135,7 +181,7 @@ def test_thumbnails_compare_with_drawings_of_their_own_set():
     """The groups of another set in the mixture have the same numbers, and nothing to say."""
     from mmjax.commands.assembly import Run
     from mmjax.commands.evaluations import evaluators
-    from mmjax.config import ConfigError, build
+    from mmjax.config import build
 
     own = "data.train.own={'name': 'manifest', 'path': 'experiments/own_data/pictures.jsonl'}"
     found = []

@@ -195,6 +195,22 @@ def test_too_many_corrupt_examples_stop_the_run():
         assert (batches.statistics.examples, batches.statistics.corrupt) == (200, 30)
 
 
+def test_corrupt_examples_are_counted_on_where_a_run_goes_on():
+    """Begun at any step, it stops where the run that nobody disturbed does."""
+    made = pipeline(
+        source(40, bad=range(6)), batch=20, max_corrupt_share=0.149, max_corrupt_free=14
+    )
+    counts, stops = [0], []
+    for start in range(3):
+        with made.batches(start, corrupt=counts[start]) as batches:
+            with pytest.raises(TooManyCorrupt, match="mend them, or raise it") as caught:
+                for batch in batches:
+                    if not start:
+                        counts.append(counts[-1] + len(batch.corrupt))
+            stops.append((batches.step, str(caught.value).partition(",")[0]))
+    assert len(counts) > 3 and len(set(stops)) == 1, (counts, stops)
+
+
 @dataclasses.dataclass(frozen=True)
 class Broken:
     row: str

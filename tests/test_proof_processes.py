@@ -4,6 +4,7 @@ On CPUs, with gloo between them: one process with two devices against two with a
 """
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from attempts import Attempt, result
 
+from mmjax.commands import workdir
 from mmjax.training.checkpoint import Checkpoints
 from mmjax.training.writer import read
 
@@ -131,6 +133,21 @@ def test_processes_that_cut_parameters_read_the_same_rows(alone, cache, tmp_path
     """A mesh with `tensor` over the processes: each holds half of the model, and sees every row."""
     ended(two(tmp_path / "run", cache, [*SHORT, *TENSOR]))
     equal(tmp_path / "run", alone)
+
+
+@pytest.mark.slow
+def test_both_are_refused_where_another_run_trains(cache, tmp_path):
+    """At once, with the same message: none waits for the other."""
+    with workdir.locked(tmp_path / "run"):
+        attempts = two(tmp_path / "run", cache, SHORT)
+        try:
+            said = [attempt.end(2, seconds=60) for attempt in attempts]
+        finally:
+            for attempt in attempts:
+                attempt.kill()
+    for one in said:
+        assert f"ConfigError: process {os.getpid()} on " in one and "stop it, or give" in one
+        assert "Traceback" not in one
 
 
 @pytest.mark.slow

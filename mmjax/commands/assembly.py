@@ -285,11 +285,14 @@ class Run:
             ema=o.ema,
         )
 
-    def batches(self, pipeline: Pipeline, start: int, stop: int) -> Any:
-        """This process's rows of the batches of a pipeline, read ahead."""
+    def batches(self, pipeline: Pipeline, start: int, stop: int, corrupt: int = 0) -> Any:
+        """This process's rows of the batches of a pipeline, read ahead.
+
+        corrupt: how many of its rows before `start` were.
+        """
         with checked("execution.mesh"):
             part, parts = sharding.part_of_batch(self.mesh)
-        return pipeline.batches(start, stop, part, parts)
+        return pipeline.batches(start, stop, part, parts, corrupt)
 
     def put(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """A process's own rows -> global arrays, rows over the devices."""

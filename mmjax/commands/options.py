@@ -2,8 +2,9 @@
 
 * Sub-trees with a `name` (`Spec`) are read by the part that the name finds: a model, a task, a data
   set.
-* Fields under `execution` change how fast and where a run goes, never its numbers; a work directory
-  may be continued with others. Everything else is the run's identity.
+* Fields under `execution` change how fast and where a run goes, never its numbers, and
+  `data.max_corrupt_share` only whether it stops; a work directory may be continued with others.
+  Everything else is the run's identity.
 """
 
 from __future__ import annotations

@@ -50,16 +50,17 @@ def train(
       started: time.monotonic() at the start of the program, for `first_step_seconds`.
 
     Raises:
-      ConfigError: a config that cannot be used, or a work directory of another run.
+      ConfigError: a config that cannot be used, or a work directory of another run, or in use.
     """
     started = time.monotonic() if started is None else started
     options = build(Options, config)
     folder = Path(folder).expanduser().absolute()
     prepare(options.execution)
-    workdir.claim(folder, options, command or workdir.command_line())
-    run = Run(options, folder)
-    with jax.set_mesh(run.mesh):
-        return _train(run, folder, started)
+    with workdir.locked(folder):
+        workdir.claim(folder, options, command or workdir.command_line())
+        run = Run(options, folder)
+        with jax.set_mesh(run.mesh):
+            return _train(run, folder, started)
 
 
 def _train(run: Run, folder: Path, started: float) -> Trained:
@@ -173,7 +174,8 @@ def _sizes(run: Run) -> list[int]:
 def _batches(run: Run, start: int, writer: Writer) -> Iterator[tuple[Any, Any]]:
     """(batch on the devices, names of its examples); corrupt examples go to corrupt.jsonl."""
     names, where = list(run.sources), sharding.batch_sharding(run.mesh)
-    with run.batches(run.pipeline, start, run.options.train.steps) as batches:
+    corrupt = len(read(writer.folder / writer.corrupt_file))  # of the steps before
+    with run.batches(run.pipeline, start, run.options.train.steps, corrupt) as batches:
         hosted = (batch._replace(arrays=on_device(batch.arrays)) for batch in batches)
         step = start
         for batch, (ids, corrupt) in _paired(hosted, where, run.options.execution.ahead):

@@ -5,21 +5,26 @@ metrics.jsonl  timing.jsonl  tensorboard/     curves
 checkpoints/  tokenizer.json                  what it takes to go on, or to use the model
 pictures/<step>/  corrupt.jsonl               what it saw
 result.json  report.html                      what came out
+lock                                          who trains in it now
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from mmjax.commands.options import Options
@@ -42,19 +47,51 @@ def identity(options: Options) -> dict[str, Any]:
     """The part of the config that decides a run's numbers."""
     config = to_dict(options)
     config.pop("execution"), config.pop("name")
-    config["train"].pop("profile")
+    config["train"].pop("profile"), config["data"].pop("max_corrupt_share")
     return config
 
 
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Makes the folder, and keeps every other run out. A killed process leaves no lock behind.
+
+    Raises:
+      ConfigError: another run trains in it; it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"the work directory {folder} is a file")
+    path, refused = folder / "lock", False
+    with contextlib.ExitStack() as stack:
+        if jax.process_index() == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(path, "a", encoding="utf-8"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                refused = True
+            except OSError:  # a file system without locks
+                pass
+        if jax.process_count() > 1:  # none waits for a process 0 that was refused
+            refused = bool(multihost_utils.broadcast_one_to_all(np.int32(refused)))
+        if refused:
+            holder = path.read_text(encoding="utf-8") or "another process"
+            raise ConfigError(f"{holder} trains in {folder}: stop it, or give another --workdir")
+        if jax.process_index() == 0:
+            since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}, since {since},")
+            file.flush()
+            stack.callback(file.truncate, 0)
+        yield
+
+
 def claim(folder: Path, options: Options, command: str) -> None:
-    """Makes the folder this run's, or checks that it already is.
+    """Makes the folder, locked, this run's, or checks that it already is.
 
     Raises:
       ConfigError: it holds a run with another config, or files that are no run's.
     """
     path = folder / "config.json"
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"the work directory {folder} is a file")
     trained = any((folder / "checkpoints").glob("*")) or (folder / "metrics.jsonl").exists()
     if trained and not path.exists():
         raise ConfigError(f"{folder} holds a run but no config.json: give another --workdir")
@@ -69,7 +106,6 @@ def claim(folder: Path, options: Options, command: str) -> None:
     if jax.process_index() == 0:
         if not trained:  # an attempt that ended before its first step leaves nothing to respect
             (folder / "tokenizer.json").unlink(missing_ok=True)
-        folder.mkdir(parents=True, exist_ok=True)
         write_json(path, to_dict(options))
         write_json(folder / "environment.json", environment())
         (folder / "command.txt").write_text(command + "\n", encoding="utf-8")

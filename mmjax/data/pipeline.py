@@ -131,9 +131,16 @@ class Pipeline:
         return Batch(*self.reader.read(step, start, stop))
 
     def batches(
-        self, start: int = 0, stop: int | None = None, host: int = 0, hosts: int = 1
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        host: int = 0,
+        hosts: int = 1,
+        corrupt: int = 0,
     ) -> "Batches":
         """The rows of one host in the batches of start..stop (None: the plan's end), read ahead.
+
+        corrupt: how many of its rows before `start` were; max_corrupt_share is of all from 0 on.
 
         Raises ValueError when the data has no good example.
         """
@@ -153,7 +160,8 @@ class Pipeline:
             each = max(1, AHEAD * len(chunks) // self.workers)
             options = grain.multiprocessing.MultiprocessingOptions(self.workers, each)
             data = data.mp_prefetch(options)
-        return Batches(self, iter(data), start, len(chunks))
+        before = Statistics(start * (last - first), corrupt)
+        return Batches(self, iter(data), start, len(chunks), before)
 
     def _rows(self, host: int, hosts: int) -> tuple[int, int]:
         if self.plan.batch % hosts or not 0 <= host < hosts:
@@ -168,12 +176,15 @@ class Pipeline:
 class Batches(Iterator[Batch]):
     """Iterator of batches; `statistics` counts what it gave out. Close it, or use `with`."""
 
-    def __init__(self, pipeline: Pipeline, chunks: Any, step: int, per_batch: int):
+    def __init__(
+        self, pipeline: Pipeline, chunks: Any, step: int, per_batch: int, before: Statistics
+    ):
         self.step = step  # of the next batch
         self.statistics = Statistics()
         self._pipeline = pipeline
         self._chunks = chunks
         self._per_batch = per_batch
+        self._before = before
         self._named: list[Corrupt] = []
 
     def __next__(self) -> Batch:
@@ -191,12 +202,13 @@ class Batches(Iterator[Batch]):
     def _watch(self, corrupt: Sequence[Corrupt]) -> None:
         self._named.extend(corrupt[: 5 - len(self._named)])
         share, free = self._pipeline.max_corrupt_share, self._pipeline.max_corrupt_free
-        count, seen = self.statistics.corrupt, self.statistics.examples
+        count = self._before.corrupt + self.statistics.corrupt
+        seen = self._before.examples + self.statistics.examples
         if corrupt and count > max(free, share * seen):
             names = "\n  ".join(f"{one.where}: {one.reason}" for one in self._named)
             raise TooManyCorrupt(
-                f"{count} of {seen} examples are corrupt, more than max_corrupt_share={share}; "
-                f"the first ones:\n  {names}"
+                f"{count} of {seen} examples are corrupt, more than max_corrupt_share={share}: "
+                f"mend them, or raise it. The first ones:\n  {names}"
             )
 
     def close(self) -> None:
