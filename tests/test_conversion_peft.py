@@ -10,7 +10,7 @@ import pytest
 from flax.linen import unbox
 
 from mmjax import tree
-from mmjax.conversion import bert, clip, files, gpt2, load, peft, table
+from mmjax.conversion import bert, clip, files, gpt2, load, peft, siglip, table
 from mmjax.conversion.fields import Unsupported
 from mmjax.layers import adapters
 from mmjax.layers.adapters import Adapted, Rule
@@ -52,6 +52,12 @@ def base():
     vision = dict(TOWER, image_size=8, patch_size=4)
     fields = dict(model_type="clip", text_config=text, vision_config=vision, projection_dim=10)
     return checkpoint(clip, fields)
+
+
+@pytest.fixture(scope="module")
+def story():
+    small = dict(model_type="gpt2", vocab_size=20, n_positions=8, n_embd=12, n_layer=2, n_head=3)
+    return checkpoint(gpt2, small)
 
 
 def hand_made():
@@ -115,7 +121,7 @@ def test_there_and_back(base, tmp_path):
     assert "vision_model.encoder.layers.1.mlp.fc1" in config["target_modules"]
 
 
-def test_bert_and_gpt2_by_their_own_names(tmp_path):
+def test_bert_and_gpt2_by_their_own_names(story, tmp_path):
     """A prefix that the family strips; a file that keeps [in, out]."""
     small = dict(model_type="bert", vocab_size=20, max_position_embeddings=8, **TOWER)
     words = checkpoint(bert, small)
@@ -127,8 +133,6 @@ def test_bert_and_gpt2_by_their_own_names(tmp_path):
     b = found.params["transformer"]["blocks"]["attention"]["query"]["lora"]["b"]
     assert b.shape == (2, 2, 12) and not b[0].any() and b[1].all()
 
-    story = checkpoint(gpt2, dict(model_type="gpt2", vocab_size=20, n_positions=8, n_embd=12,
-                                  n_layer=2, n_head=3))  # fmt: skip
     rules = (Rule(".*/(attention/out|mlp/up)", rank=2),)
     model = Adapted(story.model, rules)
     params = unbox(model.init(jax.random.key(1), *inputs(gpt2, story.config)))["params"]
@@ -140,10 +144,83 @@ def test_bert_and_gpt2_by_their_own_names(tmp_path):
     again = peft.load(tmp_path / "gpt2", story)
     ours = adapters.trained(params)[0]
     assert jax.tree.all(jax.tree.map(np.array_equal, dict(again.params), ours))
-    fused = (Rule(".*/attention/query"),)
-    params = unbox(Adapted(story.model, fused).init(jax.random.key(1), *inputs(gpt2, story.config)))
-    with pytest.raises(Unsupported, match=r"c_attn.weight is several maps in one"):
-        peft.save(tmp_path / "fused", story, fused, params["params"])
+
+
+def drawn(story, rules):
+    """Parameters of the adapters, none of them zero."""
+    model = Adapted(story.model, rules)
+    params = unbox(jax.jit(model.init)(jax.random.key(1), *inputs(gpt2, story.config)))["params"]
+    flat = tree.flatten(adapters.trained(params)[0])
+    rng = np.random.default_rng(2)
+    return tree.unflatten({path: rng.normal(size=x.shape).astype("f4") for path, x in flat.items()})
+
+
+def saved(folder, story, rules, params):
+    """Config and the tensors of layer 1's c_attn."""
+    peft.save(folder, story, rules, params)
+    tensors = files.safetensors(folder / "adapter_model.safetensors")
+    at = f"{BASE}transformer.h.1.attn.c_attn.lora_"
+    config = json.loads((folder / "adapter_config.json").read_text())
+    return config, tensors[f"{at}A.weight"], tensors[f"{at}B.weight"]
+
+
+def merged(story, rules, params):
+    return tree.flatten(adapters.merge(tree.merge(story.params, params), rules))
+
+
+PARTS = {  # rules on queries, keys and values -> rank and alpha in the file
+    "all": ((Rule(".*/attention/(query|key|value)", rank=2, alpha=5.0),), 6, 15.0),
+    "queries": ((Rule(".*/attention/query", rank=2, alpha=5.0),), 2, 5.0),
+    "two strengths": ((Rule(".*/query", rank=2, alpha=5.0), Rule(".*/value", rank=3)), 5, 5.0),
+}
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_queries_keys_and_values_in_one_map(story, tmp_path, kind):
+    rules, rank, alpha = PARTS[kind]
+    params = drawn(story, rules)
+    config, a, b = saved(tmp_path / "one", story, rules, params)
+    assert (config["r"], config["lora_alpha"], config["fan_in_fan_out"]) == (rank, alpha, True)
+    assert (a.shape, b.shape) == ((rank, 12), (36, rank))
+    again = peft.load(tmp_path / "one", story)
+    want = merged(story, rules, params)
+    for path, kernel in merged(story, again.rules, again.params).items():
+        np.testing.assert_allclose(kernel, want[path], atol=2e-6, err_msg=path)
+    # these three have one A, so that saving them does not make them any larger
+    twice = saved(tmp_path / "two", story, again.rules, again.params)
+    assert twice[0] == config and np.array_equal(twice[1], a) and np.array_equal(twice[2], b)
+
+
+def test_one_map_does_what_its_matrices_say(story, tmp_path):
+    rng, tensors = np.random.default_rng(0), {}
+    for layer in range(2):
+        at = f"{BASE}transformer.h.{layer}.attn.c_attn"
+        tensors[f"{at}.lora_A.weight"] = rng.normal(size=(RANK, 12)).astype("f4")
+        tensors[f"{at}.lora_B.weight"] = rng.normal(size=(36, RANK)).astype("f4")
+    found = peft.load(written(tmp_path, tensors, fan_in_fan_out=True), story)
+    plain = table.write(gpt2.table(story.config), story.params)
+    for layer in range(2):
+        at = f"transformer.h.{layer}.attn.c_attn"
+        a, b = (tensors[f"{BASE}{at}.lora_{half}.weight"] for half in "AB")
+        plain[f"{at}.weight"] = plain[f"{at}.weight"] + (b @ a).T * (ALPHA / RANK)
+    by_hand = table.read(gpt2.table(story.config), plain, tree.flatten(story.params))
+    for path, kernel in merged(story, found.rules, found.params).items():
+        np.testing.assert_allclose(kernel, tree.flatten(by_hand)[path], atol=2e-6, err_msg=path)
+    tensors[f"{BASE}transformer.h.0.attn.c_attn.lora_B.weight"] = np.ones((35, RANK), "f4")
+    with pytest.raises(table.CheckpointMismatch) as error:
+        peft.load(written(tmp_path, tensors, fan_in_fan_out=True), story)
+    assert str(error.value).count("c_attn: needs [R, 12] and [36, R]") == 1
+
+
+def test_the_attention_of_torch_is_refused(tmp_path):
+    tower = dict(TOWER, image_size=8, patch_size=4)
+    text = dict(TOWER, vocab_size=30, max_position_embeddings=6, projection_size=12)
+    pair = checkpoint(siglip, dict(model_type="siglip", vision_config=tower, text_config=text))
+    rules = (Rule(".*/pool/attention/query"),)
+    model = Adapted(pair.model, rules)
+    params = unbox(jax.eval_shape(model.init, jax.random.key(1), *inputs(siglip, pair.config)))
+    with pytest.raises(Unsupported, match="attention.in_proj_weight is no plain linear map"):
+        peft.save(tmp_path, pair, rules, params["params"])
 
 
 @pytest.mark.parametrize("changes, message", [

@@ -6,8 +6,10 @@ https://huggingface.co/docs/peft/main/en/developer_guides/checkpoint
   parameter, theirs one tensor a layer: "base_model.model.<name>.lora_A.weight" [R, in], lora_B
   [out, R].
 * A layer that has no adapter there gets a zero one here, which is the same.
+* A map of theirs that keeps queries, keys and values in one (GPT-2's c_attn) is three of ours: the
+  same A, a third of B each. Back: where their As differ, those are stacked, and B has a block each.
 * What is not LoRA on a plain linear map is refused by name: DoRA, trained biases, other trained
-  modules, convolutions, and maps that keep queries, keys and values in one tensor.
+  modules, embeddings, convolutions, and torch's MultiheadAttention.
 
 Letters: R rank.
 """
@@ -63,21 +65,22 @@ def load(folder: str | Path, base: Loaded) -> Adapters:
             raise Unsupported(f"{folder / CONFIG}: {field} = {config[field]!r} is not read here")
     module = importlib.import_module(f"{conversion.__name__}.{base.family}")
     halves, extra = _halves(tensors, getattr(module, "rename", str))
-    flat, rules, out, wrong = tree.flatten(base.params), {}, {}, []
+    flat, rules, out, wrong, used = tree.flatten(base.params), {}, {}, [], set()
     for entry, maps in _maps(module.table(base.config)):
-        there = {name: halves.pop(name) for name in maps if name in halves}
+        there = {name: halves[name] for name in maps if name in halves}
         if not there:
             continue
         _plain(entry)
-        path, kernel = entry.path.removesuffix("/kernel"), flat[entry.path]
+        used.update(there)
+        path, kernel, parts = entry.path.removesuffix("/kernel"), flat[entry.path], _parts(entry)
         inputs, outputs = _sides(entry, kernel.shape)
         strengths = {_strength(config, one, len(a)) for one, a, _ in there.values()}
         bad = [
             name
             for name, (_, a, b) in there.items()
-            if a.shape != (len(a), inputs) or b.shape != (outputs, len(a))
+            if a.shape != (len(a), inputs) or b.shape != (parts * outputs, len(a))
         ]
-        wrong += [f"{name}: needs [R, {inputs}] and [{outputs}, R]" for name in bad]
+        wrong += [f"{name}: needs [R, {inputs}] and [{parts * outputs}, R]" for name in bad]
         if len(strengths) > 1:
             raise Unsupported(
                 f"{folder / CONFIG}: layers of {path} differ in rank or alpha: {sorted(strengths)}"
@@ -88,17 +91,19 @@ def load(folder: str | Path, base: Loaded) -> Adapters:
         a, b = np.zeros((len(maps), inputs, rank)), np.zeros((len(maps), rank, outputs))
         for i, name in enumerate(maps):
             if name in there:
-                a[i], b[i] = (np.asarray(half, np.float32).T for half in there[name][1:])
+                one, whole = (np.asarray(half, np.float32) for half in there[name][1:])
+                a[i], b[i] = one.T, np.split(whole, parts)[entry.index or 0].T
         stacked = entry.layers is not None
         for name, value in (("a", a), ("b", b)):
             value = value if stacked else value[0]
             out[f"{path}/lora/{name}"] = jnp.asarray(value, jnp.float32)
         rules.setdefault((rank, alpha), []).append(path)
-    lost = [*extra, *(f"{name}.lora_A / lora_B: no such map in this model" for name in halves)]
+    unknown = [name for name in halves if name not in used]
+    lost = [*extra, *(f"{name}.lora_A / lora_B: no such map in this model" for name in unknown)]
     if lost or wrong:
         raise CheckpointMismatch(
             f"{folder / WEIGHTS} does not fit this {base.family} model:\n"
-            + "\n".join(f"  {line}" for line in [*lost, *wrong])
+            + "\n".join(f"  {line}" for line in dict.fromkeys([*lost, *wrong]))
         )
     if not out:
         raise CheckpointMismatch(f"{folder / WEIGHTS} holds no adapter")
@@ -121,8 +126,8 @@ def save(
     folder = Path(folder).expanduser()
     module = importlib.import_module(f"{conversion.__name__}.{base.family}")
     flat, tensors = tree.flatten(params), {}
-    strengths: dict[str, tuple[int, float, float]] = {}
-    swapped = set()
+    strengths: dict[str, tuple[int, float]] = {}
+    shared: dict[tuple[str, ...], list[_Part]] = {}
     rows = _maps(module.table(base.config))
     entries = {entry.path.removesuffix("/kernel"): (entry, maps) for entry, maps in rows}
     others = [path for path in flat if "/bottleneck/" in path]
@@ -139,19 +144,22 @@ def save(
         halves = [np.asarray(flat[f"{path}/lora/{half}"]) for half in "ab"]
         if entry.layers is None:
             halves = [half[None] for half in halves]
+        shared.setdefault(maps, []).append(_Part(entry, rule, *halves))
+    if not shared:
+        raise Unsupported("there are no LoRA parameters among those given")
+    kinds = {(part.rule.dropout, _transposed(part.entry)) for p in shared.values() for part in p}
+    if len(kinds) > 1:
+        raise Unsupported("peft has one dropout and one order of axes for all adapters of a file")
+    for maps, parts in shared.items():
+        alpha, *halves = _whole(parts)
         for name, a, b in zip(maps, *halves, strict=True):
             if hasattr(module, "saved"):
                 name = module.saved(f"{name}.weight", base.config).removesuffix(".weight")
-            strengths[name] = (rule.rank, float(rule.alpha), rule.dropout)
-            swapped.add(_transposed(entry))
+            strengths[name] = (a.shape[-1], alpha)
             for half, value in (("A", a), ("B", b)):
                 tensors[f"{PREFIX}{name}.lora_{half}.weight"] = np.ascontiguousarray(value.T)
-    if not tensors:
-        raise Unsupported("there are no LoRA parameters among those given")
-    if len(swapped) > 1 or len({dropout for *_, dropout in strengths.values()}) > 1:
-        raise Unsupported("peft has one dropout and one order of axes for all adapters of a file")
     folder.mkdir(parents=True, exist_ok=True)
-    rank, alpha, dropout = next(iter(strengths.values()))
+    (dropout, swapped), (rank, alpha) = kinds.pop(), next(iter(strengths.values()))
     config = {
         "peft_type": "LORA",
         "task_type": None,
@@ -160,15 +168,42 @@ def save(
         "lora_alpha": alpha,
         "lora_dropout": dropout,
         "target_modules": sorted(strengths),
-        "rank_pattern": {re.escape(n): r for n, (r, *_) in strengths.items() if r != rank},
-        "alpha_pattern": {re.escape(n): a for n, (_, a, _) in strengths.items() if a != alpha},
-        "fan_in_fan_out": swapped.pop(),
+        "rank_pattern": {re.escape(n): r for n, (r, _) in strengths.items() if r != rank},
+        "alpha_pattern": {re.escape(n): a for n, (_, a) in strengths.items() if a != alpha},
+        "fan_in_fan_out": swapped,
         "bias": "none",
         "use_rslora": False,
         "inference_mode": True,
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     files.save(folder / WEIGHTS, tensors)
+
+
+class _Part(NamedTuple):
+    """Ours on a map of the file, or on one of those that it keeps in one."""
+
+    entry: Entry
+    rule: Rule
+    a: np.ndarray  # [layers, in, R]
+    b: np.ndarray  # [layers, R, out]
+
+
+def _whole(parts: Sequence[_Part]) -> tuple[float, np.ndarray, np.ndarray]:
+    """Alpha, A and B of the one map that has these parts; one without an adapter is zeros in B."""
+    same = len({part.rule.alpha / part.rule.rank for part in parts}) == 1
+    blocks: list[tuple[np.ndarray, np.ndarray]] = []  # each A that differs, and its rows of B
+    for entry, rule, a, b in parts:
+        rows = next((rows for one, rows in blocks if np.array_equal(one, a)), None)
+        if rows is None:
+            layers, rank, outputs = b.shape
+            rows = np.zeros((layers, rank, _parts(entry), outputs), b.dtype)
+            blocks.append((a, rows))
+        rows[:, :, entry.index or 0] = b if same else b * (rule.alpha / rule.rank)
+    a = np.concatenate([one for one, _ in blocks], -1)
+    b = np.concatenate([rows for _, rows in blocks], 1)
+    rank, rule = a.shape[-1], parts[0].rule
+    alpha = rule.alpha * (rank / rule.rank) if same else rank
+    return float(alpha), a, b.reshape(len(b), rank, -1)
 
 
 def _maps(table: Sequence[Entry]) -> list[tuple[Entry, tuple[str, ...]]]:
@@ -218,15 +253,22 @@ def _letters(entry: Entry) -> tuple[list[str], list[str], list[str]]:
 
 
 def _plain(entry: Entry) -> None:
-    if entry.index is not None or len(_letters(entry)[0]) != 2:
-        kind = "several maps in one" if entry.index is not None else "no plain linear map"
-        raise Unsupported(f"{entry.name} is {kind}: a LoRA on it is not converted")
+    # the weight of torch's MultiheadAttention is called in_proj_weight
+    if not entry.name.endswith(".weight") or len(_letters(entry)[0]) != 2:
+        raise Unsupported(f"{entry.name} is no plain linear map: a LoRA on it is not converted")
 
 
 def _transposed(entry: Entry) -> bool:
     """Whether the file keeps [in, out], as GPT-2's: peft's fan_in_fan_out."""
     _, theirs, ours = _letters(entry)
+    if entry.index is not None:
+        theirs, ours = [one for one in theirs if one != ours[0]], ours[1:]
     return theirs == ours
+
+
+def _parts(entry: Entry) -> int:
+    """How many of our maps the file's tensor holds, one behind the other in its outputs."""
+    return 1 if entry.index is None else entry.sizes[_letters(entry)[2][0]]
 
 
 def _sides(entry: Entry, shape: tuple[int, ...]) -> tuple[int, int]:

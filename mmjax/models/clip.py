@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import replace
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -50,6 +51,54 @@ def unit(x: Float[Array, "B E"]) -> Float[Array, "B E"]:
     return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
 
 
+class Output(NamedTuple):
+    """What a tower on its own returns."""
+
+    tokens: Float[Array, "B L D"]  # after the last block and norm
+    pooled: Float[Array, "B E"]  # behind the projection, of whatever length
+
+
+def _tower(c: Config, side: str) -> tuple[nn.Module, Dense | None]:
+    """One tower, and its projection where it has one."""
+    if side == "image":
+        tower = resnet.Model(c.resnet, name=side) if c.resnet else vit.Model(c.image, name=side)
+    else:
+        tower = bert.Model(c.bert, name=side) if c.bert else text.Model(c.text, name=side)
+        if c.bert and c.text.vocab_size > c.bert.vocab_size:
+            raise ValueError(
+                f"bert.vocab_size={c.bert.vocab_size}, but text.vocab_size={c.text.vocab_size}: "
+                "there are higher ids, the tokenizer is another one's"
+            )
+    if side == "image" and c.resnet:
+        width, dtype = c.resnet.embedding, c.resnet.dtype
+    else:
+        width, dtype = tower.config.transformer.width, tower.config.transformer.dtype
+    if getattr(c, f"{side}_projection"):
+        kinds = dict(bias=c.projection_bias, kernel_init=nn.initializers.normal(width**-0.5))
+        axes = ("embed", "joint")
+        return tower, Dense((c.embedding,), axes, dtype=dtype, name=f"{side}_head", **kinds)
+    if c.embedding != width:
+        raise ValueError(
+            f"without {side}_projection, embedding={c.embedding} must be the width of the {side} "
+            f"tower, {width}"
+        )
+    return tower, None
+
+
+class Tower(nn.Module):
+    """One tower on its own; its parameters have the paths that they have in the pair."""
+
+    config: Config  # of the pair
+    side: Literal["image", "text"]
+
+    @nn.compact
+    def __call__(self, *inputs: Any, **named: Any) -> Output:
+        """What `encode_image` or `encode_text` takes -> tokens and a pooled vector."""
+        tower, head = _tower(self.config, self.side)
+        tokens, pooled = tower(*inputs, **named)
+        return Output(tokens, head(pooled) if head else pooled)
+
+
 class Model(nn.Module):
     """Dual encoder."""
 
@@ -57,36 +106,8 @@ class Model(nn.Module):
 
     def setup(self):
         c = self.config
-        body, words = c.image.transformer, (c.bert or c.text).transformer
-        sizes = {
-            "image": (c.resnet.embedding, c.resnet.dtype) if c.resnet else (body.width, body.dtype),
-            "text": (words.width, words.dtype),
-        }
-        if c.bert and c.text.vocab_size > c.bert.vocab_size:
-            raise ValueError(
-                f"bert.vocab_size={c.bert.vocab_size}, but text.vocab_size={c.text.vocab_size}: "
-                "there are higher ids, the tokenizer is another one's"
-            )
-        for name, (width, _) in sizes.items():
-            if not getattr(c, f"{name}_projection") and c.embedding != width:
-                raise ValueError(
-                    f"without {name}_projection, embedding={c.embedding} must be the width of the "
-                    f"{name} tower, {width}"
-                )
-        self.image = resnet.Model(c.resnet) if c.resnet else vit.Model(c.image)
-        self.text = bert.Model(c.bert) if c.bert else text.Model(c.text)
-
-        def head(present: bool, width: int, dtype: str) -> Dense | None:
-            if not present:
-                return None
-            init = nn.initializers.normal(width**-0.5)
-            axes = ("embed", "joint")
-            return Dense(
-                (c.embedding,), axes, bias=c.projection_bias, kernel_init=init, dtype=dtype
-            )
-
-        self.image_head = head(c.image_projection, *sizes["image"])
-        self.text_head = head(c.text_projection, *sizes["text"])
+        self.image, self.image_head = _tower(c, "image")
+        self.text, self.text_head = _tower(c, "text")
         self.log_scale = self.param(
             "log_scale", nn.initializers.constant(math.log(c.scale_init)), (), jnp.float32
         )

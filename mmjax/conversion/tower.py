@@ -1,0 +1,115 @@
+"""One tower of CLIP or SigLIP on its own: `CLIPTextModel`, `CLIPVisionModelWithProjection`, ...
+
+* LLaVA takes such image towers, diffusion models such text towers. Parameters have the paths that
+  they have in the pair, and the rows of its table.
+* `pooled` is projected where the file has a projection, and not of unit length, as there. SigLIP's
+  text tower always has one.
+* All names but the projection's begin with "vision_model." or "text_model."; later releases may
+  leave that out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+
+from mmjax.conversion import clip as clips
+from mmjax.conversion import fields, siglip
+from mmjax.conversion.table import Entry
+from mmjax.data import checkpoint_processor
+from mmjax.models import clip
+
+PAIRS = {"clip": clips, "siglip": siglip, "siglip2": siglip}  # the files that have the tables
+SIDES = {"vision": "image", "text": "text"}  # their word for a tower -> ours
+MODEL_TYPES = tuple(f"{kind}_{part}_model" for kind in PAIRS for part in SIDES)
+IGNORED = r"embeddings\.position_ids"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Of one tower."""
+
+    kind: str  # "clip", "siglip" or "siglip2"
+    part: str  # "vision" or "text"
+    pair: clip.Config  # of a pair that has this tower; its other one is any
+
+    @property
+    def side(self) -> str:
+        """The first name in the paths of its parameters."""
+        return SIDES[self.part]
+
+    @property
+    def projected(self) -> bool:
+        return getattr(self.pair, f"{self.side}_projection")
+
+
+def config(upstream: Mapping[str, Any]) -> Config:
+    """Of config.json; without fields, the sizes that the pair's has."""
+    kind, part, _ = upstream["model_type"].split("_")
+    names = _architectures(kind, part)
+    fields.only(upstream, "architectures", None, *([name] for name in names))
+    whole = {**upstream, "model_type": kind, "architectures": None, f"{part}_config": upstream}
+    one = Config(kind, part, PAIRS[kind].config(whole))
+    projected, size = one.projected, one.pair.embedding
+    width = getattr(one.pair, one.side).transformer.width
+    if kind == "clip":
+        projected = (upstream.get("architectures") or names)[0] != names[0]
+    elif projected:
+        size = upstream.get("projection_size", width)
+    changes = {f"{one.side}_projection": projected, "embedding": size if projected else width}
+    return Config(kind, part, dataclasses.replace(one.pair, **changes))
+
+
+def upstream(config: Config) -> dict[str, Any]:
+    """The config.json of a model."""
+    name = _architectures(config.kind, config.part)[-1 if config.projected else 0]
+    whole = PAIRS[config.kind].upstream(config.pair)
+    return {**whole[f"{config.part}_config"], "architectures": [name]}
+
+
+def _architectures(kind: str, part: str) -> list[str]:
+    """Without and with a projection, where there are both."""
+    name = f"{'CLIP' if kind == 'clip' else kind.capitalize()}{part.capitalize()}Model"
+    return [name, f"{name}WithProjection"] if kind == "clip" else [name]
+
+
+def model(config: Config) -> nn.Module:
+    """The tower."""
+    return clip.Tower(config.pair, config.side)
+
+
+def inputs(config: Config) -> tuple[Any, ...]:
+    """Shapes of what the model is called with, one row."""
+    both = PAIRS[config.kind].inputs(config.pair)
+    return (both[list(SIDES).index(config.part)],)
+
+
+def processor(folder: Path, config: Config) -> Any:
+    """The pair's, of which one half may be there."""
+    make = getattr(PAIRS[config.kind], "processor", lambda at, _: checkpoint_processor.load(at))
+    return make(folder, config.pair)
+
+
+def rename(name: str) -> str:
+    """Names without the tower's."""
+    return re.sub(r"^(vision|text)_model\.", "", name)
+
+
+def saved(name: str, config: Config) -> str:
+    """With it."""
+    return name if "_projection." in name else f"{config.part}_model.{name}"
+
+
+def table(config: Config) -> list[Entry]:
+    """One row a parameter."""
+    side = config.side
+    own = (f"{side}/", f"{side}_head/") if config.projected else (f"{side}/",)
+    rows = PAIRS[config.kind].table(config.pair)
+    return [
+        dataclasses.replace(row, name=rename(row.name)) for row in rows if row.path.startswith(own)
+    ]
