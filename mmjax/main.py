@@ -3,6 +3,7 @@
     python -m mmjax.main --config=configs/contrastive/clip_emoji.py --workdir=runs/clip_emoji
     python -m mmjax.main --config=configs/contrastive/clip_emoji.py:smoke,train.steps=20 --mode=show
     python -m mmjax.main --mode=evaluate --workdir=runs/clip_emoji --split=test
+    python -m mmjax.main --mode=evaluate --model=emoji_clip --config=... --split=test
     python -m mmjax.main --config=... --mode=inspect --step=3
     python -m mmjax.main --mode=prepare --set=openmoji,tuxpaint
     python -m mmjax.main --config=... --mode=plan --devices=256 --hardware="TPU v5e"
@@ -58,7 +59,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("--again", action="store_true", help="prepare: also what is ready")
     parser.add_argument(
-        "--model", default="", help="embed, search: a folder, 'emoji_clip', or an id of the hub"
+        "--model",
+        default="",
+        help="embed, search, evaluate: a folder, 'emoji_clip', or an id of the hub",
     )
     parser.add_argument(
         "--data", default="", help="embed: a folder, a manifest, a .txt of lines, or a set's name"

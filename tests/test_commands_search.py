@@ -55,10 +55,12 @@ class Padded:
     def __call__(self, images=None, text=None):
         if text is None:
             return {"images": self.pixels(images)}
-        length = self.text.context_length if self.text.attend_padding else max(map(len, text))
+        longest = self.text.context_length
+        length = longest if self.text.attend_padding else min(longest, max(map(len, text)))
         ids = np.zeros((len(text), length), np.int32)
         for row, one in enumerate(text):
-            ids[row, : len(one)] = [1 + ord(letter) % 7 for letter in one]
+            numbers = [1 + ord(letter) % 7 for letter in one][:length]
+            ids[row, : len(numbers)] = numbers
         return {"ids": ids, "mask": ids > 0}
 
 

@@ -134,6 +134,15 @@ def _command(flags: argparse.Namespace, fields: list[str], started: float) -> in
         return _prepare(flags, fields)
     if flags.mode in ("embed", "search"):
         return _vectors(flags)
+    if flags.mode == "evaluate" and flags.model:
+        from mmjax.commands import evaluate
+        from mmjax.commands.options import Options
+
+        if not flags.config:
+            raise ConfigError("--mode=evaluate --model needs a --config, whose evaluations are run")
+        config = load(flags.config, fields, schema=Options)
+        evaluate.evaluate_model(flags.model, config=config, split=flags.split)
+        return 0
     if flags.mode == "evaluate" and not flags.config:
         from mmjax.commands import evaluate
 

@@ -1,7 +1,10 @@
-"""Evaluate: the numbers of a finished or running work directory, from any of its checkpoints."""
+"""Evaluate: the numbers of a work directory, from any of its checkpoints; or of a model that
+`mmjax.load` opens, on the evaluations of a config or those that are given."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +12,15 @@ import jax
 
 from mmjax import config as configs
 from mmjax.commands import table, workdir
+from mmjax.commands.assembly import Run
+from mmjax.commands.embed import Encoder
+from mmjax.commands.embedded import Embedded
 from mmjax.commands.evaluations import Evaluator, evaluators, measured
+from mmjax.commands.load import Loaded, load
+from mmjax.commands.options import Evaluation, Execution, Options
 from mmjax.commands.restore import restore
+from mmjax.commands.runtime import prepare
+from mmjax.data import trained_processor
 
 
 def evaluate(
@@ -47,3 +57,44 @@ def _one(folder: Path, name: str, evaluator: Evaluator, step: int) -> dict[str, 
     restored = restore(folder, step, evaluator.options.weights)
     with jax.set_mesh(restored.run.mesh):
         return measured(name, evaluator(restored.variables)) | evaluator.baseline()
+
+
+def evaluate_model(
+    model: Loaded | str | Path,
+    evaluations: Mapping[str, Any] | None = None,
+    *,
+    config: Any = None,
+    split: str = "test",
+) -> dict[str, float]:
+    """Evaluates a CLIP or SigLIP as its checkpoint says that inputs are prepared.
+
+    Prints the table; the same numbers whatever the batch size.
+
+    Args:
+      model: what `mmjax.load` returns or takes.
+      evaluations: by name, each dict(source=dict(name=...), evaluator=dict(name="zero_shot", ...)),
+        with "retrieval" and "linear_probe" as the other evaluators. None: those of the config.
+      config: Options, or the ConfigDict of a config file. split: of it, "validation" or "test".
+
+    Raises:
+      ConfigError, DataError: a model of another kind, no such data, an evaluation that cannot be.
+    """
+    options = None if config is None else configs.build(Options, config)
+    if evaluations is None:
+        evaluations = getattr(options, split) if options else {}
+    if not evaluations:
+        raise configs.ConfigError(f"no evaluations are given, and the config has no {split}")
+    prepare(options.execution if options else Execution())
+    loaded = model if isinstance(model, Loaded) else load(model)
+    if isinstance(loaded.processor, trained_processor.Processor):
+        processor = dataclasses.replace(loaded.processor, refuse_unknown=False)
+        loaded = dataclasses.replace(loaded, processor=processor)
+    encoder = Encoder(loaded)
+    values: dict[str, Any] = {}
+    for name, one in evaluations.items():
+        if not isinstance(one, Evaluation):
+            one = configs.build(Evaluation, one, where=name)
+        evaluator = Embedded(name, options and Run(options), one, encoder=encoder)
+        values |= measured(name, evaluator({})) | evaluator.baseline()
+    print(table.results(values))
+    return values

@@ -21,6 +21,7 @@ from mmjax.commands.assembly import Run, checked, configured, open_source
 from mmjax.commands.options import Evaluation
 from mmjax.config import ConfigError, Spec, build, to_dict
 from mmjax.data.decode import DecodeImage
+from mmjax.data.reader import Corrupt
 from mmjax.data.source import CorruptExample, Source
 from mmjax.evaluation import base
 from mmjax.training import sharding
@@ -34,7 +35,7 @@ class Evaluator:
     """One evaluation, ready to run."""
 
     name: str
-    run: Run
+    run: Run | None  # None: of no run, and no "@name" then
     options: Evaluation
 
     @functools.cached_property
@@ -43,6 +44,8 @@ class Evaluator:
 
     def _open(self, spec: Spec, where: str) -> Source:
         if spec.name.startswith("@"):  # a training set's other split
+            if self.run is None:
+                raise ConfigError(f"{where}.name={spec.name!r}: there is no run to look it up in")
             spec = self.run.variation(spec.name[1:], spec.options, f"{where}.name")
         return open_source(spec, where)
 
@@ -59,7 +62,7 @@ class Evaluator:
             made = dataclasses.replace(made, encode=self.encode)
         if "batches" in fields and made.train is not None:
             made = dataclasses.replace(made, batches=functools.partial(self._batches, made.train))
-        if "share" in fields:
+        if "share" in fields and self.run is not None:
             made = dataclasses.replace(made, share=sharding.part_of_batch(self.run.mesh))
         return made
 
@@ -72,17 +75,28 @@ class Evaluator:
         batch = self.run.processor.tokenize({"text": tuple(texts)})
         return {"text": batch["text"], "text_mask": batch["text_mask"]}
 
-    def _batches(self, spec: Spec) -> Iterator[dict[str, np.ndarray]]:
+    def put(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
+        """A process's own rows on its devices."""
+        return self.run.put(batch)
+
+    def _batches(self, spec: Spec) -> Iterator[Mapping[str, np.ndarray]]:
         """All rows of another data set, each once: what a probe is fitted on."""
-        source = self._open(spec, f"{self.name}.evaluator.train")
-        pipeline = self.run.evaluation_pipeline(source, self.options.batch_size)
-        with self.run.batches(pipeline, 0, pipeline.plan.steps) as batches:
-            for batch in batches:
-                yield batch.arrays
+        return self.read(self.rows(self._open(spec, f"{self.name}.evaluator.train")), [])
 
     @functools.cached_property
-    def pipeline(self) -> Any:
-        return self.run.evaluation_pipeline(self.source, self.options.batch_size)
+    def _rows(self) -> Any:
+        return self.rows(self.source)
+
+    def rows(self, source: Source) -> Any:
+        """What `read` reads."""
+        return self.run.evaluation_pipeline(source, self.options.batch_size)
+
+    def read(self, rows: Any, corrupt: list[Corrupt]) -> Iterator[Mapping[str, np.ndarray]]:
+        """Each row once, in batches; what cannot be used is added to `corrupt`."""
+        with self.run.batches(rows, 0, rows.plan.steps) as batches:
+            for batch in batches:
+                corrupt.extend(batch.corrupt)
+                yield batch.arrays
 
     @functools.cached_property
     def columns(self) -> dict[str, np.ndarray]:
@@ -118,22 +132,15 @@ class Evaluator:
 
     def __call__(self, variables: Mapping[str, Any]) -> base.Result:
         """Metrics and pictures; corrupt examples are left out, and named at the first call."""
-        corrupt: list[Any] = []
-        with self.run.batches(self.pipeline, 0, self.pipeline.plan.steps) as batches:
-
-            def arrays() -> Iterator[dict[str, np.ndarray]]:
-                for batch in batches:
-                    corrupt.extend(batch.corrupt)
-                    yield batch.arrays
-
-            result = base.run(
-                self.evaluator,
-                self.predict,
-                variables,
-                arrays(),
-                put=self.run.put,
-                columns=self.columns,
-            )
+        corrupt: list[Corrupt] = []
+        result = base.run(
+            self.evaluator,
+            self.predict,
+            variables,
+            self.read(self._rows, corrupt),
+            put=self.put,
+            columns=self.columns,
+        )
         if corrupt and not self._named:
             self._named.extend(corrupt)
             names = "\n".join(f"  {one.where}: {one.reason}" for one in corrupt[:5])
@@ -144,7 +151,7 @@ class Evaluator:
         return result
 
     @functools.cached_property
-    def _named(self) -> list[Any]:
+    def _named(self) -> list[Corrupt]:
         """Corrupt examples that were reported."""
         return []
 

@@ -33,6 +33,7 @@ class Processor:
     name: str  # one of KINDS
     config: Any  # of that module
     tokenizer: Tokenizer
+    refuse_unknown: bool = True  # texts without any word that the tokenizer knows
 
     def __call__(self, images: Any = None, text: str | Sequence[str] | None = None) -> dict:
         """A batch: "images" float32 [B, H, W, C], "ids" int32 and "mask" bool [B, L].
@@ -54,7 +55,7 @@ class Processor:
             found = inner.tokenize({"text": texts})
             bare = self.config.max_length - inner.tokenize.room  # start and end alone
             for one, mask in zip(texts, found["text_mask"], strict=True):
-                if mask.sum() == bare:
+                if self.refuse_unknown and mask.sum() == bare:
                     raise CorruptExample(f"{one!r} holds no word that the tokenizer knows")
             room = self.config.max_length - found["text"].shape[1]
             (pad,) = inner.tokenize.padding.values()

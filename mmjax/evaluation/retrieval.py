@@ -162,7 +162,4 @@ def _items(rows: Rows, side: str, group: np.ndarray) -> Items:
     return Items(vectors[kept], group[kept], index[kept], number[kept])
 
 
-Config = Retrieval  # the name under which every module of a room offers what a config sets
-
-
 Config = Retrieval  # what a config's sub-tree of this evaluator is turned into

@@ -142,7 +142,4 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
-Config = ZeroShot  # the name under which every module of a room offers what a config sets
-
-
 Config = ZeroShot  # what a config's sub-tree of this evaluator is turned into
