@@ -30,6 +30,8 @@ from mmjax.training.state import State
 from mmjax.training.writer import Writer
 
 IN_A_ROW = "not_finite_in_a_row"  # what a checkpoint says beside its arrays
+# written, not printed: the signal may have come in the middle of a print
+HEARD = b"\nSIGINT: saves after this step and stops; Ctrl-C again stops at once\n"
 
 
 class NotFinite(ArithmeticError):
@@ -83,8 +85,7 @@ class Stop:
         if self.reason and number == signal.SIGINT:
             raise KeyboardInterrupt
         if number == signal.SIGINT:
-            # not printed: the signal may have come in the middle of a print
-            os.write(2, b"\nSIGINT: saves after this step and stops; Ctrl-C again stops at once\n")
+            os.write(2, HEARD)
         self.reason = self.reason or signal.Signals(number).name
 
     def _passed_on(self, number: int, frame: Any) -> None:
@@ -92,6 +93,7 @@ class Stop:
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
+        os.write(2, HEARD)
         signal.raise_signal(signal.SIGTERM)
 
     def reached(self, step: int) -> bool:
