@@ -38,7 +38,9 @@ class Embedded(Evaluator):
     encoder: Encoder
 
     def encode(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        return {"text": self.encoder.texts(texts)}
+        size = min(self.options.batch_size, len(texts))
+        parts = (texts[start : start + size] for start in range(0, len(texts), size))
+        return {"text": np.concatenate([self.encoder.texts(part, size) for part in parts])}
 
     @functools.cached_property
     def predict(self) -> Any:
