@@ -9,19 +9,20 @@ SigLIP https://arxiv.org/abs/2303.15343, SigLIP 2 https://arxiv.org/abs/2502.147
 
 from __future__ import annotations
 
-import string
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
+from tokenizers import normalizers
 
-from mmjax.conversion import fields, files
+from mmjax.conversion import fields
 from mmjax.conversion.clip import PATCHES, blocks, body, part, sizes, words
 from mmjax.conversion.clip import inputs as inputs
 from mmjax.conversion.table import Entry, linear, multihead, norm
 from mmjax.data import checkpoint_processor
 from mmjax.models import clip, text, vit
+from mmjax.tokenizers import pretrained
 
 MODEL_TYPES = ("siglip", "siglip2")
 IGNORED = r"(vision|text)_model\.embeddings\.position_ids"
@@ -100,18 +101,12 @@ def model(config: clip.Config) -> nn.Module:
 
 
 def processor(folder: Path, config: clip.Config) -> Any:
-    """Captions are padded to the longest length, as both were trained, and cleaned as by their own
-    tokenizers: without punctuation for SigLIP, in lower case for both."""
-    written = folder / "tokenizer_config.json"
-    kind = files.parsed(written).get("tokenizer_class", "") if written.exists() else ""
-    clean = without_punctuation if kind.startswith("SiglipTokenizer") else str.lower
+    """Captions are padded to the longest length, as both were trained. SigLIP's own tokenizer makes
+    them plain; SigLIP 2 was trained in lower case, which not every class of its tokenizer knows."""
+    own = pretrained.settings_of(folder)["tokenizer_class"] == "SiglipTokenizer"
+    clean = None if own else normalizers.Lowercase().normalize_str
     length = config.text.context_length
     return checkpoint_processor.load(folder, padding="max_length", max_length=length, clean=clean)
-
-
-def without_punctuation(text: str) -> str:
-    """Lower case, no ASCII punctuation, single spaces."""
-    return " ".join(text.lower().translate(str.maketrans("", "", string.punctuation)).split())
 
 
 def table(config: clip.Config) -> list[Entry]:

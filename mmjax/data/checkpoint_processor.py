@@ -23,10 +23,10 @@ from mmjax.layers.patches import Patches
 from mmjax.tokenizers import pretrained
 
 PICTURES = ("preprocessor_config.json", "processor_config.json")
-TOKENIZER = ("tokenizer.json", "vocab.json", "vocab.txt")
+TOKENIZER = ("tokenizer.json", "vocab.json", "vocab.txt", *pretrained.PIECES)
 KEPT = (
     *PICTURES, *TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "merges.txt", "spiece.model", "tokenizer.model",
+    "merges.txt",
 )  # fmt: skip
 LONGEST = 1 << 20  # a model_max_length beyond it means that there is none
 
@@ -122,16 +122,15 @@ def load(folder: str | Path, **settings: Any) -> Processor | None:
             pixels = checkpoint_pixels.from_config(config, str(folder / name))
             break
     has = any(name in files for name in TOKENIZER)
-    tokens = _tokens(folder, files, settings) if has else None
+    tokens = _tokens(folder, settings) if has else None
     return Processor(pixels, tokens, files) if pixels or tokens else None
 
 
-def _tokens(folder: Path, files: Mapping[str, bytes], settings: Mapping[str, Any]) -> Tokens:
+def _tokens(folder: Path, settings: Mapping[str, Any]) -> Tokens:
     # not the wrapped one: it takes special tokens that are written in a text for text
     backend = tokenizers.Tokenizer.from_str(pretrained.load(folder).json)
-    config = _json(files, "tokenizer_config.json")
-    special = {**_json(files, "special_tokens_map.json"), **config}
-    pad = next((special[key] for key in ("pad_token", "eos_token") if special.get(key)), None)
+    config = pretrained.settings_of(folder)
+    pad = next((config[key] for key in ("pad_token", "eos_token") if config.get(key)), None)
     name = pad["content"] if isinstance(pad, Mapping) else pad
     number = backend.token_to_id(name) if name else None
     longest = config.get("model_max_length")

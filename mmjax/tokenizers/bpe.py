@@ -21,11 +21,11 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 SPECIALS = ("<pad>", "<start>", "<end>")
-# What other tokenizers call these. CLIP and GPT-2 pad with their end, GPT-2 also starts with it.
+# What other tokenizers call these. CLIP, GPT-2 and SigLIP pad with their end; GPT-2 starts with it.
 ROLES = {
     "<start>": ("<|startoftext|>", "[CLS]", "<s>", "<bos>", "<|begin_of_text|>", "<|endoftext|>"),
     "<end>": ("<|endoftext|>", "[SEP]", "</s>", "<eos>", "<|end_of_text|>"),
-    "<pad>": ("[PAD]", "<|endoftext|>"),
+    "<pad>": ("[PAD]", "<|endoftext|>", "</s>"),
 }
 
 

@@ -7,8 +7,9 @@ https://arxiv.org/abs/1810.04805).
   also as ends of words), then the merges in order, then the special tokens.
 * Ids are those of `transformers` with split_special_tokens=True: "<|endoftext|>" inside a text is
   text. `clip(..., web=True)` gives those of `open_clip`, which mends the text first: cleaning.py.
-* `load` reads a `tokenizer.json`, or a hub folder: its `tokenizer.json`, else `vocab.json` with
-  `merges.txt` or `vocab.txt`, with the settings of `tokenizer_config.json`.
+* `load` reads a `tokenizer.json`, or a hub folder: its `tokenizer.json`, else a SentencePiece model
+  (sentencepiece.py), `vocab.json` with `merges.txt` or `vocab.txt`, with the settings of
+  `tokenizer_config.json`. SigLIP's goes by its SentencePiece model first, as in the reference.
 """
 
 import json
@@ -27,12 +28,22 @@ from tokenizers import (
 )
 from tokenizers import Tokenizer as Backend
 
-from mmjax.tokenizers import bpe, cleaning
+from mmjax.tokenizers import bpe, cleaning, sentencepiece
 from mmjax.tokenizers.bpe import Tokenizer, TokenizerError
 
 CLIP_START, CLIP_END = "<|startoftext|>", "<|endoftext|>"
 GPT2_END = "<|endoftext|>"
 BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+PIECES = ("spiece.model", "tokenizer.model")  # SentencePiece models
+CLASSES = {
+    "siglip": "SiglipTokenizer", "siglip2": "Siglip2Tokenizer", "t5": "T5Tokenizer",
+    "mt5": "T5Tokenizer", "llama": "LlamaTokenizer", "gemma": "GemmaTokenizer",
+    "gemma2": "GemmaTokenizer",
+}  # fmt: skip
+OTHERS = (
+    "Any kind is read from a tokenizer.json, which "
+    "`AutoTokenizer.from_pretrained(...).save_pretrained(...)` writes"
+)
 # CLIP's words: English contractions, letters, single digits, runs of anything else.
 CLIP_WORDS = r"'(?:[sſ]|t|re|ve|m|ll|d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 
@@ -151,11 +162,23 @@ def load(path: str | Path) -> Tokenizer:
     Raises FileNotFoundError, or TokenizerError that says what the folder has.
     """
     folder = Path(path)
-    if not folder.is_dir() or (folder / "tokenizer.json").exists():
-        return bpe.load(folder / "tokenizer.json" if folder.is_dir() else folder)
-    settings = _json(folder / "tokenizer_config.json", {})
-    kind = str(settings.get("tokenizer_class", "")).removesuffix("Fast")
-    where = str(folder)
+    if not folder.is_dir():
+        return bpe.load(folder)
+    settings = settings_of(folder)
+    kind, where = settings["tokenizer_class"], str(folder)
+    file = next((folder / name for name in PIECES if (folder / name).exists()), None)
+    if (folder / "tokenizer.json").exists() and not (file and kind == "SiglipTokenizer"):
+        tokenizer = bpe.load(folder / "tokenizer.json")
+        if kind == "SiglipTokenizer":
+            return sentencepiece.canonicalised(tokenizer, settings, where)
+        return tokenizer
+    if file:
+        if kind in sentencepiece.KINDS:
+            return sentencepiece.load(file, kind, settings)
+        raise TokenizerError(
+            f"{folder} is a {kind or 'tokenizer of no stated kind'}; of {file.name} are read "
+            f"{', '.join(sentencepiece.KINDS)}: tokenizer_class in tokenizer_config.json. {OTHERS}"
+        )
     if (folder / "vocab.txt").exists():
         lines = _text(folder / "vocab.txt").split("\n")
         return bert(
@@ -175,14 +198,34 @@ def load(path: str | Path) -> Tokenizer:
             return gpt2(merges, vocab, prefix_space=space, where=where)
         raise TokenizerError(
             f"{folder} is a {kind or 'tokenizer of no stated kind'}; of vocab.json and merges.txt "
-            "CLIP and GPT-2 are read. Any kind is read from a tokenizer.json, which "
-            "`AutoTokenizer.from_pretrained(...).save_pretrained(...)` writes"
+            f"CLIP and GPT-2 are read. {OTHERS}"
         )
     have = sorted(one.name for one in folder.iterdir())
     raise TokenizerError(
-        f"{folder} holds no tokenizer.json, no vocab.json with merges.txt, no vocab.txt; it holds "
-        f"{', '.join(have[:10]) or 'nothing'}"
+        f"{folder} holds no tokenizer.json, no {', no '.join(PIECES)}, no vocab.json with "
+        f"merges.txt, no vocab.txt; it holds {', '.join(have[:10]) or 'nothing'}"
     )
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """What a folder says of its tokenizer, "tokenizer_class" without "Fast", over the class's own.
+
+    Where no class is named the model's type names it ("": neither does).
+    """
+    config = _json(folder / "tokenizer_config.json", {})
+    special = _json(folder / "special_tokens_map.json", {})
+    kind = str(config.get("tokenizer_class") or "").removesuffix("Fast")
+    model = _json(folder / "config.json", {}).get("model_type")
+    if not kind or model == "siglip2":
+        kind = CLASSES.get(model, kind)
+    own = sentencepiece.KINDS[kind].settings if kind in sentencepiece.KINDS else {}
+    settings = {**own, **special, **config, "tokenizer_class": kind}
+    named = {sentencepiece.name_of(one) for one in special.values() if isinstance(one, str | dict)}
+    added = {
+        number: {"content": name, "special": name in named, "normalized": name not in named}
+        for name, number in _json(folder / "added_tokens.json", {}).items()
+    }
+    return {"added_tokens_decoder": added, **settings}
 
 
 def _numbered(pieces: Sequence[str]) -> dict[str, int]:

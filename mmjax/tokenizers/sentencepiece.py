@@ -1,0 +1,223 @@
+"""SentencePiece's `.model` files: the ids of SigLIP, T5, Llama and Gemma, without its package.
+
+SentencePiece https://arxiv.org/abs/1808.06226, unigram models https://arxiv.org/abs/1804.10959,
+SigLIP's captions https://arxiv.org/abs/2303.15343. The file itself: pieces.py.
+
+* What is done to a text is only in part in the file; the rest is settled by the class that reads
+  it. KINDS has the classes that are known.
+* Ids are those of the same class in `transformers` 5. There T5, Llama and Gemma are a `tokenizers`
+  backend as here; SigLIP is SentencePiece itself, behind lower case and without punctuation.
+* SigLIP differs from its reference in letters that carry several marks out of Unicode's order, and
+  where punctuation or an unknown letter begins what follows a "</s>" that is written in a text.
+* A BPE's merges are not in the file: they are the pairs of pieces that make a piece, in order.
+"""
+
+import dataclasses
+import string
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tokenizers import (
+    AddedToken,
+    Regex,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
+from tokenizers import Tokenizer as Backend
+
+from mmjax.tokenizers.bpe import Tokenizer, TokenizerError
+from mmjax.tokenizers.pieces import ALGORITHMS, BPE, CONTROL, UNIGRAM, USER_DEFINED, Model, read
+
+PUNCTUATION = "".join(f"\\{sign}" for sign in string.punctuation)
+# A capital sigma at the end of a word, which Python's str.lower knows and `Lowercase` does not.
+CASED, BETWEEN = r"[\p{Lu}\p{Ll}\p{Lt}]", r"[\p{M}\p{Cf}\p{Lm}\p{Sk}'.:·‘’]*"
+FINAL_SIGMA = rf"{CASED}{BETWEEN}\KΣ(?!{BETWEEN}{CASED})"
+# Between marks on one letter that compose to no letter of Vietnamese or polytonic Greek.
+MARKS = (
+    r"\p{M}\K(?!(?<=[\u0302\u0304\u0306-\u0308\u0313\u0314\u031b\u0323])"
+    r"[\u0300-\u0304\u0306-\u0309\u0323\u0342\u0345])(?=[\p{M}\u200d])"
+)
+
+
+def canonical(settings: Mapping[str, Any]) -> list[normalizers.Normalizer]:
+    """SigLIP's captions: lower case unless the settings say no, no ASCII punctuation, one space."""
+    replace = normalizers.Replace
+    lower = [replace(Regex(FINAL_SIGMA), "ς"), normalizers.Lowercase()]
+    return [
+        *(lower if settings.get("do_lower_case", True) else ()),
+        # A space stays in front: by it the first word is known.
+        replace(Regex(rf"\A[\s\x01-\x1f\x7f{PUNCTUATION}]+"), " "),
+        replace(Regex(f"[{PUNCTUATION}]"), ""),
+        replace(Regex(r"[\s\x1c-\x1f]+"), " "),
+        normalizers.Strip(left=False),
+    ]
+
+
+def canonicalised(tokenizer: Tokenizer, settings: Mapping[str, Any], where: str) -> Tokenizer:
+    """A SigLIP tokenizer of another file, behind what SigLIP does to captions."""
+    backend = Backend.from_str(tokenizer.json)
+    own = [backend.normalizer] if backend.normalizer else []
+    backend.normalizer = normalizers.Sequence([*canonical(settings), *own])
+    return Tokenizer(backend, where)
+
+
+def _siglip(model: Model, settings: Mapping[str, Any]) -> Backend:
+    backend = Backend(models.Unigram(model.pieces, model.unknown, model.byte_fallback))
+    rules = canonical(settings)
+    if model.charsmap:
+        # `Precompiled` looks a letter up with all its marks, SentencePiece with as many as are in
+        # the table: a letter that has more is taken apart.
+        apart = normalizers.Replace(Regex(MARKS), "\x01")
+        table = normalizers.Precompiled(model.charsmap)
+        rules += [apart, normalizers.NFC(), table, normalizers.Replace("\x01", "")]
+    one_space = normalizers.Replace(Regex(" +"), " ")
+    backend.normalizer = normalizers.Sequence([*rules, one_space, normalizers.Strip(left=False)])
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    backend.decoder = decoders.Metaspace()
+    for role in ("eos_token", "unk_token"):
+        name = name_of(settings[role])
+        backend.add_tokens([AddedToken(name, rstrip=True, normalized=False, special=True)])
+    return backend
+
+
+def _t5(model: Model, settings: Mapping[str, Any]) -> Backend:
+    extra = [(f"<extra_id_{n}>", 0.0) for n in reversed(range(settings["extra_ids"]))]
+    backend = Backend(models.Unigram([*model.pieces, *extra], model.unknown, False))
+    if model.charsmap:
+        backend.normalizer = normalizers.Precompiled(model.charsmap)
+    words = pre_tokenizers.WhitespaceSplit()
+    backend.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.Metaspace()])
+    backend.decoder = decoders.Metaspace()
+    _add_pieces(backend, model)
+    backend.add_special_tokens([AddedToken(name, normalized=False) for name, _ in extra])
+    return backend
+
+
+def _llama(model: Model, settings: Mapping[str, Any]) -> Backend:
+    backend, spaces = _bpe(model), settings.get("add_prefix_space")
+    scheme = "never" if spaces is False else "always" if settings.get("legacy") else "first"
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
+    if scheme != "never":
+        backend.decoder = decoders.Sequence([backend.decoder, decoders.Strip(" ", 1, 0)])
+    return backend
+
+
+def _gemma(model: Model, settings: Mapping[str, Any]) -> Backend:
+    backend = _bpe(model)
+    backend.normalizer = normalizers.Replace(" ", "▁")
+    return backend
+
+
+def _siglip2(model: Model, settings: Mapping[str, Any]) -> Backend:
+    backend = _gemma(model, settings)
+    rules = [normalizers.Lowercase(), backend.normalizer]
+    backend.normalizer = normalizers.Sequence(rules)
+    return backend
+
+
+def _bpe(model: Model) -> Backend:
+    numbers = {piece: number for number, (piece, _) in enumerate(model.pieces)}
+    merges = [
+        (piece[:cut], piece[cut:])
+        for piece in numbers
+        for cut in range(1, len(piece))
+        if piece[:cut] in numbers and piece[cut:] in numbers
+    ]
+    unknown = model.pieces[model.unknown][0]
+    bpe = models.BPE(numbers, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
+    backend = Backend(bpe)
+    spaces = decoders.Replace("▁", " ")
+    backend.decoder = decoders.Sequence([spaces, decoders.ByteFallback(), decoders.Fuse()])
+    _add_pieces(backend, model)
+    return backend
+
+
+def _add_pieces(backend: Backend, model: Model) -> None:
+    """Control pieces are special, those of the model's user are found whole."""
+    for (piece, _), kind in zip(model.pieces, model.types, strict=True):
+        if kind in (CONTROL, USER_DEFINED):
+            token = AddedToken(piece, normalized=False, special=kind == CONTROL)
+            backend.add_tokens([token])
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A class of `transformers` that reads a `.model`."""
+
+    build: Callable[[Model, Mapping[str, Any]], Backend]  # by a folder's settings
+    algorithm: int  # of the models that it reads
+    settings: Mapping[str, Any]  # where a folder says nothing
+
+
+T5 = {"unk_token": "<unk>", "eos_token": "</s>", "pad_token": "<pad>", "extra_ids": 100}
+SIGLIP = {"unk_token": "<unk>", "eos_token": "</s>", "pad_token": "</s>", "model_max_length": 64}
+LLAMA = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "padding_side": "left"}
+GEMMA = {
+    "unk_token": "<unk>", "bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>",
+    "mask_token": "<mask>", "padding_side": "left",
+}  # fmt: skip
+KINDS = {
+    "SiglipTokenizer": Kind(_siglip, UNIGRAM, SIGLIP),
+    "Siglip2Tokenizer": Kind(_siglip2, BPE, GEMMA),
+    "T5Tokenizer": Kind(_t5, UNIGRAM, T5),
+    "LlamaTokenizer": Kind(_llama, BPE, LLAMA),
+    "GemmaTokenizer": Kind(_gemma, BPE, GEMMA),
+}
+
+
+def load(path: Path, kind: str, settings: Mapping[str, Any]) -> Tokenizer:
+    """Of a `.model` file.
+
+    Args:
+      kind: one of KINDS.
+      settings: of the folder's other files, over the kind's own.
+
+    Raises:
+      TokenizerError: a damaged file, one of another algorithm, an added token of another id.
+    """
+    model, reader = read(path), KINDS[kind]
+    if model.algorithm != reader.algorithm:
+        held, wanted = (ALGORITHMS.get(one, one) for one in (model.algorithm, reader.algorithm))
+        raise TokenizerError(f"{path} is a {held} model; a {kind} is made of a {wanted} model")
+    try:
+        backend = reader.build(model, settings)
+    except Exception as error:  # the package raises bare Exception for every fault of the file
+        raise TokenizerError(f"{path} is damaged: {error}") from error
+    _add_tokens(backend, settings, path)
+    ends = reader.algorithm == UNIGRAM  # always, there
+    start = None if ends or not settings.get("add_bos_token") else settings.get("bos_token")
+    end = settings.get("eos_token") if ends or settings.get("add_eos_token") else None
+    names = [name_of(one) if one else "" for one in (start, end)]
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{names[0]} $A {names[1]}".strip(),
+        special_tokens=[(name, backend.token_to_id(name)) for name in names if name],
+    )
+    return Tokenizer(backend, str(path))
+
+
+def _add_tokens(backend: Backend, settings: Mapping[str, Any], path: Path) -> None:
+    """Those that the folder's other files name; what is not in the model gets the next id."""
+    listed = settings.get("added_tokens_decoder", {})
+    for number, token in sorted(listed.items(), key=lambda item: int(item[0])):
+        backend.add_tokens([AddedToken(**token)])
+        if (found := backend.token_to_id(token["content"])) != int(number):
+            raise TokenizerError(
+                f"{path.parent}: {token['content']!r} is to be {number}, but {path.name} makes it "
+                f"{found}"
+            )
+    named = [value for key, value in settings.items() if key.endswith("_token")]
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        named += settings.get(key) or ()
+    there = {token.content for token in backend.get_added_tokens_decoder().values()}
+    for name in (name_of(one) for one in named if isinstance(one, str | Mapping)):
+        if name not in there:
+            backend.add_tokens([AddedToken(name, special=True, normalized=False)])
+
+
+def name_of(token: str | Mapping[str, Any]) -> str:
+    """A token's text, of one that is written with what belongs to it."""
+    return token if isinstance(token, str) else token["content"]
