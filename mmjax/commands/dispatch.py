@@ -134,16 +134,7 @@ def _command(flags: argparse.Namespace, fields: list[str], started: float) -> in
         return _prepare(flags, fields)
     if flags.mode in ("embed", "search"):
         return _vectors(flags)
-    if flags.mode == "evaluate" and flags.model:
-        from mmjax.commands import evaluate
-        from mmjax.commands.options import Options
-
-        if not flags.config:
-            raise ConfigError("--mode=evaluate --model needs a --config, whose evaluations are run")
-        config = load(flags.config, fields, schema=Options)
-        evaluate.evaluate_model(flags.model, config=config, split=flags.split)
-        return 0
-    if flags.mode == "evaluate" and not flags.config:
+    if flags.mode == "evaluate" and not flags.config and not flags.model:
         from mmjax.commands import evaluate
 
         if not flags.workdir:
@@ -165,7 +156,10 @@ def _command(flags: argparse.Namespace, fields: list[str], started: float) -> in
     elif flags.mode == "evaluate":
         from mmjax.commands import evaluate
 
-        evaluate.evaluate(workdir, split=flags.split, step=flags.step)
+        if flags.model:
+            evaluate.evaluate_model(flags.model, config=config, split=flags.split)
+        else:
+            evaluate.evaluate(workdir, split=flags.split, step=flags.step)
     elif flags.mode == "plan":
         from mmjax.commands import plan
 

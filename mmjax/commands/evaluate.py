@@ -12,7 +12,7 @@ import jax
 
 from mmjax import config as configs
 from mmjax.commands import table, workdir
-from mmjax.commands.assembly import Run
+from mmjax.commands.assembly import Run, checked
 from mmjax.commands.embed import Encoder
 from mmjax.commands.embedded import Embedded
 from mmjax.commands.evaluations import Evaluator, evaluators, measured
@@ -95,6 +95,8 @@ def evaluate_model(
         if not isinstance(one, Evaluation):
             one = configs.build(Evaluation, one, where=name)
         evaluator = Embedded(name, options and Run(options), one, encoder=encoder)
-        values |= measured(name, evaluator({})) | evaluator.baseline()
+        with checked(name):
+            evaluator.evaluator.check(evaluator.columns)  # before anything is embedded
+            values |= measured(name, evaluator({})) | evaluator.baseline()
     print(table.results(values))
     return values

@@ -44,10 +44,16 @@ class Evaluator:
 
     def _open(self, spec: Spec, where: str) -> Source:
         if spec.name.startswith("@"):  # a training set's other split
-            if self.run is None:
-                raise ConfigError(f"{where}.name={spec.name!r}: there is no run to look it up in")
-            spec = self.run.variation(spec.name[1:], spec.options, f"{where}.name")
+            spec = self._trainer(f"{where}.name={spec.name!r}").variation(
+                spec.name[1:], spec.options, f"{where}.name"
+            )
         return open_source(spec, where)
+
+    def _trainer(self, where: str) -> Run:
+        """The run, where its training data is asked for."""
+        if self.run is None:
+            raise ConfigError(f"{where}: there is no run to look it up in")
+        return self.run
 
     @functools.cached_property
     def evaluator(self) -> Any:
@@ -169,7 +175,8 @@ class Evaluator:
     def _references(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Training pictures of these groups, and their groups."""
         pictures, owners = [], []
-        for source in self.run.of_the_same_set(self.options.source.name):
+        run = self._trainer(f"{self.name}.baseline")
+        for source in run.of_the_same_set(self.options.source.name):
             column = source.column("group")
             mine = np.flatnonzero(np.isin(column, groups))
             if mine.size:

@@ -174,8 +174,8 @@ def _sizes(run: Run) -> list[int]:
 def _batches(run: Run, start: int, writer: Writer) -> Iterator[tuple[Any, Any]]:
     """(batch on the devices, names of its examples); corrupt examples go to corrupt.jsonl."""
     names, where = list(run.sources), sharding.batch_sharding(run.mesh)
-    corrupt = len(read(writer.folder / writer.corrupt_file))  # of the steps before
-    with run.batches(run.pipeline, start, run.options.train.steps, corrupt) as batches:
+    before = len(read(writer.folder / writer.corrupt_file))  # corrupt ones, of the steps before
+    with run.batches(run.pipeline, start, run.options.train.steps, before) as batches:
         hosted = (batch._replace(arrays=on_device(batch.arrays)) for batch in batches)
         step = start
         for batch, (ids, corrupt) in _paired(hosted, where, run.options.execution.ahead):
