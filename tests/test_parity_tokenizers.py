@@ -37,7 +37,7 @@ def test_ids(name, installed):
 def test_a_folder_written_by_the_reference(name, tmp_path):
     hf = pytest.importorskip("transformers")
     kind = {"clip": hf.CLIPTokenizer, "gpt2": hf.GPT2Tokenizer, "bert": hf.BertTokenizer}[name]
-    model = json.loads(vocabularies.load(name)._json)["model"]
+    model = json.loads(vocabularies.load(name).json)["model"]
     merges = {"merges": [tuple(pair) for pair in model["merges"]]} if "merges" in model else {}
     reference = kind(vocab=model["vocab"], **merges)
     reference.save_pretrained(tmp_path)

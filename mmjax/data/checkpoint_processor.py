@@ -20,7 +20,7 @@ import tokenizers
 from mmjax.data import checkpoint_pixels
 from mmjax.data.checkpoint_pixels import Pixels
 from mmjax.layers.patches import Patches
-from mmjax.tokenizers import pretrained
+from mmjax.tokenizers import pretrained, sentencepiece
 
 PICTURES = ("preprocessor_config.json", "processor_config.json")
 TOKENIZER = ("tokenizer.json", "vocab.json", "vocab.txt", *pretrained.PIECES)
@@ -127,8 +127,8 @@ def load(folder: str | Path, **settings: Any) -> Processor | None:
 
 
 def _tokens(folder: Path, settings: Mapping[str, Any]) -> Tokens:
-    # not the wrapped one: it takes special tokens that are written in a text for text
-    backend = tokenizers.Tokenizer.from_str(pretrained.load(folder).json)
+    tokenizer = pretrained.load(folder)
+    backend = tokenizer.copy_of_backend()
     config = pretrained.settings_of(folder)
     pad = next((config[key] for key in ("pad_token", "eos_token") if config.get(key)), None)
     name = pad["content"] if isinstance(pad, Mapping) else pad
@@ -140,6 +140,10 @@ def _tokens(folder: Path, settings: Mapping[str, Any]) -> Tokens:
         "side": config.get("padding_side", "right"),
         **settings,
     }
+    if tokenizer.clean is not None:
+        added = [token.content for token in backend.get_added_tokens_decoder().values()]
+        added.sort(key=lambda token: token != sentencepiece.name_of(config["eos_token"]))
+        fields["clean"] = dataclasses.replace(tokenizer.clean, apart=tuple(added))
     return Tokens(backend, **fields)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from mmjax.config import ConfigError, build, to_dict
-from mmjax.data import image_text, vocabularies
+from mmjax.data import image_text
 from mmjax.data.decode import to_rgb
 from mmjax.data.source import CorruptExample
 from mmjax.tokenizers import bpe
@@ -87,8 +87,6 @@ def load(folder: str | Path) -> Processor | None:
     if name not in KINDS:
         raise ConfigError(f"{where}.name = {name!r}; there are {', '.join(KINDS)}")
     config = build(KINDS[name].Config, fields, where=where)
-    if config.tokenizer in vocabularies.NAMES:  # one mends texts, which its file does not say
-        return Processor(name, config, vocabularies.load(config.tokenizer))
     return Processor(name, config, bpe.load(folder / "tokenizer.json"))
 
 

@@ -11,14 +11,18 @@ Merges of pairs (https://arxiv.org/abs/1508.07909) over the 256 bytes, as in GPT
   loaded file keeps its own rules.
 """
 
+import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+
+from mmjax.tokenizers import cleaning
+from mmjax.tokenizers.cleaning import Clean
 
 SPECIALS = ("<pad>", "<start>", "<end>")
 # What other tokenizers call these. CLIP, GPT-2 and SigLIP pad with their end; GPT-2 starts with it.
@@ -27,6 +31,9 @@ ROLES = {
     "<end>": ("<|endoftext|>", "[SEP]", "</s>", "<eos>", "<|end_of_text|>"),
     "<pad>": ("[PAD]", "<|endoftext|>", "</s>"),
 }
+
+
+CLEAN = "clean"  # beside the keys of the package in a file: what every text goes through first
 
 
 class TokenizerError(ValueError):
@@ -77,14 +84,14 @@ class Tokenizer:
     special:     name -> id of the special tokens
     vocab_size:  every id is below it
     fingerprint: identity of its contents
-    clean:       what every text goes through first (cleaning.py); not part of a saved file
+    clean:       what every text goes through first; None: nothing
     """
 
     def __init__(
         self,
         backend: tokenizers.Tokenizer,
         where: str = "the tokenizer",
-        clean: Callable[[str], str] | None = None,
+        clean: Clean | None = None,
     ):
         backend.no_padding()  # a file's own padding and truncation would act unseen
         backend.no_truncation()
@@ -95,27 +102,29 @@ class Tokenizer:
             backend.decoder = decoders.Sequence([decoders.ByteLevel(), spaces])
         self._backend = backend
         self._where = where
-        self._clean = clean
-        self._json = backend.to_str()
+        self._text = backend.to_str()
+        self.clean = clean
         added = backend.get_added_tokens_decoder().items()
         special = {token.content: key for key, token in added if token.special}
         self.special = SpecialTokens(special, where)
         self.vocab_size = 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
-        identity = self._json + (f"{clean.__module__}.{clean.__qualname__}" if clean else "")
-        self.fingerprint = hashlib.sha256(identity.encode()).hexdigest()
 
-    def cleaned(self, clean: Callable[[str], str]) -> "Tokenizer":
-        """The same tokenizer behind a function that mends the text."""
+    def cleaned(self, clean: Clean) -> "Tokenizer":
+        """The same tokenizer behind what mends a text."""
         return Tokenizer(self._backend, self._where, clean)
+
+    def copy_of_backend(self) -> tokenizers.Tokenizer:
+        """To which special tokens that a text writes are such; nothing is cleaned there."""
+        return tokenizers.Tokenizer.from_str(self._text)
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text, without special tokens."""
-        text = self._clean(text) if self._clean else text
+        text = self.clean(text) if self.clean else text
         return self._backend.encode(text, add_special_tokens=False).ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many texts, on all cores."""
-        texts = list(map(self._clean, texts)) if self._clean else list(texts)
+        texts = list(map(self.clean, texts)) if self.clean else list(texts)
         encoded = self._backend.encode_batch_fast(texts, add_special_tokens=False)
         return [one.ids for one in encoded]
 
@@ -127,22 +136,33 @@ class Tokenizer:
         """The piece of text behind each id, for pictures and messages."""
         return [self._backend.id_to_token(int(one)) or f"<{int(one)}?>" for one in ids]
 
-    @property
+    @functools.cached_property
     def json(self) -> str:
         """The text of its `tokenizer.json`."""
-        return self._json
+        if self.clean is None:
+            return self._text
+        return json.dumps(
+            {**json.loads(self._text), CLEAN: cleaning.to_json(self.clean)}, ensure_ascii=False
+        )
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.json.encode()).hexdigest()
 
     def save(self, path: str | Path) -> None:
-        """Writes a `tokenizer.json`, readable here and by the `tokenizers` package."""
+        """Writes a `tokenizer.json`, readable here and by the `tokenizers` package.
+
+        The package, which cannot clean, refuses one that says how: its ids would be others.
+        """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self._json, encoding="utf-8")
+        path.write_text(self.json, encoding="utf-8")
 
     def __repr__(self) -> str:
         return f"Tokenizer(vocab_size={self.vocab_size}, fingerprint={self.fingerprint[:12]!r})"
 
     def __getstate__(self) -> tuple[Any, ...]:  # the backend's own forgets encode_special_tokens
-        return self._json, self._where, self._clean
+        return self._text, self._where, self.clean
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         text, *rest = state
@@ -211,7 +231,8 @@ def load(path: str | Path) -> Tokenizer:
             "tokenizer_config.json are other files)"
         )
     try:
-        backend = tokenizers.Tokenizer.from_str(text)
+        clean = cleaning.from_json(keys.pop(CLEAN)) if CLEAN in keys else None
+        backend = tokenizers.Tokenizer.from_str(json.dumps(keys) if clean else text)
     except Exception as error:  # the package raises bare Exception for every fault of the file
         raise TokenizerError(f"{path} is not a readable tokenizer.json: {error}") from error
-    return Tokenizer(backend, str(path))
+    return Tokenizer(backend, str(path), clean)

@@ -1,17 +1,81 @@
-"""Text of the web made plain before a tokenizer sees it, as `open_clip` and the first CLIP do.
+"""What some models do to a text before their tokenizer sees it, by Python's own rules for letters.
 
-* Mended by `ftfy`: broken encodings ("cafÃ©"), curly quotes, ligatures, full-width letters,
-  control characters. Then HTML entities (twice: "&amp;lt;"), white space, lower case.
-* It matters for captions from the web: "it’s" is other ids without it. A model that was trained
-  with it is read with it; those of the hub's CLIPTokenizer were run without.
+* WebText, as `open_clip` and the first CLIP: broken encodings mended by `ftfy` ("cafÃ©", curly
+  quotes, ligatures, full-width letters, control characters), HTML entities (twice: "&amp;lt;"),
+  white space, lower case. It matters for captions from the web: "it’s" is other ids without it. A
+  model that was trained with it is read with it; those of the hub's CLIPTokenizer were run without.
+* Captions, as SigLIP (https://arxiv.org/abs/2303.15343): lower case, no ASCII punctuation, single
+  spaces; then the letters as its SentencePiece model has them.
+* A saved tokenizer has it under "clean" of its file.
 """
 
+import base64
+import dataclasses
+import functools
 import html
+import re
+import string
+from collections.abc import Mapping
+from typing import Any
+
+from mmjax.tokenizers.charsmap import SPACE, Charsmap
+
+PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def clean(text: str) -> str:
+@dataclasses.dataclass(frozen=True)
+class WebText:
     """Mended, unescaped, with single spaces, in lower case."""
-    import ftfy  # a twentieth of a second that other tokenizers need not wait
 
-    text = html.unescape(html.unescape(ftfy.fix_text(text)))
-    return " ".join(text.split()).lower()
+    def __call__(self, text: str) -> str:
+        import ftfy  # a twentieth of a second that other tokenizers need not wait
+
+        text = html.unescape(html.unescape(ftfy.fix_text(text)))
+        return " ".join(text.split()).lower()
+
+
+@dataclasses.dataclass(frozen=True)
+class Captions:
+    """Lower case, without ASCII punctuation, with single spaces; then a SentencePiece model's
+    letters, where the model's file is at hand."""
+
+    lowercase: bool = True
+    charsmap: str | None = None  # base64 of the model's; None: the tokenizer has rules of its own
+    apart: tuple[str, ...] = ()  # special tokens, left where a text writes them; the first ends it
+
+    @functools.cached_property
+    def _letters(self) -> Charsmap | None:
+        return None if self.charsmap is None else Charsmap(base64.b64decode(self.charsmap))
+
+    def __call__(self, text: str) -> str:
+        if self._letters:
+            text = SPACE + text.replace(SPACE, " ")
+        if not self.apart:
+            return self._plain(text)
+        names = sorted(map(re.escape, self.apart), key=len, reverse=True)
+        parts = re.split(f"({'|'.join(names)})", text)  # what is apart is at odd places
+        parts[::2] = map(self._plain, parts[::2])
+        return "".join(parts).removesuffix(self.apart[0])  # the tokenizer puts it there
+
+    def _plain(self, text: str) -> str:
+        text = text.lower() if self.lowercase else text
+        text = re.sub(r"\s+", " ", text.translate(PUNCTUATION)).strip()
+        return self._letters(text) if self._letters else text
+
+
+Clean = WebText | Captions
+KINDS: Mapping[str, type[Clean]] = {"web": WebText, "captions": Captions}
+
+
+def to_json(clean: Clean) -> dict[str, Any]:
+    """What a file says of it: its kind, and the fields that are not as they are at first."""
+    kind = next(name for name, one in KINDS.items() if isinstance(clean, one))
+    first = {one.name: one.default for one in dataclasses.fields(clean)}
+    now = {name: getattr(clean, name) for name in first}
+    return {"kind": kind} | {name: now[name] for name in first if now[name] != first[name]}
+
+
+def from_json(fields: Mapping[str, Any]) -> Clean:
+    """Of what a file says. Raises KeyError or TypeError: it says something else."""
+    rest = {**fields}
+    return KINDS[rest.pop("kind")](**rest)

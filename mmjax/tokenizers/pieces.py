@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmjax.tokenizers.bpe import TokenizerError
+from mmjax.tokenizers.charsmap import Charsmap
 
 UNIGRAM, BPE = 1, 2
 ALGORITHMS = {UNIGRAM: "unigram", BPE: "BPE", 3: "word", 4: "char"}
@@ -45,8 +46,7 @@ def read(path: Path) -> Model:
         pieces = [dict(_fields(one)) for one in parts[1]]
         trainer, rules = dict(_fields(parts[2][-1])), dict(_fields(parts[3][-1]))
         charsmap = rules.get(2, b"")
-        if charsmap and struct.unpack_from("<I", charsmap)[0] >= len(charsmap):
-            raise ValueError("the table of its normalizer ends early")
+        Charsmap(charsmap)
         scores = [struct.unpack("<f", one.get(2, bytes(4)))[0] for one in pieces]
         names, types = [one[1].decode() for one in pieces], [one.get(3, 1) for one in pieces]
         named = list(zip(names, scores, strict=True))

@@ -28,8 +28,9 @@ from tokenizers import (
 )
 from tokenizers import Tokenizer as Backend
 
-from mmjax.tokenizers import bpe, cleaning, sentencepiece
+from mmjax.tokenizers import bpe, sentencepiece
 from mmjax.tokenizers.bpe import Tokenizer, TokenizerError
+from mmjax.tokenizers.cleaning import WebText
 
 CLIP_START, CLIP_END = "<|startoftext|>", "<|endoftext|>"
 GPT2_END = "<|endoftext|>"
@@ -79,7 +80,7 @@ def clip(
     """Lower-case byte-level BPE whose last piece of a word ends in "</w>".
 
     vocab: of a file; None: follows from the merges. CLIP's own has 49,408 ids.
-    web: texts are mended as by `open_clip`; a saved file does not hold that.
+    web: texts are mended as by `open_clip`.
     """
     if vocab is None:
         symbols = byte_symbols()
@@ -103,7 +104,7 @@ def clip(
     backend.pre_tokenizer = pre_tokenizers.Sequence([words, byte_level])
     backend.decoder = decoders.ByteLevel()
     tokenizer = _finished(backend, (CLIP_START, CLIP_END), CLIP_START, CLIP_END, where)
-    return tokenizer.cleaned(cleaning.clean) if web else tokenizer
+    return tokenizer.cleaned(WebText()) if web else tokenizer
 
 
 def gpt2(
@@ -170,7 +171,7 @@ def load(path: str | Path) -> Tokenizer:
     if (folder / "tokenizer.json").exists() and not (file and kind == "SiglipTokenizer"):
         tokenizer = bpe.load(folder / "tokenizer.json")
         if kind == "SiglipTokenizer":
-            return sentencepiece.canonicalised(tokenizer, settings, where)
+            return tokenizer.cleaned(sentencepiece.captions(settings))
         return tokenizer
     if file:
         if kind in sentencepiece.KINDS:

@@ -7,20 +7,18 @@ SigLIP's captions https://arxiv.org/abs/2303.15343. The file itself: pieces.py.
   it. KINDS has the classes that are known.
 * Ids are those of the same class in `transformers` 5. There T5, Llama and Gemma are a `tokenizers`
   backend as here; SigLIP is SentencePiece itself, behind lower case and without punctuation.
-* SigLIP differs from its reference in letters that carry several marks out of Unicode's order, and
-  where punctuation or an unknown letter begins what follows a "</s>" that is written in a text.
+* SigLIP's texts come to the backend as cleaning.Captions leaves them.
 * A BPE's merges are not in the file: they are the pairs of pieces that make a piece, in order.
 """
 
+import base64
 import dataclasses
-import string
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tokenizers import (
     AddedToken,
-    Regex,
     decoders,
     models,
     normalizers,
@@ -30,57 +28,16 @@ from tokenizers import (
 from tokenizers import Tokenizer as Backend
 
 from mmjax.tokenizers.bpe import Tokenizer, TokenizerError
+from mmjax.tokenizers.cleaning import Captions
 from mmjax.tokenizers.pieces import ALGORITHMS, BPE, CONTROL, UNIGRAM, USER_DEFINED, Model, read
-
-PUNCTUATION = "".join(f"\\{sign}" for sign in string.punctuation)
-# A capital sigma at the end of a word, which Python's str.lower knows and `Lowercase` does not.
-CASED, BETWEEN = r"[\p{Lu}\p{Ll}\p{Lt}]", r"[\p{M}\p{Cf}\p{Lm}\p{Sk}'.:·‘’]*"
-FINAL_SIGMA = rf"{CASED}{BETWEEN}\KΣ(?!{BETWEEN}{CASED})"
-# Between marks on one letter that compose to no letter of Vietnamese or polytonic Greek.
-MARKS = (
-    r"\p{M}\K(?!(?<=[\u0302\u0304\u0306-\u0308\u0313\u0314\u031b\u0323])"
-    r"[\u0300-\u0304\u0306-\u0309\u0323\u0342\u0345])(?=[\p{M}\u200d])"
-)
-
-
-def canonical(settings: Mapping[str, Any]) -> list[normalizers.Normalizer]:
-    """SigLIP's captions: lower case unless the settings say no, no ASCII punctuation, one space."""
-    replace = normalizers.Replace
-    lower = [replace(Regex(FINAL_SIGMA), "ς"), normalizers.Lowercase()]
-    return [
-        *(lower if settings.get("do_lower_case", True) else ()),
-        # A space stays in front: by it the first word is known.
-        replace(Regex(rf"\A[\s\x01-\x1f\x7f{PUNCTUATION}]+"), " "),
-        replace(Regex(f"[{PUNCTUATION}]"), ""),
-        replace(Regex(r"[\s\x1c-\x1f]+"), " "),
-        normalizers.Strip(left=False),
-    ]
-
-
-def canonicalised(tokenizer: Tokenizer, settings: Mapping[str, Any], where: str) -> Tokenizer:
-    """A SigLIP tokenizer of another file, behind what SigLIP does to captions."""
-    backend = Backend.from_str(tokenizer.json)
-    own = [backend.normalizer] if backend.normalizer else []
-    backend.normalizer = normalizers.Sequence([*canonical(settings), *own])
-    return Tokenizer(backend, where)
 
 
 def _siglip(model: Model, settings: Mapping[str, Any]) -> Backend:
     backend = Backend(models.Unigram(model.pieces, model.unknown, model.byte_fallback))
-    rules = canonical(settings)
-    if model.charsmap:
-        # `Precompiled` looks a letter up with all its marks, SentencePiece with as many as are in
-        # the table: a letter that has more is taken apart.
-        apart = normalizers.Replace(Regex(MARKS), "\x01")
-        table = normalizers.Precompiled(model.charsmap)
-        rules += [apart, normalizers.NFC(), table, normalizers.Replace("\x01", "")]
-    one_space = normalizers.Replace(Regex(" +"), " ")
-    backend.normalizer = normalizers.Sequence([*rules, one_space, normalizers.Strip(left=False)])
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     backend.decoder = decoders.Metaspace()
     for role in ("eos_token", "unk_token"):
         name = name_of(settings[role])
-        backend.add_tokens([AddedToken(name, rstrip=True, normalized=False, special=True)])
+        backend.add_tokens([AddedToken(name, normalized=False, special=True)])
     return backend
 
 
@@ -196,7 +153,16 @@ def load(path: Path, kind: str, settings: Mapping[str, Any]) -> Tokenizer:
         single=f"{names[0]} $A {names[1]}".strip(),
         special_tokens=[(name, backend.token_to_id(name)) for name in names if name],
     )
-    return Tokenizer(backend, str(path))
+    tokenizer = Tokenizer(backend, str(path))
+    if kind != "SiglipTokenizer":
+        return tokenizer
+    letters = base64.b64encode(model.charsmap).decode()
+    return tokenizer.cleaned(captions(settings, letters))
+
+
+def captions(settings: Mapping[str, Any], letters: str | None = None) -> Captions:
+    """What SigLIP does to a text, by a folder's settings. letters: the charsmap, in base64."""
+    return Captions(settings.get("do_lower_case", True), letters)
 
 
 def _add_tokens(backend: Backend, settings: Mapping[str, Any], path: Path) -> None:

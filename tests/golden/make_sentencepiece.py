@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import lzma
+import string
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,10 @@ BPE = dict(
     normalization_rule_name="identity", remove_extra_whitespaces=False,
 )  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
-    "unigram": dict(model_type="unigram", pad_id=0, eos_id=1, unk_id=2, bos_id=-1),
+    "unigram": dict(
+        model_type="unigram", pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
+        required_chars=string.ascii_letters + string.digits + string.punctuation,
+    ),
     "llama": BPE,
     "gemma": dict(
         **BPE, add_dummy_prefix=False, allow_whitespace_only_pieces=True,

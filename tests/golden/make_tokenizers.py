@@ -29,7 +29,7 @@ def references() -> dict[str, Encode]:
 
         def encode(kind: type, *parts: str) -> Encode:
             name = {"CLIPTokenizer": "clip", "GPT2Tokenizer": "gpt2"}.get(kind.__name__, "bert")
-            model = json.loads(vocabularies.load(name)._json)["model"]
+            model = json.loads(vocabularies.load(name).json)["model"]
             given = {part: model[part] for part in parts}
             given["merges"] = [tuple(pair) for pair in given.get("merges", ())]
             reference = kind(**given, split_special_tokens=True)
