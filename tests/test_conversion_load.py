@@ -60,6 +60,15 @@ def test_a_wrong_file_names_every_tensor_and_the_family(tmp_path):
         assert part in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "spiece.model"])
+def test_what_a_clone_without_git_lfs_leaves(name, tmp_path):
+    shutil.copytree(CLIP, tmp_path, dirs_exist_ok=True)
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d' * 32}\nsize 437964\n"
+    (tmp_path / name).write_text(pointer)
+    with pytest.raises(CheckpointFileError, match=f"Git LFS pointer: {name}. `git lfs pull`"):
+        load.load(tmp_path)
+
+
 def test_pickles_are_refused_with_the_reason(tmp_path):
     class Trap:
         def __reduce__(self):

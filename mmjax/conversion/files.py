@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,18 @@ HEADER = 100 << 20  # no header is longer, by the format's rule
 
 class CheckpointFileError(ValueError):
     """A file that is no checkpoint, is cut off, or must not be opened."""
+
+
+def fetched(folder: Path, names: Iterable[str]) -> None:
+    """Raises CheckpointFileError where files are what `git clone` leaves without Git LFS."""
+    there = [one for one in names if (folder / one).is_file()]
+    small = [one for one in there if (folder / one).stat().st_size < 1024]
+    left = [one for one in small if (folder / one).read_bytes().startswith(b"version https://git-")]
+    if left:
+        raise CheckpointFileError(
+            f"{folder}: not downloaded, a Git LFS pointer: {', '.join(left)}. `git lfs pull` there "
+            "fetches what it points to"
+        )
 
 
 def safetensors(path: str | Path) -> dict[str, np.ndarray]:

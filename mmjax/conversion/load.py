@@ -221,6 +221,7 @@ def _opened(folder: Path, names: list[str]) -> tuple[ModuleType, dict, dict]:
         kept = [CONFIG if (folder / CONFIG).exists() else OPEN_CLIP, names[0]]
     else:
         kept = weights(names)
+    files.fetched(folder, [*(kept or ["model.bin"]), *checkpoint_processor.KEPT])
     if not kept:
         return _foreign(folder, names)
     config = files.parsed(folder / kept[0])
