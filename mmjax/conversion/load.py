@@ -99,7 +99,8 @@ def load(
     """A checkpoint from a folder, or by its id from the hub.
 
     Args:
-      path: a folder; a .safetensors file with its config.json beside it; or "owner/name".
+      path: a folder; a .safetensors file with its config.json beside it; or "owner/name", or
+        "owner/name@revision".
       dtype: of the parameters; None: as in the file, float32 in mmjax's own format. What is
         computed in is the config's `dtype`.
       shardings: from the tree of parameter shapes, boxed with the names of their axes, where each
@@ -189,30 +190,37 @@ def weights(names: Iterable[str]) -> list[str]:
 def fetch(name: str) -> Path:
     """The folder of a repository of the hub on this machine, downloaded where it is not yet.
 
+    Args:
+      name: "owner/name"; with "@" and a branch, tag or commit behind it, of that revision.
+
     Raises:
       FileNotFoundError: no such folder and no such repository, or no network.
     """
     import huggingface_hub
 
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+    found = re.fullmatch(r"([\w.-]+(?:/[\w.-]+)?)(?:@([\w./-]+))?", name)
+    if not found:
         raise FileNotFoundError(f"there is no folder {name}, and no checkpoint on the hub is so")
+    repository, at = found[1], {"revision": found[2]}
     try:
-        names = huggingface_hub.list_repo_files(name)
+        names = huggingface_hub.list_repo_files(repository, **at)
         kept = weights(names) or [one for one in names if one == "model.bin"]
         if not kept:
             raise _refused(Path(name), names)
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=[*SMALL, *kept]))
+        patterns = [*SMALL, *kept]
+        return Path(huggingface_hub.snapshot_download(repository, allow_patterns=patterns, **at))
     except files.CheckpointFileError:
         raise
     except Exception as error:  # whatever the hub's HTTP client of the day throws
-        try:  # what was fetched before is there without a network
-            return Path(huggingface_hub.snapshot_download(name, local_files_only=True))
-        except OSError:
-            raise FileNotFoundError(
-                f"there is no folder {name!r} here, and {name!r} cannot be fetched from the hub "
-                f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}). "
-                "Give a folder with a config.json and a model.safetensors, or a network"
-            ) from error
+        for config in (CONFIG, OPEN_CLIP):  # what was fetched before is there without a network
+            file = huggingface_hub.try_to_load_from_cache(repository, config, **at)
+            if isinstance(file, str):
+                return Path(file).parent
+        raise FileNotFoundError(
+            f"there is no folder {name!r} here, and {name!r} cannot be fetched from the hub "
+            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}). "
+            "Give a folder with a config.json and a model.safetensors, or a network"
+        ) from error
 
 
 def _opened(folder: Path, names: list[str]) -> tuple[ModuleType, dict, dict]:
