@@ -17,6 +17,7 @@ _PUBLIC = {
     "train": ("mmjax.commands.train", "train"),
     "evaluate": ("mmjax.commands.evaluate", "evaluate"),
     "evaluate_model": ("mmjax.commands.evaluate", "evaluate_model"),
+    "compare": ("mmjax.commands.compare", "compare"),
     "prepare": ("mmjax.commands.prepare", "prepare"),
     "restore": ("mmjax.commands.restore", "restore"),
     "load_config": ("mmjax.config", "load"),
@@ -27,6 +28,7 @@ _PUBLIC = {
 __all__ = [*_PUBLIC, "__version__"]
 
 if TYPE_CHECKING:
+    from mmjax.commands.compare import compare as compare
     from mmjax.commands.evaluate import evaluate as evaluate
     from mmjax.commands.evaluate import evaluate_model as evaluate_model
     from mmjax.commands.export import export as export

@@ -4,6 +4,7 @@
     python -m mmjax.main --config=configs/contrastive/clip_emoji.py:smoke,train.steps=20 --mode=show
     python -m mmjax.main --mode=evaluate --workdir=runs/clip_emoji --split=test
     python -m mmjax.main --mode=evaluate --model=emoji_clip --config=... --split=test
+    python -m mmjax.main --mode=compare --workdir=runs/a0,runs/a1 --against=runs/b0,runs/b1
     python -m mmjax.main --config=... --mode=inspect --step=3
     python -m mmjax.main --mode=prepare --set=openmoji,tuxpaint
     python -m mmjax.main --config=... --mode=plan --devices=256 --hardware="TPU v5e"
@@ -21,7 +22,9 @@ import argparse  # noqa: E402
 import re  # noqa: E402
 import sys  # noqa: E402
 
-MODES = ("train", "evaluate", "show", "inspect", "plan", "prepare", "embed", "search")
+MODES = (
+    "train", "evaluate", "compare", "show", "inspect", "plan", "prepare", "embed", "search",
+)  # fmt: skip
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -40,7 +43,10 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         "--step", type=int, default=None, help="evaluate: checkpoint (the best); inspect: batch (0)"
     )
     parser.add_argument(
-        "--split", default="validation", choices=("validation", "test"), help="evaluate: which"
+        "--split", default="validation", choices=("validation", "test"), help="evaluate, compare"
+    )
+    parser.add_argument(
+        "--against", default="", help="compare: the other runs; commas between, as in --workdir"
     )
     parser.add_argument(
         "--devices", type=int, default=0, help="plan: so many devices; 0: those that are here"
@@ -71,7 +77,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("--column", default="", help="embed: of the manifest (image or text)")
     parser.add_argument(
-        "--out", default="", help="embed: a .npy or .parquet file; search: the sheet (search.png)"
+        "--out",
+        default="",
+        help="embed: a .npy or .parquet file; search: the sheet (search.png); compare: a JSON file",
     )
     parser.add_argument("--query", default="", help="search: a text, or the path of a picture")
     parser.add_argument(

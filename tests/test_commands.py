@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,38 @@ def test_results_stand_beside_their_baselines(trained):
         0.4216, abs=1e-4
     )
     assert result["train_seconds"] > 0 and result["first_step_seconds"] > 0
+
+
+def test_runs_are_compared_query_by_query(trained, tmp_path, capsys):
+    """With a copy whose evaluations take the raw weights, not their average."""
+    shutil.copytree(trained.workdir, tmp_path / "raw")
+    config = json.loads((tmp_path / "raw" / "config.json").read_text())
+    for evaluation in config["test"].values():
+        evaluation["weights"] = "raw"
+    del config["test"]["unseen_style"]  # not in common
+    (tmp_path / "raw" / "config.json").write_text(json.dumps(config))
+    asked = ["--mode=compare", "--split=test", f"--out={tmp_path / 'compared.json'}"]
+    runs = [f"--workdir={trained.workdir}", f"--against={tmp_path / 'raw'},{tmp_path / 'raw'}"]
+    assert main.main([*asked, *runs]) == 0
+    assert "unseen_concept/text_to_image/mrr" in capsys.readouterr().out
+    found = json.loads((tmp_path / "compared.json").read_text())
+    assert {name.partition("/")[0] for name in found} == {"unseen_concept", "classes"}
+    raw = evaluate(tmp_path / "raw", split="test")
+    for name in ("unseen_concept/image_to_text/r10", "classes/accuracy/top1"):
+        one = found[name]
+        assert one["ours"] == pytest.approx(trained.result[name])
+        assert one["theirs"] == pytest.approx(raw[name])
+        assert one["difference"]["mean"] == pytest.approx(one["ours"] - one["theirs"])
+        assert one["difference"]["low"] <= one["difference"]["mean"] <= one["difference"]["high"]
+    assert 1 / 185 < found["unseen_concept/text_to_image/mrr"]["ours"] < 1
+    config["test"] = {"classes": config["test"]["classes"]}
+    config["test"]["classes"]["source"]["split"] = "validation/unseen_concept"
+    (tmp_path / "raw" / "config.json").write_text(json.dumps(config))
+    assert main.main([*asked, runs[0], f"--against={tmp_path / 'raw'}"]) == 2
+    said = capsys.readouterr().err
+    assert "the runs were not asked the same: classes/accuracy/" in said and "Traceback" not in said
+    assert main.main([*asked, runs[0]]) == 2
+    assert "--workdir=A,B --against=C,D" in capsys.readouterr().err
 
 
 def test_a_finished_run_is_not_trained_again(trained, capsys):

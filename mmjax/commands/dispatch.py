@@ -134,6 +134,16 @@ def _command(flags: argparse.Namespace, fields: list[str], started: float) -> in
         return _prepare(flags, fields)
     if flags.mode in ("embed", "search"):
         return _vectors(flags)
+    if flags.mode == "compare":
+        from mmjax.commands import compare
+
+        groups = [
+            [one for one in text.split(",") if one] for text in (flags.workdir, flags.against)
+        ]
+        if not all(groups):
+            raise ConfigError("--mode=compare needs runs: --workdir=A,B --against=C,D")
+        compare.compare(*groups, split=flags.split, out=flags.out or None)
+        return 0
     if flags.mode == "evaluate" and not flags.config and not flags.model:
         from mmjax.commands import evaluate
 

@@ -15,12 +15,13 @@ from mmjax.commands import table, workdir
 from mmjax.commands.assembly import Run, checked
 from mmjax.commands.embed import Encoder
 from mmjax.commands.embedded import Embedded
-from mmjax.commands.evaluations import Evaluator, evaluators, measured
+from mmjax.commands.evaluations import Evaluator, measured
 from mmjax.commands.load import Loaded, load
 from mmjax.commands.options import Evaluation, Execution, Options
 from mmjax.commands.restore import restore
 from mmjax.commands.runtime import prepare
 from mmjax.data import trained_processor
+from mmjax.evaluation.base import Result
 
 
 def evaluate(
@@ -36,27 +37,35 @@ def evaluate(
       ConfigError: no work directory, or a config without that split.
     """
     folder = Path(folder).expanduser().absolute()
-    restored = restore(folder, step, weights="raw")
-    run = restored.run
-    which = evaluators(run, getattr(run.options, split))
-    if not which:
-        raise configs.ConfigError(f"the run in {folder} names no {split} evaluations")
+    step, results = answers(folder, split, step)
     values: dict[str, Any] = {}
-    for name, evaluator in which.items():
-        values |= _one(folder, name, evaluator, restored.step)
+    for name, (evaluator, result) in results.items():
+        values |= measured(name, result) | evaluator.baseline()
     if jax.process_index() == 0:
-        print(f"step {restored.step}, {split}")
+        print(f"step {step}, {split}")
         print(table.results(values))
         out = folder / "evaluations"
         out.mkdir(exist_ok=True)
-        workdir.write_json(out / f"{restored.step:08d}-{split}.json", values)
+        workdir.write_json(out / f"{step:08d}-{split}.json", values)
     return values
 
 
-def _one(folder: Path, name: str, evaluator: Evaluator, step: int) -> dict[str, float]:
-    restored = restore(folder, step, evaluator.options.weights)
-    with jax.set_mesh(restored.run.mesh):
-        return measured(name, evaluator(restored.variables)) | evaluator.baseline()
+def answers(
+    folder: str | Path, split: str, step: int | None = None
+) -> tuple[int, dict[str, tuple[Evaluator, Result]]]:
+    """The step of a run's checkpoint (None: the best) and what each evaluation of it found."""
+    which = getattr(workdir.load_options(folder), split)
+    if not which:
+        raise configs.ConfigError(f"the run in {folder} names no {split} evaluations")
+    kinds = {one.weights for one in which.values()}
+    restored = {weights: restore(folder, step, weights) for weights in sorted(kinds)}
+    found = {}
+    for name, options in which.items():
+        one = restored[options.weights]
+        evaluator = Evaluator(name, one.run, options)
+        with jax.set_mesh(one.run.mesh):
+            found[name] = evaluator, evaluator(one.variables)
+    return one.step, found
 
 
 def evaluate_model(
