@@ -38,7 +38,7 @@ def copy(tmp_path, change=None, tensors=None):
     return tmp_path
 
 
-def test_other_spellings_of_names(tmp_path):
+def test_other_spellings_of_names(tmp_path, capsys):
     """A prefix, gamma and beta, position ids and heads that stay behind."""
     plain = load.load(GOLDEN / "bert")
     tensors = files.safetensors(GOLDEN / "bert" / "model.safetensors")
@@ -51,7 +51,10 @@ def test_other_spellings_of_names(tmp_path):
     }
     old["bert.embeddings.position_ids"] = np.arange(20)[None]
     old["cls.predictions.bias"] = np.zeros(30, np.float32)
+    assert "left out" not in capsys.readouterr().out
     assert text_checks.same(plain, load.load(copy(tmp_path, None, old)))
+    said = capsys.readouterr().out
+    assert said == f"note: {tmp_path}: left out, heads that are not here: cls.predictions.bias\n"
     extra = {**old, "bert.surprise.weight": np.zeros(3, np.float32)}
     with pytest.raises(table.CheckpointMismatch, match=r"extra +surprise\.weight"):
         load.load(copy(tmp_path, None, extra))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mmjax.data import vocabularies
+from mmjax.data import checkpoint_processor, vocabularies
 from mmjax.data.text import Tokenize
 from mmjax.tokenizers import bpe, pretrained
 from mmjax.tokenizers.bpe import TokenizerError
@@ -106,6 +106,53 @@ def test_hub_folders(tmp_path):
     assert cased.encode("fox") != cased.encode("FOX")
     spaced = pretrained.load(written(tmp_path / "spaced", "gpt2", add_prefix_space=True))
     assert spaced.encode("fox") == vocabularies.load("gpt2").encode(" fox")
+
+
+def merged(folder, kind, vocab, **settings):
+    """A folder of GPT-2's merges and another vocabulary."""
+    folder.mkdir()
+    merges = "\n".join(" ".join(pair) for pair in vocabulary("gpt2")[1])
+    (folder / "merges.txt").write_text(merges, encoding="utf-8")
+    (folder / "vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "config.json").write_text(json.dumps({"model_type": kind}))
+    return folder
+
+
+def test_roberta_is_not_taken_for_gpt2_whose_end_token_it_has_too(tmp_path):
+    base = {piece: number + 4 for piece, number in vocabulary("gpt2")[0].items()}
+    vocab = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, **base, "<mask>": 50_261}
+    folder = merged(tmp_path / "roberta", "roberta", vocab, max_len=9)
+    text, ids = "A naïve Fox's tail", vocabularies.load("gpt2").encode("A naïve Fox's tail")
+    tokens = checkpoint_processor.load(folder).tokens
+    assert tokens.encode(text) == [0, *(one + 4 for one in ids), 2]
+    assert tokens.encode("a<mask>") == [0, vocab["a"], 50_261, 2]
+    assert (tokens.pad, tokens.max_length, tokens.side) == (1, 9, "right")
+    (folder / "config.json").unlink()  # what it is shows in the vocabulary
+    tokenizer = pretrained.load(folder)
+    assert tokenizer.encode(text) == [one + 4 for one in ids]
+    assert [tokenizer.special[role] for role in ("<start>", "<end>", "<pad>")] == [0, 2, 1]
+
+
+def test_qwen2_has_its_special_tokens_beside_its_vocabulary(tmp_path):
+    vocab = {piece: number for piece, number in vocabulary("gpt2")[0].items() if number < 50_256}
+    folder = merged(tmp_path / "qwen2", "qwen2", vocab, pad_token="<|endoftext|>")
+    (folder / "added_tokens.json").write_text('{"<|endoftext|>": 50256, "<|im_start|>": 50257}')
+    tokens = checkpoint_processor.load(folder).tokens
+    assert tokens.encode("<|im_start|>user") == [50_257, *vocabularies.load("gpt2").encode("user")]
+    pieces = [tokens.decode([one]) for one in tokens.encode("cafe\u0301 12")]
+    assert pieces == ["c", "af", "é", "", "1", "2"]  # composed; each digit on its own
+    assert tokens.pad == 50_256
+
+
+@pytest.mark.parametrize(
+    ("settings", "pad"), [({"pad_token": None}, 3), ({"added_tokens_decoder": {}}, 0)]
+)
+def test_which_file_names_the_special_tokens(settings, pad, tmp_path):
+    """The older special_tokens_map.json counts unless tokenizer_config.json lists all tokens."""
+    folder = written(tmp_path / "bert", "bert", tokenizer_class="BertTokenizer", **settings)
+    (folder / "special_tokens_map.json").write_text('{"pad_token": "[unused2]"}')
+    assert checkpoint_processor.load(folder).tokens.pad == pad
 
 
 def test_a_hub_tokenizer_json_of_clip_decodes_without_its_suffix(tmp_path):

@@ -25,10 +25,9 @@ from mmjax.conversion.table import Entry, linear, norm
 from mmjax.models import bert
 
 MODEL_TYPES = ("bert", "roberta")
-IGNORED = (  # a pooler may be there and not asked for
-    r"embeddings\.position_ids|embeddings\.token_type_ids|pooler\.dense\.(weight|bias)"
-    r"|(cls|lm_head|classifier|qa_outputs)\..*"
-)
+# A pooler may be there and not asked for.
+IGNORED = r"embeddings\.position_ids|embeddings\.token_type_ids|pooler\.dense\.(weight|bias)"
+LEFT_OUT = r"(cls|lm_head|classifier|qa_outputs)\..*"
 POOLED = ("Model", "ForPreTraining", "ForNextSentencePrediction", "ForSequenceClassification",
           "ForMultipleChoice")  # fmt: skip
 

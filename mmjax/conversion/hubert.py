@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 
 from mmjax.conversion import wav2vec2
-from mmjax.conversion.wav2vec2 import IGNORED, inputs, model, processor
+from mmjax.conversion.wav2vec2 import IGNORED, LEFT_OUT, inputs, model, processor
 
 __all__ = [
-    "IGNORED", "MODEL_TYPES", "config", "inputs", "model", "processor", "rename", "table",
-    "upstream",
+    "IGNORED", "LEFT_OUT", "MODEL_TYPES", "config", "inputs", "model", "processor", "rename",
+    "table", "upstream",
 ]  # fmt: skip
 MODEL_TYPES = ("hubert",)
 rename, config, upstream, table = (

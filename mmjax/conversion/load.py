@@ -6,7 +6,8 @@
 * Everything is compared by name and shape before a byte of it is read; then each device reads its
   own slices of the mapped file.
 * What an `mmjax` family file has: MODEL_TYPES, config, upstream, model, inputs, table; and, where
-  needed, rename (names of a file -> the table's), saved (the way back), IGNORED, processor,
+  needed, rename (names of a file -> the table's), saved (the way back), IGNORED (tensors that mean
+  nothing), LEFT_OUT (heads of a task that is not here; they are named), processor,
   foreign, DTYPE (of parameters that nobody chose).
 """
 
@@ -125,11 +126,13 @@ def load(
     boxed = jax.eval_shape(model.init, jax.random.key(0), *module.inputs(config))["params"]
     shapes = tree.flatten(nn.unbox(boxed))
     rows = module.table(config)
-    ignored = getattr(module, "IGNORED", "")
+    ignored, left = getattr(module, "IGNORED", ""), getattr(module, "LEFT_OUT", "")
     tensors = _renamed(tensors, getattr(module, "rename", str))
+    if heads := [one for one in tensors if re.fullmatch(left, one)]:
+        print(f"note: {folder}: left out, heads that are not here: {', '.join(heads)}", flush=True)
     name = module.__name__.rpartition(".")[2]
     try:
-        table.check(rows, tensors, shapes, lambda one: re.fullmatch(ignored, one) is not None)
+        table.check(rows, tensors, shapes, lambda one: bool(re.fullmatch(f"{ignored}|{left}", one)))
     except table.CheckpointMismatch as error:
         raise table.CheckpointMismatch(
             f"{folder} is no {name} checkpoint of the sizes in its config: model_type = "

@@ -24,7 +24,8 @@ from mmjax.models import wav2vec2
 MODEL_TYPES = ("wav2vec2",)
 KINDS = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert"}  # prefix of names -> of classes
 HEADS = ("lm_head", "quantizer", "project_q", "project_hid")
-IGNORED = r"(quantizer|project_q|project_hid)\..*|\w+\.masked_spec_embed"
+IGNORED = r"\w+\.masked_spec_embed"
+LEFT_OUT = r"(quantizer|project_q|project_hid)\..*"  # of pre-training
 NORMED = "parametrizations.weight.original"  # torch's name for what weight norm keeps
 OLD = {"weight_g": f"{NORMED}0", "weight_v": f"{NORMED}1"}
 

@@ -1,6 +1,7 @@
-"""The tokenizers of CLIP, GPT-2 and BERT from their vocabulary files, with the published ids.
+"""The tokenizers of CLIP, GPT-2, RoBERTa, Qwen2 and BERT from their vocabulary files, with the
+published ids.
 
-CLIP (https://arxiv.org/abs/2103.00020), GPT-2 (byte-level BPE), BERT (WordPiece,
+CLIP (https://arxiv.org/abs/2103.00020), GPT-2 and its kin (byte-level BPE), BERT (WordPiece,
 https://arxiv.org/abs/1810.04805).
 
 * The ids of both byte-pair vocabularies follow from the list of merges alone: the bytes (in CLIP
@@ -10,6 +11,8 @@ https://arxiv.org/abs/1810.04805).
 * `load` reads a `tokenizer.json`, or a hub folder: its `tokenizer.json`, else a SentencePiece model
   (sentencepiece.py), `vocab.json` with `merges.txt` or `vocab.txt`, with the settings of
   `tokenizer_config.json`. SigLIP's goes by its SentencePiece model first, as in the reference.
+* A `tokenizer.json` is taken at its word. `transformers` 5 makes Llama's anew, and puts no space in
+  front of a text that begins with one; Llama's own SentencePiece does, and so does the file.
 """
 
 import json
@@ -34,18 +37,34 @@ from mmjax.tokenizers.cleaning import WebText
 
 CLIP_START, CLIP_END = "<|startoftext|>", "<|endoftext|>"
 GPT2_END = "<|endoftext|>"
+ROBERTA_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")  # "<mask>" is as a folder's settings say
 BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PIECES = ("spiece.model", "tokenizer.model")  # SentencePiece models
 CLASSES = {
-    "siglip": "SiglipTokenizer", "siglip2": "Siglip2Tokenizer", "t5": "T5Tokenizer",
+    "siglip": "SiglipTokenizer", "siglip_text_model": "SiglipTokenizer",
+    "siglip2": "Siglip2Tokenizer", "siglip2_text_model": "Siglip2Tokenizer", "t5": "T5Tokenizer",
     "mt5": "T5Tokenizer", "llama": "LlamaTokenizer", "gemma": "GemmaTokenizer",
-    "gemma2": "GemmaTokenizer",
+    "gemma2": "GemmaTokenizer", "bert": "BertTokenizer", "roberta": "RobertaTokenizer",
+    "gpt2": "GPT2Tokenizer", "qwen2": "Qwen2Tokenizer", "clip": "CLIPTokenizer",
+    "clip_text_model": "CLIPTokenizer",
 }  # fmt: skip
+# What a class says where a folder says nothing; for others: sentencepiece.KINDS.
+OWN: Mapping[str, Mapping[str, Any]] = {
+    "BertTokenizer": {"pad_token": "[PAD]"},
+    "CLIPTokenizer": {"pad_token": CLIP_END, "eos_token": CLIP_END},
+    "GPT2Tokenizer": {"eos_token": GPT2_END},
+    "Qwen2Tokenizer": {"pad_token": GPT2_END, "eos_token": GPT2_END},
+    "RobertaTokenizer": {"pad_token": "<pad>", "eos_token": "</s>", "mask_token": "<mask>"},
+}
 OTHERS = (
     "Any kind is read from a tokenizer.json, which "
     "`AutoTokenizer.from_pretrained(...).save_pretrained(...)` writes"
 )
 # CLIP's words: English contractions, letters, single digits, runs of anything else.
+QWEN2_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 CLIP_WORDS = r"'(?:[sſ]|t|re|ve|m|ll|d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 
 
@@ -121,10 +140,39 @@ def gpt2(
     """
     if vocab is None:
         vocab = _numbered([*byte_symbols(), *map("".join, merges), GPT2_END])
-    backend = Backend(models.BPE(vocab=dict(vocab), merges=list(merges)))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
-    backend.decoder = decoders.ByteLevel()
-    return _finished(backend, (GPT2_END,), "", "", where)
+    return _finished(_byte_level(merges, vocab, prefix_space), (GPT2_END,), "", "", where)
+
+
+def roberta(
+    merges: Sequence[tuple[str, str]],
+    vocab: Mapping[str, int],
+    *,
+    prefix_space: bool = False,
+    where: str = "RoBERTa's tokenizer",
+) -> Tokenizer:
+    """GPT-2's pieces under other ids, between "<s>" and "</s>"."""
+    backend = _byte_level(merges, vocab, prefix_space)
+    specials = [one for one in ROBERTA_SPECIALS if one in vocab]
+    backend.add_special_tokens([AddedToken(one, normalized=False) for one in specials])
+    ends = [(name, backend.token_to_id(name)) for name in ("</s>", "<s>")]
+    backend.post_processor = processors.RobertaProcessing(*ends, add_prefix_space=prefix_space)
+    return Tokenizer(backend, where)
+
+
+def qwen2(
+    merges: Sequence[tuple[str, str]],
+    vocab: Mapping[str, int],
+    *,
+    where: str = "Qwen2's tokenizer",
+) -> Tokenizer:
+    """Byte-level BPE of NFC texts, each digit on its own; its special tokens are in no vocabulary,
+    a folder's settings name them."""
+    backend = _byte_level(merges, vocab, False)
+    backend.normalizer = normalizers.NFC()
+    words = pre_tokenizers.Split(Regex(QWEN2_WORDS), behavior="isolated")
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.pre_tokenizer = pre_tokenizers.Sequence([words, byte_level])
+    return Tokenizer(backend, where)
 
 
 def bert(
@@ -182,30 +230,48 @@ def load(path: str | Path) -> Tokenizer:
         )
     if (folder / "vocab.txt").exists():
         lines = _text(folder / "vocab.txt").split("\n")
-        return bert(
+        tokenizer = bert(
             [line.rstrip("\r") for line in (lines if lines[-1] else lines[:-1])],
             lowercase=settings.get("do_lower_case", True),
             strip_accents=settings.get("strip_accents"),
             split_chinese=settings.get("tokenize_chinese_chars", True),
             where=where,
         )
+        return _with_added(tokenizer, settings, folder / "vocab.txt")
     if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
-        vocab = _json(folder / "vocab.json")
-        merges = merges_of(_text(folder / "merges.txt"))
-        if kind == "CLIPTokenizer" or (not kind and CLIP_START in vocab):
-            return clip(merges, vocab, where=where)
-        if kind in ("GPT2Tokenizer", "") and GPT2_END in vocab:
-            space = settings.get("add_prefix_space", False)
-            return gpt2(merges, vocab, prefix_space=space, where=where)
-        raise TokenizerError(
-            f"{folder} is a {kind or 'tokenizer of no stated kind'}; of vocab.json and merges.txt "
-            f"CLIP and GPT-2 are read. {OTHERS}"
-        )
+        tokenizer = _of_merges(folder, kind, settings)
+        return _with_added(tokenizer, settings, folder / "vocab.json")
     have = sorted(one.name for one in folder.iterdir())
     raise TokenizerError(
         f"{folder} holds no tokenizer.json, no {', no '.join(PIECES)}, no vocab.json with "
         f"merges.txt, no vocab.txt; it holds {', '.join(have[:10]) or 'nothing'}"
     )
+
+
+def _of_merges(folder: Path, kind: str, settings: Mapping[str, Any]) -> Tokenizer:
+    vocab, merges = _json(folder / "vocab.json"), merges_of(_text(folder / "merges.txt"))
+    space, where = bool(settings.get("add_prefix_space")), str(folder)
+    if not kind:  # RoBERTa's vocabulary has the end token of GPT-2's too
+        marks = {CLIP_START: "CLIPTokenizer", "<s>": "RobertaTokenizer", GPT2_END: "GPT2Tokenizer"}
+        kind = next((marks[mark] for mark in marks if mark in vocab), "")
+    if kind == "CLIPTokenizer":
+        return clip(merges, vocab, where=where)
+    if kind == "RobertaTokenizer":
+        return roberta(merges, vocab, prefix_space=space, where=where)
+    if kind == "Qwen2Tokenizer":
+        return qwen2(merges, vocab, where=where)
+    if kind == "GPT2Tokenizer":
+        return gpt2(merges, vocab, prefix_space=space, where=where)
+    raise TokenizerError(
+        f"{folder} is a {kind or 'tokenizer of no stated kind'}; of vocab.json and merges.txt "
+        f"CLIP, GPT-2, RoBERTa and Qwen2 are read. {OTHERS}"
+    )
+
+
+def _with_added(tokenizer: Tokenizer, settings: Mapping[str, Any], file: Path) -> Tokenizer:
+    backend = tokenizer.copy_of_backend()
+    sentencepiece.add_tokens(backend, settings, file)
+    return Tokenizer(backend, str(file.parent))
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
@@ -219,14 +285,27 @@ def settings_of(folder: Path) -> dict[str, Any]:
     model = _json(folder / "config.json", {}).get("model_type")
     if not kind or model == "siglip2":
         kind = CLASSES.get(model, kind)
-    own = sentencepiece.KINDS[kind].settings if kind in sentencepiece.KINDS else {}
-    settings = {**own, **special, **config, "tokenizer_class": kind}
+    reader = sentencepiece.KINDS.get(kind)
+    own = reader.settings if reader else OWN.get(kind, {})
+    if "added_tokens_decoder" in config:  # files of that time say all in one, and may disagree
+        special = {}
+    settings = {**own, **config, **special, "tokenizer_class": kind}
+    settings.setdefault("model_max_length", settings.get("max_len"))  # its first name
     named = {sentencepiece.name_of(one) for one in special.values() if isinstance(one, str | dict)}
     added = {
         number: {"content": name, "special": name in named, "normalized": name not in named}
         for name, number in _json(folder / "added_tokens.json", {}).items()
     }
     return {"added_tokens_decoder": added, **settings}
+
+
+def _byte_level(
+    merges: Sequence[tuple[str, str]], vocab: Mapping[str, int], prefix_space: bool
+) -> Backend:
+    backend = Backend(models.BPE(vocab=dict(vocab), merges=list(merges)))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
+    backend.decoder = decoders.ByteLevel()
+    return backend
 
 
 def _numbered(pieces: Sequence[str]) -> dict[str, int]:

@@ -117,6 +117,7 @@ GEMMA = {
     "unk_token": "<unk>", "bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>",
     "mask_token": "<mask>", "padding_side": "left",
 }  # fmt: skip
+SIDES = ("lstrip", "rstrip", "single_word")  # what a token does to the white space about it
 KINDS = {
     "SiglipTokenizer": Kind(_siglip, UNIGRAM, SIGLIP),
     "Siglip2Tokenizer": Kind(_siglip2, BPE, GEMMA),
@@ -144,7 +145,7 @@ def load(path: Path, kind: str, settings: Mapping[str, Any]) -> Tokenizer:
         backend = reader.build(model, settings)
     except Exception as error:  # the package raises bare Exception for every fault of the file
         raise TokenizerError(f"{path} is damaged: {error}") from error
-    _add_tokens(backend, settings, path)
+    add_tokens(backend, settings, path)
     ends = reader.algorithm == UNIGRAM  # always, there
     start = None if ends or not settings.get("add_bos_token") else settings.get("bos_token")
     end = settings.get("eos_token") if ends or settings.get("add_eos_token") else None
@@ -165,8 +166,11 @@ def captions(settings: Mapping[str, Any], letters: str | None = None) -> Caption
     return Captions(settings.get("do_lower_case", True), letters)
 
 
-def _add_tokens(backend: Backend, settings: Mapping[str, Any], path: Path) -> None:
-    """Those that the folder's other files name; what is not in the model gets the next id."""
+def add_tokens(backend: Backend, settings: Mapping[str, Any], path: Path) -> None:
+    """Those that a folder's settings name; what is not in the vocabulary gets the next id.
+
+    Raises TokenizerError: a token has another id than they say.
+    """
     listed = settings.get("added_tokens_decoder", {})
     for number, token in sorted(listed.items(), key=lambda item: int(item[0])):
         backend.add_tokens([AddedToken(**token)])
@@ -179,9 +183,11 @@ def _add_tokens(backend: Backend, settings: Mapping[str, Any], path: Path) -> No
     for key in ("additional_special_tokens", "extra_special_tokens"):
         named += settings.get(key) or ()
     there = {token.content for token in backend.get_added_tokens_decoder().values()}
-    for name in (name_of(one) for one in named if isinstance(one, str | Mapping)):
-        if name not in there:
-            backend.add_tokens([AddedToken(name, special=True, normalized=False)])
+    for token in (one for one in named if isinstance(one, str | Mapping)):
+        if (name := name_of(token)) not in there:
+            sides = {} if isinstance(token, str) else {one: token.get(one, False) for one in SIDES}
+            backend.add_tokens([AddedToken(name, special=True, normalized=False, **sides)])
+            there.add(name)
 
 
 def name_of(token: str | Mapping[str, Any]) -> str:
