@@ -177,6 +177,13 @@ def test_what_is_none_says_so(tmp_path):
     (folder / "merges.txt").write_text("#version: 0.2\na b\na b c\n")
     with pytest.raises(TokenizerError, match="merge 2 is 'a b c'"):
         pretrained.load(folder)
+    (folder / "merges.txt").write_text("a b\n")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "RobertaTokenizer"}')
+    with pytest.raises(TokenizerError, match="other has no <s> and </s>: it is not a RoBERTa"):
+        pretrained.load(folder)
+    (folder / "vocab.json").write_text('{"<s>": 0, "</s>": 1}')
+    with pytest.raises(TokenizerError, match="other: vocab.json does not fit merges.txt: .*`a`"):
+        pretrained.load(folder)
     (folder / "vocab.json").write_text("{")
     with pytest.raises(TokenizerError, match="vocab.json is not JSON"):
         pretrained.load(folder)

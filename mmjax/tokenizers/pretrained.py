@@ -151,6 +151,8 @@ def roberta(
     where: str = "RoBERTa's tokenizer",
 ) -> Tokenizer:
     """GPT-2's pieces under other ids, between "<s>" and "</s>"."""
+    if not {"<s>", "</s>"} <= set(vocab):
+        raise TokenizerError(f"{where} has no <s> and </s>: it is not a RoBERTa vocabulary")
     backend = _byte_level(merges, vocab, prefix_space)
     specials = [one for one in ROBERTA_SPECIALS if one in vocab]
     backend.add_special_tokens([AddedToken(one, normalized=False) for one in specials])
@@ -239,7 +241,14 @@ def load(path: str | Path) -> Tokenizer:
         )
         return _with_added(tokenizer, settings, folder / "vocab.txt")
     if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
-        tokenizer = _of_merges(folder, kind, settings)
+        try:
+            tokenizer = _of_merges(folder, kind, settings)
+        except TokenizerError:
+            raise
+        except Exception as error:  # the package raises bare Exception for every fault
+            raise TokenizerError(
+                f"{folder}: vocab.json does not fit merges.txt: {error}"
+            ) from error
         return _with_added(tokenizer, settings, folder / "vocab.json")
     have = sorted(one.name for one in folder.iterdir())
     raise TokenizerError(
