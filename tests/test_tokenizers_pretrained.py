@@ -155,6 +155,16 @@ def test_which_file_names_the_special_tokens(settings, pad, tmp_path):
     assert checkpoint_processor.load(folder).tokens.pad == pad
 
 
+def test_a_file_that_draws_its_merges_is_read_without(tmp_path):
+    keys = json.loads(vocabularies.load("gpt2").json)
+    keys["model"]["dropout"] = 0.5
+    (tmp_path / "tokenizer.json").write_text(json.dumps(keys), encoding="utf-8")
+    text = "unquestionably reproducible " * 9
+    ids = vocabularies.load("gpt2").encode(text)
+    assert bpe.load(tmp_path / "tokenizer.json").encode(text) == ids
+    assert checkpoint_processor.load(tmp_path).tokens.encode(text) == ids
+
+
 def test_a_hub_tokenizer_json_of_clip_decodes_without_its_suffix(tmp_path):
     keys = json.loads(vocabularies.load("clip").json)
     keys["decoder"] = {"type": "ByteLevel"} | dict.fromkeys(

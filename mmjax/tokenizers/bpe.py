@@ -95,6 +95,8 @@ class Tokenizer:
     ):
         backend.no_padding()  # a file's own padding and truncation would act unseen
         backend.no_truncation()
+        if getattr(backend.model, "dropout", None):  # merges left out at random, by no seed
+            backend.model.dropout = None
         backend.encode_special_tokens = True  # "<end>" written in a caption is text, no command
         suffix = getattr(backend.model, "end_of_word_suffix", "")
         if suffix and isinstance(backend.decoder, decoders.ByteLevel):  # CLIP's file leaves it in
