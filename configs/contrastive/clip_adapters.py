@@ -4,7 +4,8 @@
 
 https://arxiv.org/abs/1902.00751 behind attention and MLP of each block, and CLIP-Adapter's
 (https://arxiv.org/abs/2110.04544), a share of 0.2 on both heads: the same task as clip_lora.py with
-as many parameters, which cannot be merged into the model's. Seed 0, test: 0.729 of the kinds right.
+as many parameters, which cannot be merged into the model's. Test, mean of seeds 0 to 2: 0.729 of
+the kinds right (0.729, 0.718, 0.741).
 """
 
 from mmjax.config import relative, variants
