@@ -83,7 +83,9 @@ def hub(tmp_path):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
-    yield handler, os.environ | {"HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "home")}
+    home = str(tmp_path / "home")
+    here = {"HF_ENDPOINT": url, "HF_HOME": home, "HF_HUB_CACHE": f"{home}/hub"}
+    yield handler, os.environ | here | {"HF_HUB_OFFLINE": "0", "NO_PROXY": "*", "no_proxy": "*"}
     server.shutdown()
     server.server_close()
 
@@ -110,8 +112,12 @@ def test_only_what_is_read_is_fetched_and_is_there_without_a_network(hub):
     assert pickle.startswith("CheckpointFileError someone/old@v1 holds its weights as pytorch_")
     assert "FileNotFoundError there is no folder 'someone/nothing' here, and " in nothing
     handler.fetched.clear()
-    found, other = asked(environment | {"HF_HUB_OFFLINE": "1"}, "someone/clip@v1", "someone/old@v1")
+    offline = environment | {"HF_HUB_OFFLINE": "1"}
+    found, other = asked(offline, "someone/clip@v1", "someone/old@v1")
     assert found == "found clip" and not handler.fetched
+    (weights,) = (handler.root.parent / "home").glob("hub/models--*/snapshots/*/model.safetensors")
+    weights.unlink()  # a config alone, as other programs fetch it, is no checkpoint
+    assert "cannot be fetched from the hub (OfflineMode" in asked(offline, "someone/clip@v1")[0]
     assert "FileNotFoundError there is no folder 'someone/old@v1' here" in other
 
 

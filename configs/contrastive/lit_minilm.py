@@ -31,8 +31,8 @@ interval:
 It names the kind of a thing that was never drawn better than a tower from scratch does; with clip
 art to learn from, whose captions hold many more words, scratch finds the thing itself about as
 well. The unseen style of seen things loses: R@1 0.503 and 0.515, from scratch 0.654 and 0.651.
-Tried without a gain on validation: no words left out, no projection of MiniLM's vectors, a higher
-scale. 8 minutes on 2 CPU cores, where clip_emoji.py takes 5.
+Tried without a gain on validation beyond noise: no words left out, no projection of MiniLM's
+vectors with a higher scale. 8 minutes on 2 CPU cores, where clip_emoji.py takes 5.
 """
 
 from mmjax.config import relative

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from mmjax.commands import table
@@ -63,6 +64,8 @@ def compare(
             found[name] = {**means, "difference": difference}
     if not found:
         raise ConfigError(f"the runs have no {split} evaluation in common")
+    if jax.process_index() != 0:
+        return found
     rows = [
         (name, f"{one['ours']:.3f}", f"{one['theirs']:.3f}", str(one["difference"]))
         for name, one in found.items()

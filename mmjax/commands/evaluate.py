@@ -54,6 +54,7 @@ def answers(
     folder: str | Path, split: str, step: int | None = None
 ) -> tuple[int, dict[str, tuple[Evaluator, Result]]]:
     """The step of a run's checkpoint (None: the best) and what each evaluation of it found."""
+    folder = Path(folder).expanduser().absolute()
     which = getattr(workdir.load_options(folder), split)
     if not which:
         raise configs.ConfigError(f"the run in {folder} names no {split} evaluations")

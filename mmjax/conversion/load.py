@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import os
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -190,6 +191,12 @@ def weights(names: Iterable[str]) -> list[str]:
     return []
 
 
+def _kept(names: Iterable[str]) -> list[str]:
+    """The same with CTranslate2's, which no config names."""
+    names = list(names)
+    return weights(names) or [one for one in names if one == "model.bin"]
+
+
 def fetch(name: str) -> Path:
     """The folder of a repository of the hub on this machine, downloaded where it is not yet.
 
@@ -207,17 +214,16 @@ def fetch(name: str) -> Path:
     repository, at = found[1], {"revision": found[2]}
     try:
         names = huggingface_hub.list_repo_files(repository, **at)
-        kept = weights(names) or [one for one in names if one == "model.bin"]
-        if not kept:
+        if not _kept(names):
             raise _refused(Path(name), names)
-        patterns = [*SMALL, *kept]
+        patterns = [*SMALL, *_kept(names)]
         return Path(huggingface_hub.snapshot_download(repository, allow_patterns=patterns, **at))
     except files.CheckpointFileError:
         raise
     except Exception as error:  # whatever the hub's HTTP client of the day throws
         for config in (CONFIG, OPEN_CLIP):  # what was fetched before is there without a network
             file = huggingface_hub.try_to_load_from_cache(repository, config, **at)
-            if isinstance(file, str):
+            if isinstance(file, str) and _kept(os.listdir(Path(file).parent)):
                 return Path(file).parent
         raise FileNotFoundError(
             f"there is no folder {name!r} here, and {name!r} cannot be fetched from the hub "
@@ -232,7 +238,7 @@ def _opened(folder: Path, names: list[str]) -> tuple[ModuleType, dict, dict]:
         kept = [CONFIG if (folder / CONFIG).exists() else OPEN_CLIP, names[0]]
     else:
         kept = weights(names)
-    files.fetched(folder, [*(kept or ["model.bin"]), *checkpoint_processor.KEPT])
+    files.fetched(folder, [*(kept or _kept(names)), *checkpoint_processor.KEPT])
     if not kept:
         return _foreign(folder, names)
     config = files.parsed(folder / kept[0])
