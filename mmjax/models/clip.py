@@ -43,9 +43,13 @@ class Config:
     bias_init: float | None = None  # added to the logits of the sigmoid loss; None: no bias
     resnet: resnet.Config | None = None  # CLIP's RN50 and its kin: the image tower, not `image`
     bert: bert.Config | None = None  # the text tower, not `text`; pool="mean" for sentences
+    # a bag of trained token vectors beside the text tower: each fills one half of E. In training
+    # every other caption is read by the bag alone and the rest by the tower alone; afterwards each
+    # by both, and a cosine is the mean of two
+    bag: bool = False
 
 
-def unit(x: Float[Array, "B E"]) -> Float[Array, "B E"]:
+def unit(x: Float[Array, "... E"]) -> Float[Array, "... E"]:
     """Divides each row by its length; a zero row stays zero and has a finite gradient."""
     x = x.astype(jnp.float32)
     return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
@@ -73,14 +77,16 @@ def _tower(c: Config, side: str) -> tuple[nn.Module, Dense | None]:
         width, dtype = c.resnet.embedding, c.resnet.dtype
     else:
         width, dtype = tower.config.transformer.width, tower.config.transformer.dtype
+    size = c.embedding // 2 if c.bag and side == "text" else c.embedding
     if getattr(c, f"{side}_projection"):
         kinds = dict(bias=c.projection_bias, kernel_init=nn.initializers.normal(width**-0.5))
         axes = ("embed", "joint")
-        return tower, Dense((c.embedding,), axes, dtype=dtype, name=f"{side}_head", **kinds)
-    if c.embedding != width:
+        return tower, Dense((size,), axes, dtype=dtype, name=f"{side}_head", **kinds)
+    if size != width:
+        half = " / 2" if size != c.embedding else ""
         raise ValueError(
-            f"without {side}_projection, embedding={c.embedding} must be the width of the {side} "
-            f"tower, {width}"
+            f"without {side}_projection, embedding={c.embedding}{half} must be the width of the "
+            f"{side} tower, {width}"
         )
     return tower, None
 
@@ -108,6 +114,10 @@ class Model(nn.Module):
         c = self.config
         self.image, self.image_head = _tower(c, "image")
         self.text, self.text_head = _tower(c, "text")
+        if c.bag:
+            if c.embedding % 2:
+                raise ValueError(f"bag: embedding={c.embedding} has no halves")
+            self.bag = text.Bag((c.bert or c.text).vocab_size, c.embedding // 2)
         self.log_scale = self.param(
             "log_scale", nn.initializers.constant(math.log(c.scale_init)), (), jnp.float32
         )
@@ -119,7 +129,10 @@ class Model(nn.Module):
     ) -> Float[Array, "B E"]:
         """Normalised pixels (NaFlex: patches) -> unit vectors."""
         pooled = self.image(images, train=train).pooled
-        return unit(self.image_head(pooled) if self.image_head else pooled)
+        vector = self.image_head(pooled) if self.image_head else pooled
+        if self.config.bag:
+            return unit(unit(vector.reshape(len(vector), 2, -1)).reshape(vector.shape))
+        return unit(vector)
 
     def encode_text(
         self,
@@ -133,8 +146,29 @@ class Model(nn.Module):
         vectors.
 
         Raises:
-          ValueError: packed captions for a BERT.
+          ValueError: packed captions for a BERT or a bag; with a bag, an odd number of captions to
+            train on.
         """
+        if not self.config.bag:
+            return self._by_tower(ids, mask, packed, train)
+        if packed is not None:
+            raise ValueError("bag: packed captions are for a text tower without one")
+        mask = jnp.ones(ids.shape, bool) if mask is None else mask
+        if not train:
+            both = self._by_tower(ids, mask), unit(self.bag(ids, mask))
+            return unit(jnp.concatenate(both, 1))
+        if len(ids) % 2:
+            raise ValueError(f"bag: {len(ids)} captions cannot be divided between two readers")
+        # neighbours go apart, so that rows stay on their devices
+        even, odd = ((ids[i::2], mask[i::2]) for i in range(2))
+        tower, bag = self._by_tower(*even, train=True), unit(self.bag(*odd))
+        nothing = jnp.zeros_like(tower)  # in the other's half
+        one, other = (jnp.concatenate(x, 1) for x in ((tower, nothing), (nothing, bag)))
+        return jnp.stack([one, other], 1).reshape(len(ids), -1)
+
+    def _by_tower(
+        self, ids: Array, mask: Array | None, packed: Any = None, train: bool = False
+    ) -> Float[Array, "B E"]:
         if self.config.bert is None:
             pooled = self.text(ids, mask, packed, train=train).pooled
         elif packed is None:

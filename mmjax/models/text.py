@@ -17,6 +17,7 @@ import dataclasses
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from mmjax.layers import packing, pooling, transformer
 from mmjax.layers.attention import attention_mask
@@ -105,6 +106,26 @@ class Model(nn.Module):
         else:
             pooled = pooling.AttentionPool(t, name="pool")(tokens, mask)
         return Output(tokens, pooled)
+
+
+class Bag(nn.Module):
+    """A bag of words: the sum of one trained vector per token, over the root of their number.
+
+    A token that training never held keeps its small first vector, and so says next to nothing.
+    """
+
+    vocab_size: int  # V
+    width: int  # D
+
+    @nn.compact
+    def __call__(
+        self, ids: Int[Array, "B L"], mask: Bool[Array, "B L"] | None = None
+    ) -> Float[Array, "B D"]:
+        """Token ids and their validity (True = a real token) -> a vector, float32."""
+        mask = jnp.ones(ids.shape, bool) if mask is None else mask
+        table = embedding("tokens", self, (self.vocab_size, self.width), 0.02, ("vocab", "joint"))
+        count = jnp.sqrt(jnp.maximum(mask.sum(1, keepdims=True), 1).astype(table.dtype))
+        return jnp.einsum("BLD,BL->BD", lookup(table, ids), mask.astype(table.dtype)) / count
 
 
 VARIANTS = {
