@@ -44,8 +44,8 @@ class Config:
     resnet: resnet.Config | None = None  # CLIP's RN50 and its kin: the image tower, not `image`
     bert: bert.Config | None = None  # the text tower, not `text`; pool="mean" for sentences
     # a bag of trained token vectors beside the text tower: each fills one half of E. In training
-    # every other caption is read by the bag alone and the rest by the tower alone; afterwards each
-    # by both, and a cosine is the mean of two
+    # every other caption of a batch (or micro-batch) is read by the bag alone and the rest by the
+    # tower alone; afterwards each by both, and a cosine is the mean of two
     bag: bool = False
 
 
