@@ -43,7 +43,6 @@ GEMMA = llama.Config(
     tied=True, embedding_scale=4.0, logits_cap=9.0,
 )  # fmt: skip
 WORDS = text.Config(vocab_size=32, context_length=6, transformer=TINY)
-HALVES = slice(None, 8), slice(8, None)  # of an embedding of 16, with a bag
 BAG = dataclasses.replace(WORDS, pool="mean", transformer=dataclasses.replace(TINY, layers=0))
 
 
@@ -374,40 +373,3 @@ def test_without_projection_the_widths_must_agree():
     module = clip.Model(clip.Config(IMAGE, WORDS, embedding=24, image_projection=False))
     with pytest.raises(ValueError, match="embedding=24 must be the width of the image tower, 16"):
         jax.eval_shape(module.init, jax.random.key(0), pixels(), ids(), mask())
-
-
-def test_a_bag_beside_the_tower():
-    """In training the readers take turns; later a cosine is the mean of theirs."""
-    module = clip.Model(clip.Config(IMAGE, WORDS, embedding=16, bag=True))
-    variables = nn.unbox(module.init(jax.random.key(0), pixels(), ids(), mask()))
-    image, both = module.apply(variables, pixels(), ids(), mask())
-    _, turns = module.apply(variables, pixels(), ids(), mask(), train=True)
-    for vectors in (image, both, turns):
-        np.testing.assert_allclose(jnp.linalg.norm(vectors, axis=1), 1, atol=1e-6)
-    tower, bag = turns[::2], turns[1::2]
-    assert not tower[:, 8:].any() and not bag[:, :8].any()
-    np.testing.assert_allclose(both[::2, :8] * 2**0.5, tower[:, :8], atol=1e-6)
-    np.testing.assert_allclose(both[1::2, 8:] * 2**0.5, bag[:, 8:], atol=1e-6)
-    halves = (clip.unit(image[:, half]) @ clip.unit(both[:, half]).T for half in HALVES)
-    np.testing.assert_allclose(image @ both.T, sum(halves) / 2, atol=1e-6)
-    # the bag knows no order, and what the mask hides does not count
-    _, turned = module.apply(variables, pixels(), ids()[:, ::-1], mask()[:, ::-1])
-    np.testing.assert_allclose(turned[:, 8:], both[:, 8:], atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "change, rows, message",
-    [
-        (dict(embedding=15), 8, "embedding=15 has no halves"),
-        (dict(), 7, "7 captions cannot be divided between two readers"),
-        (dict(text_projection=False), 8, "embedding=16 / 2 must be the width of the text tower"),
-    ],
-)
-def test_a_bag_that_cannot_be(change, rows, message):
-    config = dataclasses.replace(clip.Config(IMAGE, WORDS, embedding=16, bag=True), **change)
-    module = clip.Model(config)
-    with pytest.raises(ValueError, match=message):
-        jax.eval_shape(
-            lambda key: module.init(key, pixels(rows), ids(rows), mask(rows), train=True),
-            jax.random.key(0),
-        )

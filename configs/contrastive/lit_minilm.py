@@ -56,6 +56,8 @@ SMALL = dict(width=64, heads=2, hidden=128, layers=1, unroll=1)
 
 VARIANTS = {
     "clipart": CLIPART,
+    # Tux Paint's stamps as well: `:clipart,stamps`
+    "stamps": {"data.train.stamps": dict(name="tuxpaint", split="train", weight=0.1)},
     "scratch": {
         "warm_start": "",
         "model.bert": None,

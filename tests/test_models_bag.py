@@ -1,0 +1,62 @@
+"""A bag of trained token vectors beside a text tower (`clip.Config.bag`)."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax.layers import transformer
+from mmjax.models import clip, text, vit
+
+BODY = transformer.Config(width=16, layers=2, heads=2, hidden=32)
+CONFIG = clip.Config(
+    vit.Config(image_size=8, patch_size=4, transformer=BODY),
+    text.Config(vocab_size=32, context_length=6, transformer=BODY),
+    embedding=16,
+    bag=True,
+)
+HALVES = slice(None, 8), slice(8, None)  # of the embedding: the tower's, the bag's
+
+
+def inputs(rows=8):
+    """Pixels, ids and their mask."""
+    ids = jax.random.randint(jax.random.key(2), (rows, 6), 0, 32)
+    mask = jnp.arange(6)[None] < 2 + jnp.arange(rows)[:, None] % 5
+    return jax.random.normal(jax.random.key(1), (rows, 8, 8, 3)), ids, mask
+
+
+def test_a_bag_beside_the_tower():
+    """In training the readers take turns; later a cosine is the mean of theirs."""
+    module = clip.Model(CONFIG)
+    pixels, ids, mask = inputs()
+    variables = nn.unbox(module.init(jax.random.key(0), pixels, ids, mask))
+    image, both = module.apply(variables, pixels, ids, mask)
+    _, turns = module.apply(variables, pixels, ids, mask, train=True)
+    for vectors in (image, both, turns):
+        np.testing.assert_allclose(jnp.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    tower, bag = turns[::2], turns[1::2]
+    assert not tower[:, 8:].any() and not bag[:, :8].any()
+    np.testing.assert_allclose(both[::2, :8] * 2**0.5, tower[:, :8], atol=1e-6)
+    np.testing.assert_allclose(both[1::2, 8:] * 2**0.5, bag[:, 8:], atol=1e-6)
+    halves = (clip.unit(image[:, half]) @ clip.unit(both[:, half]).T for half in HALVES)
+    np.testing.assert_allclose(image @ both.T, sum(halves) / 2, atol=1e-6)
+    # the bag knows no order, and what the mask hides does not count
+    _, turned = module.apply(variables, pixels, ids[:, ::-1], mask[:, ::-1])
+    np.testing.assert_allclose(turned[:, 8:], both[:, 8:], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change, rows, message",
+    [
+        (dict(embedding=15), 8, "embedding=15 has no halves"),
+        (dict(), 7, "7 captions cannot be divided between two readers"),
+        (dict(text_projection=False), 8, "embedding=16 / 2 must be the width of the text tower"),
+    ],
+)
+def test_a_bag_that_cannot_be(change, rows, message):
+    module = clip.Model(dataclasses.replace(CONFIG, **change))
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(lambda key: module.init(key, *inputs(rows), train=True), jax.random.key(0))
