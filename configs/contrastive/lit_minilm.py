@@ -32,7 +32,8 @@ interval:
 
 The unseen style of seen things loses: R@1 0.503 and 0.578, from scratch 0.654 and 0.651. With clip
 art and MiniLM alone (`:clipart,model.bag=False,model.embedding=192`) unseen things have R@5 0.431,
-+0.018 [-0.039, +0.074], and classes 0.455. Tried without a gain on validation beyond noise: no
++0.018 [-0.039, +0.074], and classes 0.455; with Tux Paint's stamps as well (`:clipart,stamps`, one
+seed) 0.484 and 0.489. Tried without a gain on validation beyond noise: no
 words left out, no projection of MiniLM's vectors with a higher scale, its word vectors beside its
 sentences, trained vectors that both readers' sum learns at once. 8 minutes on 2 CPU cores, where
 clip_emoji.py takes 5.
