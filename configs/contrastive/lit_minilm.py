@@ -30,13 +30,12 @@ interval:
     R@10                0.529  +0.053 [-0.005, +0.114]      0.611  +0.106 [+0.050, +0.163]
     classes by name     0.422  +0.089 [+0.024, +0.153]      0.494  +0.156 [+0.105, +0.206]
 
-The unseen style of seen things loses: R@1 0.503 and 0.578, from scratch 0.654 and 0.651. With clip
-art and MiniLM alone (`:clipart,model.bag=False,model.embedding=192`) unseen things have R@5 0.431,
-+0.018 [-0.039, +0.074], and classes 0.455; with Tux Paint's stamps as well (`:clipart,stamps`, one
-seed) 0.484 and 0.489. Tried without a gain on validation beyond noise: no
-words left out, no projection of MiniLM's vectors with a higher scale, its word vectors beside its
-sentences, trained vectors that both readers' sum learns at once. 8 minutes on 2 CPU cores, where
-clip_emoji.py takes 5.
+The unseen style of seen things loses: R@1 0.503 and 0.578, from scratch 0.654 and 0.651. Tux
+Paint's stamps added to clip art (`:clipart,stamps`, one seed): R@5 0.484, classes 0.489. Clip art
+without the bag (`:clipart,model.bag=False,model.embedding=192`): R@5 0.431, +0.018 [-0.039,
++0.074], and classes 0.455. Tried without a gain on validation beyond noise: no words left out, no
+projection of MiniLM's vectors with a higher scale, its word vectors beside its sentences, trained
+vectors that are always added to its own. 8 minutes on 2 CPU cores, where clip_emoji.py takes 5.
 """
 
 from mmjax.config import relative
