@@ -44,8 +44,8 @@ class Config:
     resnet: resnet.Config | None = None  # CLIP's RN50 and its kin: the image tower, not `image`
     bert: bert.Config | None = None  # the text tower, not `text`; pool="mean" for sentences
     # a bag of trained token vectors beside the text tower: each fills one half of E. In training
-    # every other caption of a batch (or micro-batch) is read by the bag alone and the rest by the
-    # tower alone; afterwards each by both, and a cosine is the mean of two
+    # one of every two neighbours is read by the bag alone, the other by the tower alone, as a coin
+    # falls; afterwards each by both, and a cosine is the mean of two
     bag: bool = False
 
 
@@ -159,12 +159,17 @@ class Model(nn.Module):
             return unit(jnp.concatenate(both, 1))
         if len(ids) % 2:
             raise ValueError(f"bag: {len(ids)} captions cannot be divided between two readers")
-        # neighbours go apart, so that rows stay on their devices
-        even, odd = ((ids[i::2], mask[i::2]) for i in range(2))
-        tower, bag = self._by_tower(*even, train=True), unit(self.bag(*odd))
+        # one of every two neighbours goes to the tower, so that rows stay on their devices; a coin
+        # says which, as a mixture may put one source on all even rows
+        coin = jax.random.bernoulli(self.make_rng("dropout"), shape=(len(ids) // 2, 1, 1))
+        ids, mask = (x.reshape(-1, 2, x.shape[-1]) for x in (ids, mask))
+        ids, mask = (jnp.where(coin, x[:, ::-1], x) for x in (ids, mask))
+        tower = self._by_tower(ids[:, 0], mask[:, 0], train=True)
+        bag = unit(self.bag(ids[:, 1], mask[:, 1]))
         nothing = jnp.zeros_like(tower)  # in the other's half
-        one, other = (jnp.concatenate(x, 1) for x in ((tower, nothing), (nothing, bag)))
-        return jnp.stack([one, other], 1).reshape(len(ids), -1)
+        both = [jnp.concatenate(x, 1) for x in ((tower, nothing), (nothing, bag))]
+        both = jnp.stack(both, 1)
+        return jnp.where(coin, both[:, ::-1], both).reshape(-1, self.config.embedding)
 
     def _by_tower(
         self, ids: Array, mask: Array | None, packed: Any = None, train: bool = False
