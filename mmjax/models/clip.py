@@ -6,7 +6,8 @@
   scale and bias. The bias has no gradient under the softmax loss, so only rows with `bias_init` own
   one.
 * Of CLIP's image towers, some are residual networks with attention pooling: resnet.py. A text
-  tower may be a BERT (LiT, https://arxiv.org/abs/2111.07991, locks such a one): bert.py.
+  tower may be a BERT (LiT, https://arxiv.org/abs/2111.07991, locks such a one): bert.py. Beside it
+  may stand a bag of words, whose vectors a locked tower cannot learn.
 * Embeddings leave the model with unit norm, in float32.
 
 Letters: B batch, L tokens, E embedding size.
