@@ -20,10 +20,10 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    license_files=["LICENSE", "mmjax/data/bundled/licenses/**/*"],
+    license_files=["LICENSE", "mmjax/datasets/bundled/licenses/**/*"],
     python_requires=">=3.11",
     packages=find_packages(include=["mmjax", "mmjax.*"]),
-    package_data={"mmjax": ["data/bundled/**"]},
+    package_data={"mmjax": ["datasets/bundled/**"]},
     install_requires=requirements(),
     # torch and transformers, which the live parity tests compare with, are not here on purpose:
     # everything else is proved without them. `.ci/run` installs them for that stage alone.

@@ -3,7 +3,7 @@
     config = relative(__file__, "../base.py")
 
 Not a run by itself: it names no data, model or task. Every field with its meaning and default is in
-mmjax/commands/options.py; `python -m mmjax.main --mode=show --config=...` prints a run's.
+mmjax/run/options.py; `python -m mmjax.main --mode=show --config=...` prints a run's.
 """
 
 from ml_collections import ConfigDict

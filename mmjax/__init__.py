@@ -19,10 +19,10 @@ _PUBLIC = {
     "evaluate_model": ("mmjax.commands.evaluate", "evaluate_model"),
     "compare": ("mmjax.commands.compare", "compare"),
     "prepare": ("mmjax.commands.prepare", "prepare"),
-    "restore": ("mmjax.commands.restore", "restore"),
+    "restore": ("mmjax.run.restore", "restore"),
     "load_config": ("mmjax.config", "load"),
-    "load": ("mmjax.commands.load", "load"),
-    "save": ("mmjax.commands.load", "save"),
+    "load": ("mmjax.run.load", "load"),
+    "save": ("mmjax.run.load", "save"),
     "export": ("mmjax.commands.export", "export"),
 }
 __all__ = [*_PUBLIC, "__version__"]
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from mmjax.commands.evaluate import evaluate as evaluate
     from mmjax.commands.evaluate import evaluate_model as evaluate_model
     from mmjax.commands.export import export as export
-    from mmjax.commands.load import load as load
-    from mmjax.commands.load import save as save
     from mmjax.commands.prepare import prepare as prepare
-    from mmjax.commands.restore import restore as restore
     from mmjax.commands.train import train as train
     from mmjax.config import load as load_config  # noqa: F401
+    from mmjax.run.load import load as load
+    from mmjax.run.load import save as save
+    from mmjax.run.restore import restore as restore
 
 
 def __getattr__(name: str) -> Any:

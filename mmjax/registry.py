@@ -16,35 +16,42 @@ from typing import Any
 
 from mmjax.config import ConfigError
 
-
-def names(room: str) -> tuple[str, ...]:
-    """The names that `find(room, name)` knows, in alphabetical order."""
-    package = importlib.import_module(room)
-    found = pkgutil.iter_modules(package.__path__)
-    return tuple(sorted(module.name for module in found if not module.name.startswith("_")))
+SOURCES = ("mmjax.datasets", "mmjax.readers")  # rooms where a data set's name is looked for
 
 
-def find(room: str, name: str, *, where: str = "name") -> Any:
+def names(*rooms: str) -> tuple[str, ...]:
+    """The names that `find(rooms, name)` knows, in alphabetical order."""
+    packages = [importlib.import_module(room) for room in rooms]
+    places = [place for package in packages for place in package.__path__]
+    found = {module.name for module in pkgutil.iter_modules(places)}
+    return tuple(sorted(name for name in found if not name.startswith("_")))
+
+
+def find(room: str | tuple[str, ...], name: str, *, where: str = "name") -> Any:
     """The module called `name` in `room`, or whatever a dotted `name` leads to.
 
     Args:
-        room: an importable package, "mmjax.models".
+        room: an importable package, "mmjax.models", or several: the first that has it.
         name: a module of the room, "clip"; or a full import path, "experiments.mine.Model".
         where: the config key that holds the name ("model.name"), for the message.
 
     Raises:
         ConfigError: nothing is called that; the message lists what is.
     """
+    rooms = (room,) if isinstance(room, str) else room
     if not name:
-        raise ConfigError(f"{where}: '' is not a name. {_choices(room)}")
+        raise ConfigError(f"{where}: '' is not a name. {_choices(rooms)}")
     if "." in name:
         return _follow(name, where)
-    known = names(room)
+    known = names(*rooms)
     if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-        raise ConfigError(f"{where}: there is no {name!r} in {room}.{hint}\n  {_choices(room)}")
-    return importlib.import_module(f"{room}.{name}")
+        raise ConfigError(
+            f"{where}: there is no {name!r} in {' and '.join(rooms)}.{hint}\n  {_choices(rooms)}"
+        )
+    owner = next(room for room in rooms if name in names(room))
+    return importlib.import_module(f"{owner}.{name}")
 
 
 def _follow(path: str, where: str) -> Any:
@@ -79,5 +86,6 @@ def _dead_end(found: Any, done: str, part: str) -> str:
     return f"{done} has no {part!r}.{hint}"
 
 
-def _choices(room: str) -> str:
-    return f"{room} has: {', '.join(names(room)) or '(nothing)'}. A dotted name is a full path."
+def _choices(rooms: tuple[str, ...]) -> str:
+    known = ', '.join(names(*rooms)) or '(nothing)'
+    return f"{' and '.join(rooms)} has: {known}. A dotted name is a full path."

@@ -24,10 +24,12 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import RequiredValueError
 
+from mmjax.errors import UserError
+
 _SCALARS = (bool, int, float, str)
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """A config that cannot be used: says what is wrong, where, and what would be right."""
 
 

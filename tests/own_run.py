@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import mmjax
-from mmjax.commands.options import Options
 from mmjax.config import load
+from mmjax.run.options import Options
 
 ROOT = Path(__file__).resolve().parent.parent
 OWN = "configs/contrastive/clip_own_data.py:smoke"

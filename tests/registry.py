@@ -12,7 +12,7 @@ import zipfile
 import pyarrow
 from PIL import Image
 
-from mmjax.data import emoji
+from mmjax.datasets import emoji
 
 
 def tgz(files, links=()):

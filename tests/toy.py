@@ -163,5 +163,5 @@ def planned(task, batch, *groups, where=None, clip_norm=0.0, accumulate=1, ema=0
     config = optimizer.Config(groups or (SGD,), clip_norm, accumulate)
     where = where or mesh()
     sizes = sharding.Config(**{axis: where.shape[axis] for axis in sharding.AXES})
-    plan = state.plan(task, batch, config, where, sizes, steps=steps, seed=0, ema=ema)
+    plan = state.specify(task, batch, config, where, sizes, steps=steps, seed=0, ema=ema)
     return plan, jax.jit(step.make_step(plan, accumulate), compiler_options=QUICK)

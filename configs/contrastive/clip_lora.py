@@ -16,7 +16,7 @@ which has seen the same images and kinds.
 """
 
 from mmjax.config import relative
-from mmjax.data.easy_vqa import KINDS
+from mmjax.datasets.easy_vqa import KINDS
 
 WARMUP = 20
 SHAPES = dict(name="easy_vqa", images=True)

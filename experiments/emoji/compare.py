@@ -63,17 +63,17 @@ def our_step_seconds(count: int) -> float:
     """Median seconds of a train step alone, batches ready."""
     program = f"""
 import time, numpy, jax
-from mmjax.commands.runtime import prepare
-from mmjax.commands.options import Options
+from mmjax.run.runtime import prepare
+from mmjax.run.options import Options
 from mmjax.config import build, load
 options = build(Options, load({str(CONFIG)!r}, schema=Options))
 prepare(options.execution)
-from mmjax.commands.assembly import Run
+from mmjax.run.assembly import Run
 from mmjax.training.step import make_step
 run = Run(options)
 with jax.set_mesh(run.mesh):
-    state = run.plan.init()
-    step = jax.jit(make_step(run.plan), donate_argnums=0)
+    state = run.spec.init()
+    step = jax.jit(make_step(run.spec), donate_argnums=0)
     seconds = []
     for i in range({count}):
         batch = run.put(run.pipeline.batch(i).arrays)
@@ -119,8 +119,8 @@ def ours(folder: Path, seed: int, config: Path = CONFIG) -> Path:
     if not out.exists():
         command = ["-m", "mmjax.main", f"--config={config}", f"--config.seed={seed}"]
         subprocess.run([sys.executable, *command, f"--workdir={workdir}"], cwd=ROOT, check=True)
-        from mmjax.commands.evaluations import evaluators
-        from mmjax.commands.restore import restore
+        from mmjax.run.evaluations import evaluators
+        from mmjax.run.restore import restore
 
         restored = restore(workdir)
         hits = {}
@@ -145,8 +145,8 @@ def main() -> None:
     turns = kept(folder / "timing.json", lambda: timing(python))
     seconds = {name: float(np.median(values)) for name, values in turns.items()}
     precision = min(("fp32", "amp_bf16"), key=seconds.get)
-    from mmjax.commands.options import Options
     from mmjax.config import load
+    from mmjax.run.options import Options
 
     steps = load(CONFIG, schema=Options).train.steps
     theirs = round(steps * seconds["mmjax"] / seconds[precision])

@@ -22,11 +22,11 @@ import torch
 from open_clip.loss import ClipLoss
 from open_clip.model import CLIP
 
-from mmjax.commands.assembly import Run
-from mmjax.commands.evaluations import evaluators
-from mmjax.commands.options import Options
-from mmjax.commands.runtime import keep_memory
 from mmjax.config import build, load
+from mmjax.run.assembly import Run
+from mmjax.run.evaluations import evaluators
+from mmjax.run.options import Options
+from mmjax.run.runtime import keep_memory
 
 TEXT_LAYERS = 2
 

@@ -9,7 +9,7 @@ that the same data can be read as a manifest and as a folder.
 import json
 from pathlib import Path
 
-from mmjax.data import emoji
+from mmjax.datasets import emoji
 
 HERE = Path(__file__).resolve().parent
 COUNT = 48

@@ -16,7 +16,7 @@ import argparse
 import json
 from pathlib import Path
 
-from mmjax.data import tuxpaint
+from mmjax.datasets import tuxpaint
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """How far mmjax is from the reference implementations: the live comparisons, and their numbers.
 
-    python experiments/parity/measure.py            # all of tests/test_parity_*.py
+    python experiments/parity/measure.py            # all of tests/parity/test_*.py
     python experiments/parity/measure.py bert clip  # some families
 
 * Needs torch and transformers beside mmjax and pytest (peft and open_clip for theirs); what is not
@@ -39,7 +39,7 @@ class Recorder:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
-        family = item.path.stem.removeprefix("test_parity_")
+        family = item.path.stem.removeprefix("test_")
         name = item.name.removeprefix("test_").replace("[", ": ").rstrip("]")
         name = name.removeprefix("parity: ")
         self.test = (family, name)
@@ -94,8 +94,8 @@ def table(rows: list[dict]) -> str:
 
 def main(families: list[str]) -> int:
     """Exit code: 0 where all comparisons held."""
-    files = sorted(TESTS.glob("test_parity_*.py"))
-    names = {path.stem.removeprefix("test_parity_"): path for path in files}
+    files = sorted(TESTS.glob("parity/test_*.py"))
+    names = {path.stem.removeprefix("test_"): path for path in files}
     unknown = set(families) - set(names)
     if unknown:
         print(f"no comparison of {', '.join(sorted(unknown))}; there are {', '.join(names)}")

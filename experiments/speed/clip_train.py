@@ -29,7 +29,7 @@ SIDES = (("mmjax", "float32"), ("open_clip", "float32"), ("mmjax", "bfloat16"),
 
 def captions(count: int) -> list[str]:
     """Of the bundled emoji, the first ones of the training split."""
-    from mmjax.data import emoji
+    from mmjax.datasets import emoji
 
     source = emoji.open(emoji.Config(split="train"))
     return [source[row]["text"] for row in range(count)]
@@ -39,7 +39,7 @@ def ids_of(rows: int, real: bool):
     """(ids [rows, L], mask): CLIP's own tokens, 77 or the longest rounded up to a multiple of 4."""
     import numpy as np
 
-    from mmjax.data import vocabularies
+    from mmjax.processors import vocabularies
 
     tokenizer = vocabularies.named("open_clip")
     start, end = tokenizer.special["<start>"], tokenizer.special["<end>"]
@@ -58,9 +58,9 @@ def mmjax_side(flags: argparse.Namespace) -> dict:
     import numpy as np
 
     from experiments.speed import where
-    from mmjax.commands.options import Execution
-    from mmjax.commands.runtime import prepare
     from mmjax.models import clip
+    from mmjax.run.options import Execution
+    from mmjax.run.runtime import prepare
     from mmjax.tasks import contrastive
     from mmjax.training import flops, optimizer, sharding, state, step
 
@@ -89,7 +89,7 @@ def mmjax_side(flags: argparse.Namespace) -> dict:
     groups = (optimizer.Group(learning_rate=5e-4, weight_decay=0.2, b2=0.98),)
     mesh = sharding.make_mesh(sharding.Config())
     with jax.set_mesh(mesh):
-        plan = state.plan(
+        plan = state.specify(
             task, batch, optimizer.Config(groups), mesh, sharding.Config(), steps=1000, seed=0
         )
         one, seconds = step.make_step(plan), []
@@ -167,7 +167,7 @@ def main() -> None:
     import statistics
 
     from experiments.emoji.compare import environment
-    from mmjax.commands.table import aligned
+    from mmjax.report.table import aligned
 
     folder = Path(flags.folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)

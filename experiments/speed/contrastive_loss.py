@@ -24,8 +24,8 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from jax.sharding import AxisType, Mesh  # noqa: E402
 
-from mmjax.commands.table import aligned  # noqa: E402
 from mmjax.objectives import contrastive, ring  # noqa: E402
+from mmjax.report.table import aligned  # noqa: E402
 from mmjax.training import sharding  # noqa: E402
 
 LOSSES, FORMS = ("softmax", "sigmoid"), {"plain": contrastive, "ring": ring}

@@ -29,7 +29,7 @@ def photos(folder: Path) -> None:
     import numpy as np
     from PIL import Image
 
-    from mmjax.data import emoji
+    from mmjax.datasets import emoji
 
     if (folder / "list.jsonl").exists():
         return
@@ -50,10 +50,11 @@ def photos(folder: Path) -> None:
 
 def ours(folder: Path, seconds: float) -> dict:
     """Examples a second, all cores; memory as in a run."""
-    from mmjax.commands.runtime import keep_memory
-    from mmjax.data import image_text, manifest, vocabularies
     from mmjax.data.pipeline import Pipeline
     from mmjax.data.plan import Shuffled
+    from mmjax.processors import image_text, vocabularies
+    from mmjax.readers import manifest
+    from mmjax.run.runtime import keep_memory
 
     keep_memory()
     source = manifest.open(manifest.Config(str(folder / "list.jsonl"), check_files=0))
@@ -130,7 +131,7 @@ def crops(folder: Path) -> list[tuple[int, tuple[int, int, int, int]]]:
     """(picture, left, top, width, height) of some crops that both sides make."""
     import numpy as np
 
-    from mmjax.data.images import RandomResizedCrop
+    from mmjax.transforms.images import RandomResizedCrop
 
     crop, rng = RandomResizedCrop(SIZE, scale=SCALE), np.random.default_rng(1)
     return [(number, crop.box(640, 480, rng)) for number in range(32)]
@@ -140,8 +141,8 @@ def pixels_of_ours(folder: Path):
     """[32, 224, 224, 3], values 0 to 255."""
     import numpy as np
 
-    from mmjax.data.decode import DecodeImage
-    from mmjax.data.images import RandomResizedCrop
+    from mmjax.transforms.decode import DecodeImage
+    from mmjax.transforms.images import RandomResizedCrop
 
     out = []
     for number, box in crops(folder):
@@ -190,7 +191,7 @@ def main() -> None:
         print(json.dumps(found))
         return
     from experiments.emoji.compare import environment
-    from mmjax.commands.table import aligned
+    from mmjax.report.table import aligned
 
     photos(pictures)
     other = flags.open_clip_python or str(environment(folder))

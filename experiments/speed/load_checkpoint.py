@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmjax.commands.table import aligned
+from mmjax.report.table import aligned
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = dict(hidden_size=768, intermediate_size=3072, num_attention_heads=12)
@@ -99,8 +99,8 @@ def ours(folder: str) -> dict:
     import jax
 
     import mmjax
-    from mmjax.commands.options import Execution
-    from mmjax.commands.runtime import prepare
+    from mmjax.run.options import Execution
+    from mmjax.run.runtime import prepare
     from mmjax.training import sharding
 
     prepare(Execution())

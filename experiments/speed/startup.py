@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mmjax.commands.table import aligned
+from mmjax.report.table import aligned
 
 ROOT = Path(__file__).resolve().parents[2]
 BARS = {"cold": 20.0, "with the compile cache": 8.0}

@@ -1,1 +1,1 @@
-"""What the command line and the notebook offer; the only place where all rooms meet."""
+"""The verbs of the command line and the notebook: each an Options and a run(options)."""

@@ -19,11 +19,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmjax.commands import table
 from mmjax.commands.evaluate import answers
 from mmjax.config import ConfigError
 from mmjax.evaluation import bootstrap
 from mmjax.evaluation.base import Rows
+from mmjax.report import table
 
 ASKED = ("index", "group", "label")  # of a query, where the other arrays are of its answer
 

@@ -16,8 +16,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from mmjax.commands import runtime
 from mmjax.config import ConfigError, load
+from mmjax.errors import UserError
+from mmjax.run import runtime
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on a disk
 
@@ -44,7 +45,7 @@ def run(flags: argparse.Namespace, fields: list[str], started: float) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
-    except mendable() as error:
+    except (UserError, FileNotFoundError) as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
@@ -78,33 +79,9 @@ def _terminated(number: int, frame: Any) -> None:
     raise SystemExit(0)
 
 
-def mendable() -> tuple[type[Exception], ...]:
-    """Errors that say what to do; everything else is a bug."""
-    from mmjax.conversion.files import CheckpointFileError
-    from mmjax.conversion.table import CheckpointMismatch
-    from mmjax.data.pipeline import TooManyCorrupt
-    from mmjax.data.source import CorruptExample, DataError
-    from mmjax.tokenizers.bpe import TokenizerError
-    from mmjax.training.checkpoint import CheckpointError
-    from mmjax.training.loop import NotFinite
-
-    return (
-        ConfigError,
-        CheckpointError,
-        CheckpointFileError,
-        CheckpointMismatch,
-        NotFinite,
-        TooManyCorrupt,
-        CorruptExample,
-        DataError,
-        TokenizerError,
-        FileNotFoundError,
-    )
-
-
 def _prepare(flags: argparse.Namespace, fields: list[str]) -> int:
     from mmjax.commands import prepare
-    from mmjax.commands.options import Options
+    from mmjax.run.options import Options
 
     sets = tuple(name for name in flags.set.split(",") if name)
     if flags.config:
@@ -155,7 +132,7 @@ def _command(flags: argparse.Namespace, fields: list[str], started: float) -> in
         raise ConfigError(
             "--config is missing: a config file, such as --config=configs/contrastive/clip_emoji.py"
         )
-    from mmjax.commands.options import Options
+    from mmjax.run.options import Options
 
     config = load(flags.config, fields, schema=Options)
     workdir = Path(flags.workdir or Path("runs") / Path(flags.config.partition(":")[0]).stem)

@@ -11,17 +11,18 @@ from typing import Any
 import jax
 
 from mmjax import config as configs
-from mmjax.commands import table, workdir
-from mmjax.commands.assembly import Run, checked
-from mmjax.commands.embed import Encoder
-from mmjax.commands.embedded import Embedded
-from mmjax.commands.evaluations import Evaluator, measured
-from mmjax.commands.load import Loaded, load
-from mmjax.commands.options import Evaluation, Execution, Options
-from mmjax.commands.restore import restore
-from mmjax.commands.runtime import prepare
-from mmjax.data import trained_processor
 from mmjax.evaluation.base import Result
+from mmjax.processors import trained as trained_processor
+from mmjax.report import table
+from mmjax.run import workdir
+from mmjax.run.assembly import Run, checked
+from mmjax.run.embedded import Embedded
+from mmjax.run.encoder import Encoder
+from mmjax.run.evaluations import Evaluator, measured
+from mmjax.run.load import Loaded, load
+from mmjax.run.options import Evaluation, Execution, Options
+from mmjax.run.restore import restore
+from mmjax.run.runtime import prepare
 
 
 def evaluate(

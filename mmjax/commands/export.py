@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import tree
-from mmjax.commands.restore import restore
 from mmjax.config import ConfigError
 from mmjax.conversion import load as conversion
 from mmjax.conversion import native
-from mmjax.data import trained_processor
 from mmjax.layers import adapters
+from mmjax.processors import trained as trained_processor
+from mmjax.run.restore import restore
 
 
 def export(

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.commands import warm_start
-from mmjax.commands.assembly import Run
-from mmjax.commands.options import Options
-from mmjax.commands.table import aligned
 from mmjax.config import build
+from mmjax.report.table import aligned
+from mmjax.run import warm_start
+from mmjax.run.assembly import Run
+from mmjax.run.options import Options
 from mmjax.training.step import gradients
 
 SHOWN = 32  # rows in the table and the picture
@@ -66,14 +66,14 @@ def _caption(run: Run, arrays: Any, row: int) -> str:
 
 
 def _loss(run: Run, folder: Path, batch: Any, step: int) -> str:
-    plan, note = run.plan, "fresh parameters"
-    state = plan.init()
+    spec, note = run.spec, "fresh parameters"
+    state = spec.init()
     if run.workdir is not None and (folder / "checkpoints").exists():
         checkpoints = warm_start.checkpoints(run, folder, read_only=True)
         before = [s for s in checkpoints.steps() if s <= step]
         if before:
             state, note = (
-                checkpoints.restore(plan.shapes, plan.shardings, before[-1], training=False),
+                checkpoints.restore(spec.shapes, spec.shardings, before[-1], training=False),
                 f"checkpoint {before[-1]}",
             )
     rng = jax.random.key(run.options.seed)

@@ -24,17 +24,17 @@ import numpy as np
 
 from mmjax import tree
 from mmjax.commands import show
-from mmjax.commands.assembly import Run
-from mmjax.commands.options import Options
-from mmjax.commands.table import aligned
 from mmjax.config import ConfigError, Spec, build, to_dict
 from mmjax.data.plan import lengths_of
 from mmjax.data.source import DataError, Example
-from mmjax.data.text import text_lengths
+from mmjax.report.table import aligned
+from mmjax.run.assembly import Run
+from mmjax.run.options import Options
 from mmjax.training import flops, hardware
 from mmjax.training.collectives import Traffic, traffic
 from mmjax.training.program import Program
 from mmjax.training.step import make_step
+from mmjax.transforms.text import text_lengths
 
 MOST_SHARE = 0.95  # of a device's memory; the rest is the runtime's
 SAMPLED = 16  # steps whose padding is looked at
@@ -108,9 +108,9 @@ def here_or_on_paper(options: Options) -> tuple[Run, str]:
 def needs(run: Run) -> Needs:
     """Compiles the step of a run for the devices that there are; allocates nothing."""
     with jax.set_mesh(run.mesh):
-        plan = run.plan
-        step = make_step(plan, run.options.optimizer.accumulate, tuple(run.sources))
-        program = Program(step, plan, run.shapes, run.mesh)
+        spec = run.spec
+        step = make_step(spec, run.options.optimizer.accumulate, tuple(run.sources))
+        program = Program(step, spec, run.shapes, run.mesh)
         state, batch, compiled = program.state, program.batch, program.compiled
     memory = compiled.memory_analysis()
     kinds = {
@@ -121,7 +121,7 @@ def needs(run: Run) -> Needs:
         "batch": _held(batch) * (1 + run.options.execution.ahead),
     }
     return Needs(
-        tree.count(plan.shapes.params),
+        tree.count(spec.shapes.params),
         {name: size for name, size in kinds.items() if size},
         memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes,
         program.flops,

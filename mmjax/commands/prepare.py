@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from mmjax import registry
-from mmjax.commands.options import Options as RunOptions
-from mmjax.commands.table import aligned
 from mmjax.config import ConfigError, Spec, build
-from mmjax.data import prepared
-from mmjax.data.prepared import archives, packages
 from mmjax.data.source import DataError
 from mmjax.data.storage import Progress
+from mmjax.datasets import prepared
+from mmjax.datasets.prepared import archives, packages
+from mmjax.report.table import aligned
+from mmjax.run.options import Options as RunOptions
 
 SETS = ("openmoji", "openclipart", "tuxpaint", "tabler", "easy_vqa")
 ROOM = 300_000_000  # bytes that stay free on the disk
@@ -103,7 +103,7 @@ def listing(root: Path) -> str:
 
 
 def _set(name: str) -> prepared.Set:
-    return registry.find("mmjax.data", name).SET
+    return registry.find("mmjax.datasets", name).SET
 
 
 @contextlib.contextmanager

@@ -17,15 +17,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmjax.commands import embed, listing
-from mmjax.commands.load import load
-from mmjax.commands.options import Execution
-from mmjax.commands.runtime import cache_folder, prepare
-from mmjax.commands.table import aligned
+from mmjax.commands import embed
 from mmjax.config import ConfigError
-from mmjax.data import bundled, embeddings, folder
 from mmjax.data.source import CorruptExample, DataError
+from mmjax.datasets import bundled
 from mmjax.evaluation import sheets
+from mmjax.readers import embeddings, folder
+from mmjax.report.table import aligned
+from mmjax.run import listing
+from mmjax.run.encoder import Encoder, decode
+from mmjax.run.load import load
+from mmjax.run.options import Execution
+from mmjax.run.runtime import cache_folder, prepare
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +63,7 @@ def run(options: Options) -> tuple[Hit, ...]:
         raise ConfigError(f"--count={options.count}: 1 or more")
     prepare(Execution())
     index = embeddings.open(options.index) if options.index else None
-    encoder = embed.Encoder(
+    encoder = Encoder(
         load(options.model or (index.about["model"] if index else "emoji_clip"))
     )
     if index is None:
@@ -79,7 +82,7 @@ def run(options: Options) -> tuple[Hit, ...]:
         shown = (
             options.query
             if picture is None
-            else embed.decode(picture)
+            else decode(picture)
         )
         draw(hits, index, shown).save(options.out)
         print(f"drawn: {options.out}")
@@ -97,7 +100,7 @@ def nearest(index: embeddings.Index, vector: np.ndarray, count: int) -> tuple[Hi
     return tuple(Hit(index.names[one], float(scores[one]), int(index.rows[one])) for one in order)
 
 
-def emoji(encoder: embed.Encoder, model: str) -> embeddings.Index:
+def emoji(encoder: Encoder, model: str) -> embeddings.Index:
     """The bundled emoji as this model embeds them: found in the cache, or made and kept there."""
     digest = bundled.provenance("emoji")["files"]["emoji.bin"]["sha256"]
     name = f"emoji-{encoder.fingerprint[:16]}-{digest[:8]}.npy"
@@ -121,7 +124,7 @@ def draw(hits: tuple[Hit, ...], index: embeddings.Index, query: str | np.ndarray
         for hit in hits:
             value = rows.get(hit.row)
             shown.append(
-                embed.decode(value) if about["kind"] == "images" else value
+                decode(value) if about["kind"] == "images" else value
             )
     except (DataError, CorruptExample, FileNotFoundError) as error:
         print(f"note: names instead of pictures: {error}")

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 
 from mmjax import tree
-from mmjax.commands.assembly import Run
-from mmjax.commands.options import Options
-from mmjax.commands.table import aligned
 from mmjax.config import build
+from mmjax.report.table import aligned
+from mmjax.run.assembly import Run
+from mmjax.run.options import Options
 
 
 def show(config: Any) -> str:
@@ -32,24 +32,24 @@ def show(config: Any) -> str:
 
 def parameters(run: Run) -> str:
     """The table of a run, under its mesh."""
-    plan = run.plan
-    shapes, places = tree.flatten(plan.shapes.params), tree.flatten(plan.shardings.params)
+    spec = run.spec
+    shapes, places = tree.flatten(spec.shapes.params), tree.flatten(spec.shardings.params)
     rows = []
     for path, leaf in shapes.items():
-        group = plan.optimizer.groups[plan.optimizer.owner[path]]
-        axes = " ".join(name or "-" for name in plan.axes[path]) or "(scalar)"
+        group = spec.optimizer.groups[spec.optimizer.owner[path]]
+        axes = " ".join(name or "-" for name in spec.axes[path]) or "(scalar)"
         shard = places[path].shard_shape(leaf.shape)
         count = math.prod(leaf.shape)
         rows.append((path, _size(leaf.shape), axes, _size(shard), f"{count:,}", group.optimizer))
-    total = tree.count(plan.shapes.params)
+    total = tree.count(spec.shapes.params)
     per_device = sum(
         math.prod(places[path].shard_shape(leaf.shape)) for path, leaf in shapes.items()
     )
     trained = sum(
-        math.prod(leaf.shape) for path, leaf in shapes.items() if plan.optimizer.trained(path)
+        math.prod(leaf.shape) for path, leaf in shapes.items() if spec.optimizer.trained(path)
     )
     state = sum(
-        math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(plan.shapes)
+        math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(spec.shapes)
     )
     mesh = ", ".join(f"{name} {size}" for name, size in run.mesh.shape.items())
     return "\n".join(

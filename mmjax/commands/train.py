@@ -15,15 +15,16 @@ from typing import Any, NamedTuple
 import jax
 
 from mmjax import tree
-from mmjax.commands import table, workdir
-from mmjax.commands.assembly import Run, on_device
-from mmjax.commands.evaluations import Evaluator, evaluate, evaluators
-from mmjax.commands.options import Options
-from mmjax.commands.runtime import prepare
-from mmjax.commands.warm_start import begin
-from mmjax.commands.warm_start import checkpoints as checkpoints_of
 from mmjax.config import ConfigError, build
 from mmjax.data.prefetch import to_device
+from mmjax.report import table
+from mmjax.run import workdir
+from mmjax.run.assembly import Run, on_device
+from mmjax.run.evaluations import Evaluator, evaluate, evaluators
+from mmjax.run.options import Options
+from mmjax.run.runtime import prepare
+from mmjax.run.warm_start import begin
+from mmjax.run.warm_start import checkpoints as checkpoints_of
 from mmjax.training import flops, loop, sharding
 from mmjax.training.checkpoint import CheckpointError, Checkpoints
 from mmjax.training.program import Program
@@ -64,12 +65,12 @@ def train(
 
 
 def _train(run: Run, folder: Path, started: float) -> Trained:
-    options, plan = run.options, run.plan
+    options, spec = run.options, run.spec
     validation, test = evaluators(run, options.validation), evaluators(run, options.test)
     _check(options, validation, test)
     checkpoints = checkpoints_of(run, folder)
-    step = make_step(plan, options.optimizer.accumulate, tuple(run.sources))
-    program = Program(step, plan, run.shapes, run.mesh).start()
+    step = make_step(spec, options.optimizer.accumulate, tuple(run.sources))
+    program = Program(step, spec, run.shapes, run.mesh).start()
     state, note = _start(run, checkpoints)
     done = int(state.step)
     if done >= options.train.steps and (folder / "result.json").exists():
@@ -79,7 +80,7 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
     writer = Writer(folder, done if note else -1, tensorboard=options.execution.tensorboard)
     if jax.process_index() == 0:
         print(
-            f"{tree.count(plan.shapes.params):,} parameters, "
+            f"{tree.count(spec.shapes.params):,} parameters, "
             f"{sum(map(len, run.sources.values())):,} training examples, "
             f"{jax.device_count()} device(s); {note or 'from the beginning'}"
         )
@@ -127,7 +128,7 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
         result = _finish(run, folder, checkpoints, test, outcome.state, times)
     checkpoints.close()
     if jax.process_index() == 0:
-        from mmjax.commands import report  # matplotlib
+        from mmjax.report import document as report
 
         path = report.write(folder)
         print(f"report: {path}")
@@ -151,7 +152,7 @@ def _check(
 
 def _start(run: Run, checkpoints: Checkpoints) -> tuple[State, str]:
     """The state to go on from, and where it came from ("": freshly made)."""
-    plan = run.plan
+    spec = run.spec
     if checkpoints.steps():
         latest = checkpoints.latest()
         saved = checkpoints.about(latest)
@@ -162,7 +163,7 @@ def _start(run: Run, checkpoints: Checkpoints) -> tuple[State, str]:
                 "same number). Restore the data, or start anew in another --workdir with "
                 "warm_start set to this one"
             )
-        state = checkpoints.restore(plan.shapes, plan.shardings, latest)
+        state = checkpoints.restore(spec.shapes, spec.shardings, latest)
         return state, f"going on from step {latest}"
     return begin(run), ""
 
@@ -221,11 +222,11 @@ def _finish(
     times: Mapping[str, float],
 ) -> dict:
     """Test numbers of the best checkpoint, their baselines, result.json and the table."""
-    plan, options = run.plan, run.options
+    spec, options = run.spec, run.options
     best = checkpoints.best() if options.checkpoint.metric else None
     state = last
     if best is not None:
-        state = checkpoints.restore(plan.shapes, plan.shardings, best, training=False)
+        state = checkpoints.restore(spec.shapes, spec.shardings, best, training=False)
     step = int(state.step)
     pictures = Writer(folder, run.options.train.steps, tensorboard=False)
     values = evaluate(
@@ -240,7 +241,7 @@ def _finish(
         "best_step": step,
         "steps": options.train.steps,
         "seed": options.seed,
-        "parameters": tree.count(plan.shapes.params),
+        "parameters": tree.count(spec.shapes.params),
         **_times(folder, times),
     }
     if jax.process_index() == 0:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mmjax.errors import UserError
+
 ACTIVATIONS = {  # the reference's name -> ours; the first of each is the one written back
     "gelu": "gelu",
     "gelu_pytorch_tanh": "gelu_tanh",
@@ -22,7 +24,7 @@ ACTIVATIONS = {  # the reference's name -> ours; the first of each is the one wr
 }
 
 
-class Unsupported(ValueError):
+class Unsupported(UserError, ValueError):
     """A config.json that asks for mathematics that is not here."""
 
 

@@ -22,6 +22,8 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import save_file
 
+from mmjax.errors import UserError
+
 DTYPES: dict[str, Any] = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
     "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8,
@@ -30,7 +32,7 @@ DTYPES: dict[str, Any] = {
 HEADER = 100 << 20  # no header is longer, by the format's rule
 
 
-class CheckpointFileError(ValueError):
+class CheckpointFileError(UserError, ValueError):
     """A file that is no checkpoint, is cut off, or must not be opened."""
 
 

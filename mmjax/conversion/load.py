@@ -29,7 +29,7 @@ import jax
 
 from mmjax import conversion, tree
 from mmjax.conversion import files, msgpack, table
-from mmjax.data import checkpoint_processor
+from mmjax.processors import checkpoint as checkpoint_processor
 
 CONFIG = "config.json"
 OPEN_CLIP = "open_clip_config.json"

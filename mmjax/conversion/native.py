@@ -23,7 +23,7 @@ from mmjax import config as configs
 from mmjax import models, tree
 from mmjax.conversion import bert, clip, files, gpt2, llama, vit, wav2vec2, whisper
 from mmjax.conversion.table import Entry
-from mmjax.data import trained_processor
+from mmjax.processors import trained as trained_processor
 
 MODEL_TYPES = ("mmjax",)
 DTYPE = "float32"  # of parameters, where the reader does not say

@@ -23,9 +23,9 @@ from mmjax.conversion import files
 from mmjax.conversion.clip import PATCHES, images
 from mmjax.conversion.fields import Unsupported
 from mmjax.conversion.table import Entry, linear, multihead, norm
-from mmjax.data import open_clip_processor
 from mmjax.layers import transformer
 from mmjax.models import clip, resnet, text, vit
+from mmjax.processors import open_clip as open_clip_processor
 
 CONFIG = "open_clip_config.json"
 IGNORED = r".*\.num_batches_tracked|attn_mask"

@@ -20,8 +20,8 @@ from mmjax.conversion import fields
 from mmjax.conversion.clip import PATCHES, blocks, body, part, sizes, words
 from mmjax.conversion.clip import inputs as inputs
 from mmjax.conversion.table import Entry, linear, multihead, norm
-from mmjax.data import checkpoint_processor
 from mmjax.models import clip, text, vit
+from mmjax.processors import checkpoint as checkpoint_processor
 from mmjax.tokenizers import pretrained
 
 MODEL_TYPES = ("siglip", "siglip2")

@@ -20,11 +20,12 @@ import jax
 import numpy as np
 
 from mmjax import tree
+from mmjax.errors import UserError
 
 Tensors = Mapping[str, np.ndarray]  # name in the file -> array, usually a view of the file
 
 
-class CheckpointMismatch(ValueError):
+class CheckpointMismatch(UserError, ValueError):
     """A file that does not hold the model's tensors; every missing, extra and misshapen one."""
 
 

@@ -21,8 +21,8 @@ import flax.linen as nn
 from mmjax.conversion import clip as clips
 from mmjax.conversion import fields, siglip
 from mmjax.conversion.table import Entry
-from mmjax.data import checkpoint_processor
 from mmjax.models import clip
+from mmjax.processors import checkpoint as checkpoint_processor
 
 PAIRS = {"clip": clips, "siglip": siglip, "siglip2": siglip}  # the files that have the tables
 SIDES = {"vision": "image", "text": "text"}  # their word for a tower -> ours

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 
 from mmjax.conversion import fields
 from mmjax.conversion.table import Entry, linear, norm
-from mmjax.data import speech_processor
 from mmjax.layers import transformer
 from mmjax.models import wav2vec2
+from mmjax.processors import speech as speech_processor
 
 MODEL_TYPES = ("wav2vec2",)
 KINDS = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert"}  # prefix of names -> of classes

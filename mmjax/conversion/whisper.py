@@ -19,9 +19,9 @@ import numpy as np
 from mmjax.conversion import ctranslate2, fields
 from mmjax.conversion.files import CheckpointFileError
 from mmjax.conversion.table import Entry, linear, norm
-from mmjax.data import speech_processor
 from mmjax.layers import transformer
 from mmjax.models import whisper
+from mmjax.processors import speech as speech_processor
 
 MODEL_TYPES = ("whisper",)
 IGNORED = r"proj_out\.weight"

@@ -1,1 +1,1 @@
-"""Sources, transforms, plans and the pipeline: from stored examples to batches on the device."""
+"""The engine: sources, plans, batching and the pipeline, from examples to batches on the device."""

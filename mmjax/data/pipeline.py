@@ -27,16 +27,17 @@ import grain
 import numpy as np
 from absl import flags
 
-from mmjax.data.plan import Plan
-from mmjax.data.reader import Arrays, Corrupt, FieldSpec, Reader, Transform
+from mmjax.data.batching import Arrays, Corrupt, FieldSpec, Reader, Transform
+from mmjax.data.plan import BatchPlan
 from mmjax.data.source import Source
+from mmjax.errors import UserError
 
 CHUNK = 64  # rows that a thread reads at a time
 AHEAD = 2  # batches that are read before they are asked for
 _ENDLESS = 1 << 40  # steps
 
 
-class TooManyCorrupt(RuntimeError):
+class TooManyCorrupt(UserError, RuntimeError):
     """The share of corrupt examples is above the limit."""
 
 
@@ -74,7 +75,7 @@ class Pipeline:
     def __init__(
         self,
         sources: Sequence[Source],
-        plan: Plan,
+        plan: BatchPlan,
         transforms: Sequence[Transform] | Sequence[Sequence[Transform]],
         *,
         seed: int = 0,

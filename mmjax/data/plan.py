@@ -38,7 +38,7 @@ class Rows(NamedTuple):
 
 
 @runtime_checkable
-class Plan(Protocol):
+class BatchPlan(Protocol):
     batch: int  # B, examples of the global batch
     steps: int | None  # how many there are; None: no end
     pack: int  # so many neighbouring examples share rows; 0: one example a row
@@ -148,7 +148,7 @@ class Bucketed:
     the last bucket.
     """
 
-    plan: Plan
+    plan: BatchPlan
     lengths: Sequence[np.ndarray] = dataclasses.field(repr=False)  # of each source, int [rows]
     buckets: tuple[int, ...]  # rising, see `buckets`
     field: str = "text"
@@ -197,7 +197,7 @@ class Packed:
     Raises ValueError when a batch does not divide into packs, or an example is longer than a row.
     """
 
-    plan: Plan
+    plan: BatchPlan
     lengths: Sequence[np.ndarray] = dataclasses.field(repr=False)  # of each source, int [rows]
     length: int  # of a row
     pack: int = 64  # examples

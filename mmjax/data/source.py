@@ -16,14 +16,16 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from mmjax.errors import UserError
+
 Example = dict[str, Any]
 
 
-class CorruptExample(ValueError):
+class CorruptExample(UserError, ValueError):
     """The data of one row is bad. The message is the reason; `Source.locate` says where."""
 
 
-class DataError(ValueError):
+class DataError(UserError, ValueError):
     """A data set cannot be used as it is; said before training, with what would be right."""
 
 

@@ -1,57 +1,13 @@
 """Curves, matrices and image grids, in the style of evaluation/page.py. All return PIL images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Num
 from PIL import Image
 
-from mmjax.evaluation import curves as sorting
 from mmjax.evaluation.page import INK, LINE, MUTED, SERIES, WIDTH, Page, fit
-
-
-def curves(rows: Sequence[Mapping[str, Any]], *, columns: int = 3) -> Image.Image:
-    """Panels of the rows of metrics.jsonl; baselines are dashed lines in their number's colour."""
-    panels = sorting.panels(rows)
-    height, cell = 226, WIDTH / columns
-    page = Page(WIDTH, max(1, -(-len(panels) // columns)) * height + 8)
-    if not panels:
-        page.text(WIDTH / 2, height / 2, "no numbers yet", color=MUTED, align="center")
-    for place, panel in enumerate(panels):
-        x, y = cell * (place % columns), height * (place // columns)
-        parent, _, leaf = panel.title.rpartition("/")
-        page.text(x + 12, y + 18, fit(leaf, cell - 24, size=12, bold=True), bold=True)
-        page.text(x + 12, y + 34, fit(parent, cell - 24, size=10), size=10, color=MUTED)
-        axes = page.axes(x + 46, y + 48, cell - 142, height - 78)
-        _lines(axes, panel)
-        kinds = sorted({kind for kinds in panel.baselines.values() for kind in kinds})
-        if kinds:
-            note = fit("dashed: " + ", ".join(kinds), 92, size=9)
-            page.text(x + cell - 6, y + height - 17, note, size=9, color=MUTED, align="right")
-    return page.render()
-
-
-def _lines(axes, panel: sorting.Panel) -> None:
-    axes.grid(axis="y", color=LINE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.locator_params(nbins=4)
-    axes.yaxis.set_major_formatter(lambda value, _: number(value))
-    ends = {}
-    for color, (name, (steps, values)) in zip(_cycle(), panel.lines.items(), strict=False):
-        marker = "o" if len(steps) < 16 else None
-        axes.plot(steps, values, color=color, linewidth=1.6, marker=marker, markersize=3)
-        ends[name] = (values[-1], color)
-        for value in panel.baselines.get(name, {}).values():
-            axes.axhline(value, color=color, linewidth=1, linestyle=(0, (4, 3)), alpha=0.8)
-    low, high = axes.get_ylim()
-    places = spread([(value - low) / (high - low) for value, _ in ends.values()], 0.1)
-    for place, (name, (value, color)) in zip(places, ends.items(), strict=True):
-        room = 86 - 6.4 * (len(number(value)) + 1)
-        label = f"{fit(name, room, size=10)[0]} {number(value)}" if len(ends) > 1 else number(value)
-        axes.text(1.05, place, label, transform=axes.transAxes, size=10, color=color,
-                  va="center", parse_math=False)
 
 
 def number(value: float | int) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
+from mmjax.errors import UserError
 from mmjax.tokenizers import cleaning
 from mmjax.tokenizers.cleaning import Clean
 
@@ -36,7 +37,7 @@ ROLES = {
 CLEAN = "clean"  # beside the keys of the package in a file: what every text goes through first
 
 
-class TokenizerError(ValueError):
+class TokenizerError(UserError, ValueError):
     """A tokenizer file cannot be read, or lacks a special token that was asked for."""
 
 

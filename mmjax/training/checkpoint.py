@@ -28,6 +28,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from mmjax import tree
 from mmjax.config import ConfigError
+from mmjax.errors import UserError
 from mmjax.training.state import State
 
 # Orbax reports every save at INFO, and prints the traceback of what it then raises anyway; asyncio
@@ -37,7 +38,7 @@ logging.getLogger("asyncio").addFilter(lambda one: "in OCDBT database" not in on
 DELETED = "deleted"  # folder that checkpoints are moved to at once, to be deleted at leisure
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError, ValueError):
     """A checkpoint that is absent, damaged, or of another model; every tensor that does not fit is
     named."""
 

@@ -24,6 +24,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmjax.errors import UserError
 from mmjax.training.checkpoint import CheckpointError, Checkpoints
 from mmjax.training.progress import Progress
 from mmjax.training.state import State
@@ -34,7 +35,7 @@ IN_A_ROW = "not_finite_in_a_row"  # what a checkpoint says beside its arrays
 HEARD = b"\nSIGINT: saves after this step and stops; Ctrl-C again stops at once\n"
 
 
-class NotFinite(ArithmeticError):
+class NotFinite(UserError, ArithmeticError):
     """The loss or gradient was not finite for several steps in a row."""
 
 

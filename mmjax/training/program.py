@@ -16,7 +16,7 @@ import jax
 from jax.sharding import Mesh
 
 from mmjax.training import flops, sharding
-from mmjax.training.state import Plan, State
+from mmjax.training.state import State, StateSpec
 
 
 class Program:
@@ -25,7 +25,7 @@ class Program:
     def __init__(
         self,
         step: Callable[..., Any],
-        plan: Plan,
+        spec: StateSpec,
         shapes: Mapping[str, jax.ShapeDtypeStruct],
         mesh: Mesh,
     ):
@@ -33,10 +33,10 @@ class Program:
         self.mesh = mesh
         where = sharding.batch_sharding(mesh)
         self.usual = {name: (shape.shape, shape.dtype) for name, shape in shapes.items()}
-        self.state = jax.tree.map(_placed, plan.shapes, plan.shardings)
+        self.state = jax.tree.map(_placed, spec.shapes, spec.shardings)
         self.batch = {name: _placed(shape, where) for name, shape in shapes.items()}
         self.jitted = jax.jit(
-            step, donate_argnums=0, out_shardings=(plan.shardings, sharding.replicated(mesh))
+            step, donate_argnums=0, out_shardings=(spec.shardings, sharding.replicated(mesh))
         )
         self._ahead: concurrent.futures.Future | None = None
 

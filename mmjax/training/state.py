@@ -41,7 +41,7 @@ class State(flax.struct.PyTreeNode):
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class StateSpec:
     """How a run's state looks and lies, before anything is allocated."""
 
     shapes: State  # leaves are jax.ShapeDtypeStruct
@@ -85,7 +85,7 @@ def _state(
     )
 
 
-def plan(
+def specify(
     task: Task,
     batch: Batch,
     optimizer: optimizers.Config,
@@ -95,7 +95,7 @@ def plan(
     steps: int,
     seed: int,
     ema: float = 0.0,
-) -> Plan:
+) -> StateSpec:
     """Shapes, axes and shardings of a run's state.
 
     Args:
@@ -124,7 +124,7 @@ def plan(
         optimizer=alike(shapes.optimizer),
         skipped=everywhere,
     )
-    return Plan(shapes, shardings, axes, rule, teachers, seed, task, batch)
+    return StateSpec(shapes, shardings, axes, rule, teachers, seed, task, batch)
 
 
 def _zeros(boxed: Any) -> Any:

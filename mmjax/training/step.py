@@ -21,7 +21,7 @@ import optax
 
 from mmjax import tree
 from mmjax.tasks.base import Batch, Loss, Task, Teacher, rows
-from mmjax.training.state import Plan, State
+from mmjax.training.state import State, StateSpec
 from mmjax.typing import Array
 
 PREPARE, LOSS, UPDATE = range(3)  # purposes of a step's random keys
@@ -188,7 +188,7 @@ def _follow(teacher: Teacher, copy: Any, params: Any, step: Array) -> Any:
 
 
 def make_step(
-    plan: Plan, accumulate: int = 1, sources: Sequence[str] = ()
+    spec: StateSpec, accumulate: int = 1, sources: Sequence[str] = ()
 ) -> Callable[[State, Batch], tuple[State, dict[str, Array]]]:
     """The step of a run, ready for `jax.jit` (donate the state).
 
@@ -196,10 +196,10 @@ def make_step(
     "learning_rate/<group>" and "finite" (0: the step was skipped); with several sources also
     those of `by_source`.
     """
-    task, optimizer = plan.task, plan.optimizer
+    task, optimizer = spec.task, spec.optimizer
 
     def step_function(state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
-        key = jax.random.fold_in(jax.random.key(plan.seed), state.step)
+        key = jax.random.fold_in(jax.random.key(spec.seed), state.step)
         keys = jax.random.split(key, 3)
         batch = task.prepare(batch, keys[PREPARE], state.step)
         trained, frozen = tree.partition(state.params, optimizer.trained)
@@ -218,7 +218,7 @@ def make_step(
             {**state.variables, "params": params}, statistics, keys[UPDATE], state.step
         )
         teachers = {
-            name: _follow(plan.teachers[name], copy, params, state.step)
+            name: _follow(spec.teachers[name], copy, params, state.step)
             for name, copy in state.teachers.items()
         }
 

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from mmjax.data import bundled
+from mmjax.datasets import bundled
 from tests.golden.strings import SENTENCES, varied
 
 HERE = Path(__file__).with_name("sentencepiece")

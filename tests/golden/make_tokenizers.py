@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from mmjax.data import vocabularies
+from mmjax.processors import vocabularies
 from tests.golden.strings import varied
 
 FILE = Path(__file__).with_name("tokenizers.json")

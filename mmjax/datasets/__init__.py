@@ -1,0 +1,1 @@
+"""Data sets by name, those in the package and those that `prepare` fetches."""

@@ -1,0 +1,151 @@
+"""What prepares the inputs of a checkpoint: its pictures and its texts, from its own files.
+
+* Pixels: checkpoint_pixels.py. Ids: those of the reference, with the special tokens, the side of
+  padding and the longest length that the files say; special tokens that are written in a text are
+  read as such, as there.
+* The files are kept as they were read, and `save` writes them back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tokenizers
+
+from mmjax.layers.patches import Patches
+from mmjax.processors import checkpoint_pixels
+from mmjax.processors.checkpoint_pixels import Pixels
+from mmjax.tokenizers import pretrained, sentencepiece
+
+PICTURES = ("preprocessor_config.json", "processor_config.json")
+TOKENIZER = ("tokenizer.json", "vocab.json", "vocab.txt", *pretrained.PIECES)
+KEPT = (
+    *PICTURES, *TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "merges.txt",
+)  # fmt: skip
+LONGEST = 1 << 20  # a model_max_length beyond it means that there is none
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+    """Texts -> ids and their mask."""
+
+    backend: tokenizers.Tokenizer  # with its own special tokens about a text
+    pad: int  # the id of padding
+    max_length: int | None = None  # tokens; longer texts are cut, special tokens kept
+    padding: Literal["longest", "max_length"] = "longest"  # what a batch is padded to
+    side: Literal["right", "left"] = "right"  # of the padding
+    clean: Callable[[str], str] | None = None  # what a text goes through first
+
+    def __call__(self, texts: str | Sequence[str]) -> dict[str, np.ndarray]:
+        """ids int32 [B, L] and mask bool [B, L], True where a token is."""
+        rows = [self.encode(one) for one in ([texts] if isinstance(texts, str) else texts)]
+        length = max(map(len, rows))
+        if self.padding == "max_length" and self.max_length is not None:
+            length = self.max_length
+        ids = np.full((len(rows), length), self.pad, np.int32)
+        mask = np.zeros((len(rows), length), bool)
+        for row, found in enumerate(rows):
+            place = slice(0, len(found)) if self.side == "right" else slice(-len(found), None)
+            ids[row, place if found else slice(0)] = found
+            mask[row, place if found else slice(0)] = True
+        return {"ids": ids, "mask": mask}
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of one text with its special tokens, not padded."""
+        text = self.clean(text) if self.clean else text
+        encoded = self.backend.encode(text)
+        if self.max_length is not None:
+            if len(encoded) > self.max_length:  # cut before its special tokens are put about it
+                more = self.backend.num_special_tokens_to_add(False)
+                encoded = self.backend.encode(text, add_special_tokens=False)
+                encoded.truncate(max(0, self.max_length - more))
+                encoded = self.backend.post_process(encoded)
+        return encoded.ids
+
+    def decode(self, ids: Any) -> str:
+        """Text of ids [L], special tokens left out."""
+        return self.backend.decode([int(one) for one in ids], skip_special_tokens=True).strip()
+
+
+@dataclasses.dataclass(frozen=True)
+class Processor:
+    """Prepares what a checkpoint takes."""
+
+    pixels: Pixels | None  # None: it has no pictures
+    tokens: Tokens | None  # None: it has no texts
+    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict, repr=False)  # its own
+
+    def __call__(self, images: Any = None, text: str | Sequence[str] | None = None) -> dict:
+        """A batch: "images" (float32 [B, H, W, C], or Patches), "ids" and "mask" [B, L].
+
+        Args:
+          images: one or several of: a path, encoded bytes, a Pillow image, uint8 [H, W, 3].
+        """
+        batch: dict[str, np.ndarray | Patches] = {}
+        if images is not None:
+            batch["images"] = _there(self.pixels, "pictures")(images)
+        if text is not None:
+            batch |= _there(self.tokens, "texts")(text)
+        return batch
+
+    def save(self, folder: str | Path) -> None:
+        """Writes its files as they were read."""
+        for name, content in self.files.items():
+            (Path(folder) / name).write_bytes(content)
+
+
+def _there(part: Any, what: str) -> Any:
+    if part is None:
+        raise ValueError(f"the checkpoint's folder has no file that says how {what} are prepared")
+    return part
+
+
+def load(folder: str | Path, **settings: Any) -> Processor | None:
+    """Of a folder; None where it has neither kind of file.
+
+    Args:
+      settings: fields of `Tokens` that the family knows better than the files.
+    """
+    folder = Path(folder)
+    files = {name: (folder / name).read_bytes() for name in KEPT if (folder / name).is_file()}
+    pixels = None
+    for name in PICTURES:
+        config = _json(files, name)
+        config = config.get("image_processor", config)
+        if {"image_processor_type", "feature_extractor_type", "image_mean"} & set(config):
+            pixels = checkpoint_pixels.from_config(config, str(folder / name))
+            break
+    has = any(name in files for name in TOKENIZER)
+    tokens = _tokens(folder, settings) if has else None
+    return Processor(pixels, tokens, files) if pixels or tokens else None
+
+
+def _tokens(folder: Path, settings: Mapping[str, Any]) -> Tokens:
+    tokenizer = pretrained.load(folder)
+    backend = tokenizer.copy_of_backend()
+    config = pretrained.settings_of(folder)
+    pad = next((config[key] for key in ("pad_token", "eos_token") if config.get(key)), None)
+    name = pad["content"] if isinstance(pad, Mapping) else pad
+    number = backend.token_to_id(name) if name else None
+    longest = config.get("model_max_length")
+    fields: dict[str, Any] = {
+        "pad": 0 if number is None else number,
+        "max_length": longest if longest and longest < LONGEST else None,
+        "side": config.get("padding_side", "right"),
+        **settings,
+    }
+    if tokenizer.clean is not None:
+        added = [token.content for token in backend.get_added_tokens_decoder().values()]
+        added.sort(key=lambda token: token != sentencepiece.name_of(config["eos_token"]))
+        fields["clean"] = dataclasses.replace(tokenizer.clean, apart=tuple(added))
+    return Tokens(backend, **fields)
+
+
+def _json(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
+    return json.loads(files[name]) if name in files else {}

@@ -1,0 +1,280 @@
+"""Examples of a user's own data: what manifests, folders, tars and record files have in common.
+
+* `Files` is a source over a `Table` of rows and an `Origin` that knows where their images are. A
+  row that cannot be used keeps its place and says why when it is read.
+* Groups: by the group column, else rows with the same captions are one group (they are right
+  answers to each other, not negatives), else those of one class.
+* Splits by hash of the group, the image path or the id: adding rows moves none of the others.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from mmjax.data.captions import captions
+from mmjax.data.source import CorruptExample, DataError, Example
+from mmjax.data.storage import note
+from mmjax.readers.rows import checked_text, number_or_name
+from mmjax.readers.table import Row, Table
+
+SPLITS = ("train", "validation", "test", "all")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which rows of a set are read, and what its classes are called: fields of every Config."""
+
+    split: str = "all"  # "train", "validation", "test", "all"; by hash, so that rows never move
+    validation: float = 0.1  # share of the groups (or images) that are for validation
+    test: float = 0.1  # share that is for testing
+    templates: tuple[str, ...] = ("a photo of a {}.",)  # captions of a class, where text is ""
+    class_names: tuple[str, ...] = ()  # in the order of their numbers; (): those found, sorted
+
+
+@runtime_checkable
+class Origin(Protocol):
+    """Where the rows of a table come from. Sent to worker processes with the source."""
+
+    def where(self, number: int) -> str:
+        """Row `number` of the table, for messages: "line 17"."""
+
+    def load(self, number: int, row: Row) -> Example:
+        """The fields that are not in the table: `image`, encoded. Raises CorruptExample."""
+
+
+class Files:
+    """A source over a table. class_names: of the labels, () where the labels are numbers."""
+
+    def __init__(
+        self,
+        name: str,
+        table: Table,
+        origin: Origin,
+        choice: Choice,
+        *,
+        split_column: str = "",  # whose value is the split of a row; "": by hash
+        columns: Mapping[str, str],  # what the user calls ours; no "text": there are no captions
+        rows: str = "rows",  # what the rows are, for messages
+        numbers: bool = True,  # labels that look like numbers are numbers
+    ):
+        """Raises DataError when the split is empty."""
+        self.name, self.table, self.origin = name, table, origin
+        self._called = dict(columns)
+        by_class = "text" not in columns and table.about["counts"]["label"]
+        self._templates = choice.templates if by_class else ()  # captions of the class names
+        chosen = _chosen(name, table, choice, split_column, rows)
+        self._rows = None if len(chosen) == len(table) else chosen
+        self._groups = self._part("group")
+        # Numbers are given before the split: they agree between splits.
+        self._numbers, self.class_names = _numbered(
+            table.about["label"], choice.class_names, numbers
+        )
+        self._labels = None
+        if table.about["counts"]["label"]:
+            known = [0 if isinstance(one, str) else one for one in self._numbers]
+            self._labels = np.asarray([*known, 0], np.int32)[self._part("label")]  # -1: the last
+        options = [getattr(choice, field.name) for field in dataclasses.fields(Choice)]
+        identity = repr((table.about["digest"], options, split_column, bool(by_class)))
+        self.fingerprint = hashlib.sha256(identity.encode()).hexdigest()
+
+    def _part(self, name: str) -> np.ndarray:
+        values = self.table.numbers[name]
+        return values if self._rows is None else values[self._rows]
+
+    def _number(self, index: int) -> int:
+        """The row of the table."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        return int(index if self._rows is None else self._rows[index])
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, index: int) -> Example:
+        number = self._number(index)
+        row = self.table[number]
+        if row.problem:
+            raise CorruptExample(row.problem)
+        example: Example = {"id": self._id(number, row), "group": int(self._groups[index])}
+        if self._labels is not None:
+            example["label"] = self._label(number)
+        text = self._text(number, row.text)
+        if text is not None:
+            example["text"] = text
+        return {**example, **self.origin.load(number, row)}
+
+    def _id(self, number: int, row: Row) -> str:
+        return row.id or row.image or self.origin.where(number)
+
+    def _label(self, number: int) -> int:
+        code = int(self.table.numbers["label"][number])
+        if code < 0:
+            raise CorruptExample(f"nothing in {self._called['label']!r}")
+        if isinstance(self._numbers[code], str):
+            raise CorruptExample(self._numbers[code])
+        return self._numbers[code]
+
+    def _text(
+        self, number: int, text: str | tuple[str, ...] | None
+    ) -> str | tuple[str, ...] | None:
+        """The captions of a row. Raises CorruptExample where they cannot be used."""
+        if self._templates:
+            return self._from_class(int(self.table.numbers["label"][number]))
+        if "text" not in self._called:
+            return None
+        if text is None:
+            raise CorruptExample(f"nothing in {self._called['text']!r}")
+        found = captions({"text": text})  # an empty one is named here, whatever comes after
+        found = tuple(map(checked_text, found))
+        return found if self.table.about["several"] else found[0]  # tuples in all rows or in none
+
+    def _from_class(self, code: int) -> str | tuple[str, ...]:
+        if code < 0 or isinstance(self._numbers[code], str):
+            raise CorruptExample(f"nothing in {self._called['label']!r}")
+        name = self.class_names[self._numbers[code]]
+        return captions_from(name, self._templates)
+
+    def column(self, name: str) -> np.ndarray | None:
+        if name == "group":
+            return self._groups
+        if name == "label":
+            return self._labels
+        if name != "text" or not (self._templates or "text" in self._called):
+            return None
+        inside = np.full(len(self.table), self._rows is None)
+        if self._rows is not None:
+            inside[self._rows] = True
+        texts = itertools.compress(enumerate(self.table.texts()), inside)
+        out = np.empty(len(self), object)
+        for index, (number, text) in enumerate(texts):
+            out[index] = self._usable(number, text)
+        return out
+
+    def _usable(
+        self, number: int, text: str | tuple[str, ...] | None
+    ) -> str | tuple[str, ...] | None:
+        try:
+            return self._text(number, text)
+        except CorruptExample:
+            return None
+
+    def locate(self, index: int) -> str:
+        number = self._number(index)
+        where, name = self.origin.where(number), self._id(number, self.table[number])
+        return f"{self.name}, {where}" + (f" ({name})" if name not in where else "")
+
+
+def check_classes(name: str, table: Table, column: str, class_names: Sequence[str]) -> None:
+    """Captions are to be made of class names. Raises DataError where there are none."""
+    if not table.about["counts"]["label"]:
+        raise DataError(
+            f"{name}: text='' makes captions from class names, but no row has label={column!r}"
+        )
+    if not class_names and all(str(one).isdecimal() for one in table.about["label"]):
+        raise DataError(f"{name}: the labels are numbers; class_names must name them in order")
+
+
+def tell_repeated(name: str, table: Table, what: str) -> None:
+    """Says once how many rows have the name of an earlier one, and which; they are kept."""
+    again = table.about["again"]
+    if again["count"]:
+        names = (table[row].id or table[row].image for row in again["rows"])
+        more = f" and {again['count'] - 5} more" if again["count"] > 5 else ""
+        note(f"{name}: {again['count']} rows have the {what} of an earlier row, and are kept: "
+             + ", ".join(map(str, names)) + more)  # fmt: skip
+
+
+def read(path: str) -> bytes:
+    """A file's bytes. Raises CorruptExample when there is none; other faults of a disk are not."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise CorruptExample(f"no such file: {path}") from error
+    except (IsADirectoryError, NotADirectoryError, PermissionError, ValueError) as error:
+        raise CorruptExample(f"cannot read {path}: {error}") from error
+
+
+def check_split(split: str, validation: float, test: float) -> None:
+    """Raises DataError for an unknown split, or shares that leave nothing to train on."""
+    if split not in SPLITS:
+        raise DataError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    if validation < 0 or test < 0 or validation + test >= 1:
+        raise DataError(f"validation={validation} and test={test} are shares of the rows, below 1")
+
+
+def captions_from(name: str, templates: Sequence[str]) -> str | tuple[str, ...]:
+    """Captions of a class, one per template: "a photo of a {}." and "night_sky"."""
+    texts = tuple(template.replace("{}", name.replace("_", " ")) for template in templates)
+    return texts[0] if len(texts) == 1 else texts
+
+
+def some(names: Iterable[object], most: int = 5) -> str:
+    """The first few, and how many more: for messages."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(str(name) for name in names[:most]) + more
+
+
+def _chosen(name: str, table: Table, choice: Choice, split_column: str, what: str) -> np.ndarray:
+    """The rows of the split, int32. Raises DataError when there is none."""
+    if split_column:
+        splits = table.about["split"]
+        code = splits.index(choice.split) if choice.split in splits else -1
+        inside = table.numbers["split"] == code if choice.split != "all" else None
+        why = f"no row has {split_column}={choice.split!r}; it has: {some(sorted(splits))}"
+    else:
+        inside = None
+        if choice.split != "all":
+            place = table.numbers["place"].astype(np.float64) / 2**64
+            edges = np.asarray([choice.test, choice.test + choice.validation])
+            order = ("test", "validation", "train")
+            inside = np.searchsorted(edges, place, side="right") == order.index(choice.split)
+        why = (
+            f"none of its {len(table)} {what} is in split {choice.split!r} "
+            f"(validation={choice.validation}, test={choice.test})"
+        )
+    if inside is None:
+        return np.arange(len(table), dtype=np.int32)
+    if not inside.any():
+        raise DataError(f"{name}: {why}")
+    return np.flatnonzero(inside).astype(np.int32)
+
+
+def _numbered(
+    raw: Sequence[str | int], class_names: tuple[str, ...], numbers: bool
+) -> tuple[list[int | str], tuple[str, ...]]:
+    """(the number of each label, or why it has none; the names of the classes: () where the labels
+    were numbers)."""
+    found: list[int | str] = []
+    labels: list[str | int | None] = []
+    for value in raw:
+        try:
+            labels.append(number_or_name(value) if numbers else checked_text(str(value)))
+            found.append("")
+        except CorruptExample as error:
+            labels.append(None)
+            found.append(str(error))
+    good = [label for label in labels if label is not None]
+    if all(isinstance(label, int) for label in good) and numbers:
+        known = set(range(len(class_names))) if class_names else set(good)
+        number = {label: label for label in known}
+        names = some(class_names or sorted(number))
+    else:
+        labels = [label if label is None else str(label) for label in labels]
+        class_names = class_names or tuple(sorted({label for label in labels if label is not None}))
+        number = {name: at for at, name in enumerate(class_names)}
+        names = some(class_names)
+    for place, label in enumerate(labels):
+        if label in number:
+            found[place] = number[label]
+        elif label is not None:
+            found[place] = f"label {label!r} is no class; they are {names}"
+    large = [one for one in found if isinstance(one, int) and not -(2**31) <= one < 2**31]
+    if large:
+        raise DataError(f"label {large[0]} needs more than 32 bits; give classes smaller numbers")
+    return found, class_names

@@ -1,0 +1,1 @@
+"""From options to parts: assembly, work directory, restore, warm start, evaluations."""

@@ -1,0 +1,152 @@
+"""All pictures, or all texts, of a folder, a manifest, a text file or a set by its name.
+
+* For what is embedded and searched, not trained on: no splits, no classes, no captions needed.
+* A row is read when it is asked for; one that cannot be raises `CorruptExample`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from mmjax import registry
+from mmjax.config import ConfigError, build
+from mmjax.data.captions import captions, decode_utf8
+from mmjax.data.source import CorruptExample, DataError
+from mmjax.data.storage import Stamp
+from mmjax.datasets import emoji
+from mmjax.readers import folder, manifest
+from mmjax.readers.files import read, some
+
+Kind = Literal["images", "texts"]
+LISTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """Rows by number."""
+
+    count: int  # of rows
+    get: Callable[[int], Any]  # a row: encoded bytes or uint8 [H, W, 3], or a text
+    name: Callable[[int], str]  # of a row, for people
+    fingerprint: str  # identity of what there is
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def open(data: str, kind: Kind = "images", column: str = "") -> Listing:
+    """The rows of a kind.
+
+    Args:
+      data: a folder of pictures, a manifest (.jsonl, .csv, .tsv, .parquet), a .txt file of one text
+        a line; "emoji", every thing that is drawn; or another set of mmjax.data, "tabler",
+        "easy_vqa:test" with a split.
+      column: of a manifest; "": "image" or "text".
+
+    Raises:
+      DataError, ConfigError, FileNotFoundError: there is no such thing, or it has no such rows.
+    """
+    path = Path(data).expanduser()
+    if path.is_dir():
+        if kind == "texts":
+            raise DataError(f"{data}: texts are read from a manifest, or from a .txt of lines")
+        return _folder(path)
+    if path.suffix == ".txt" and kind == "texts":
+        return _lines(path)
+    if path.suffix in LISTS:
+        return _manifest(str(path), kind, column)
+    if path.exists():
+        suffixes = ", ".join(LISTS)
+        raise DataError(f"{data} is no folder of pictures, and no {suffixes} (or .txt of texts)")
+    return _named(data, kind)
+
+
+def _folder(path: Path) -> Listing:
+    names = sorted(
+        one.relative_to(path).as_posix()
+        for one in path.rglob("*")
+        if one.suffix.lower() in folder.SUFFIXES
+        and not any(part.startswith(".") for part in one.relative_to(path).parts)
+    )
+    if not names:
+        found = sorted(one.name for one in path.iterdir())
+        raise DataError(f"no picture in {path}; it has {some(found) if found else 'nothing'}")
+    stamps = [Stamp.of(path / name) for name in names]
+    return Listing(
+        len(names),
+        lambda row: read(os.path.join(path, names[row])),
+        names.__getitem__,
+        _digest([(name, *stamp[1:]) for name, stamp in zip(names, stamps, strict=True)]),
+    )
+
+
+def _lines(path: Path) -> Listing:
+    try:
+        texts = [one.strip() for one in decode_utf8(path.read_bytes()).splitlines()]
+    except CorruptExample as error:
+        raise DataError(f"{path}: {error}") from error
+    texts = [one for one in texts if one]
+    if not texts:
+        raise DataError(f"{path} has no text in it")
+    return Listing(len(texts), texts.__getitem__, texts.__getitem__, _digest(texts))
+
+
+def _manifest(path: str, kind: Kind, column: str) -> Listing:
+    field = {"images": "image", "texts": "text"}[kind]
+    listed = manifest.listed(path, field, column or field)
+    table = listed.table
+
+    def get(row: int) -> Any:
+        found = table[row]
+        if found.problem:
+            raise CorruptExample(found.problem)
+        if kind == "images":
+            return listed.load(row, found)["image"]
+        return captions({"text": found.text})[0]
+
+    def name(row: int) -> str:
+        found = table[row]
+        if kind == "images":
+            return found.image or listed.where(row)
+        text = found.text
+        return (text if isinstance(text, str) else (*(text or ()), "")[0]) or listed.where(row)
+
+    if not len(table):
+        raise DataError(f"{path} has no rows")
+    return Listing(len(table), get, name, f"{table.about['digest']} {field}")
+
+
+def _named(data: str, kind: Kind) -> Listing:
+    if data == "emoji":
+        source: Any = emoji.catalogue()
+    else:
+        name, _, split = data.partition(":")
+        try:
+            module = registry.find(registry.SOURCES, name, where="--data")
+            config = build(module.Config, {"split": split} if split else {}, where="--data")
+        except (ConfigError, AttributeError) as error:
+            raise FileNotFoundError(
+                f"--data={data}: there is no such folder or file, and no data set of that name"
+            ) from error
+        source = module.open(config)
+
+    def get(row: int) -> Any:
+        example = source[row]
+        return example["image"] if kind == "images" else captions(example)[0]
+
+    def name_of(row: int) -> str:
+        texts = source.column("text")
+        if texts is None:
+            return source.locate(row)
+        return texts[row] if isinstance(texts[row], str) else texts[row][0]
+
+    return Listing(len(source), get, name_of, source.fingerprint)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()

@@ -1,0 +1,150 @@
+"""Where a run starts: its parameters as they are drawn, or those of another run or checkpoint.
+
+* A source is a work directory, a checkpoint's folder, a model of the package ("emoji_clip"), one of
+  the prepared weights ("minilm") or an id of the hub; "source#text" is a part of it, by path.
+* What fits goes in, and what does not is named. A frozen parameter that a source ought to have
+  given is an error: it would stay as it was drawn.
+* Checkpoints that leave out what is not trained (`checkpoint.trained_only`) take it from here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from mmjax import tree
+from mmjax.conversion.files import CheckpointFileError
+from mmjax.conversion.load import CONFIG, OPEN_CLIP
+from mmjax.conversion.table import CheckpointMismatch
+from mmjax.layers import adapters
+from mmjax.run import workdir
+from mmjax.run.assembly import Run
+from mmjax.run.load import NAMES, load
+from mmjax.training.checkpoint import CheckpointError, Checkpoints, Frozen, warm_start
+from mmjax.training.state import State
+
+
+def begin(run: Run, *, report: bool = True) -> State:
+    """The state before the first step.
+
+    Args:
+      report: print what each source gave.
+
+    Raises:
+      CheckpointError: no such source, nothing in it that fits, or a frozen parameter without one.
+    """
+    spec = run.spec
+    state = spec.init()
+    wanted = sources(run.options.warm_start)
+    if not wanted:
+        return state
+    flat, given = tree.flatten(state.params), set()
+    for prefix, source in wanted.items():
+        where = f"warm_start{f'[{prefix!r}]' if prefix else ''}"
+        under = f"{prefix}/" if prefix else ""
+        part = _part(tree.unflatten(flat), prefix, f"{where}: this model")
+        part, found = warm_start(part, offered(source, where))
+        if not found.matched:
+            raise CheckpointError(f"{where}: nothing in {source} fits this model\n{found.report()}")
+        if report and jax.process_index() == 0:
+            print(f"{where} from {source}: {_without_fresh(found).report()}")
+        flat |= {under + path: leaf for path, leaf in tree.flatten(part).items()}
+        given |= {under + path for path in found.matched}
+    covered = tuple(f"{prefix}/" if prefix else "" for prefix in wanted)
+    lost = [path for path in flat if path.startswith(covered) and path not in given]
+    lost = [path for path in lost if not spec.optimizer.trained(path)]
+    if lost:
+        raise CheckpointError(
+            f"warm_start: the optimizer freezes what no source gives, and it would stay as it was "
+            f"drawn: {', '.join(lost)}"
+        )
+    teachers = {
+        name: tree.map_with_path(lambda path, _: flat[path] + 0, copy)
+        for name, copy in state.teachers.items()
+    }
+    return state.replace(params=tree.unflatten(flat), teachers=teachers)
+
+
+def sources(option: str | Mapping[str, str]) -> Mapping[str, str]:
+    """Prefix of the model's paths ("": all of it) -> source."""
+    if isinstance(option, str):
+        return {"": option} if option else {}
+    return option
+
+
+def offered(source: str, where: str = "warm_start") -> Mapping[str, Any]:
+    """The parameters of a source, or of the part of it behind a "#".
+
+    Raises:
+      CheckpointError: it is not there, cannot be read, or has no such part.
+    """
+    name, _, part = source.partition("#")
+    folder = Path(name).expanduser()
+    if (folder / "checkpoints").exists():
+        params = _trained(folder)
+    elif name in NAMES or _holds_weights(folder) or re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        try:
+            params = load(folder).params
+        except (FileNotFoundError, CheckpointFileError, CheckpointMismatch) as error:
+            raise CheckpointError(f"{where}: {error}") from error
+    else:
+        raise CheckpointError(
+            f"{where}: {name} is no work directory with checkpoints, no folder with a checkpoint, "
+            f"none of {', '.join(NAMES)}, and no owner/name on the hub"
+        )
+    return _part(params, part, f"{where}: {name}")
+
+
+def checkpoints(run: Run, folder: Path, *, read_only: bool = False) -> Checkpoints:
+    """The checkpoints of the run in a work directory."""
+    options, frozen = run.options.checkpoint, None
+    if options.trained_only:
+        trained = run.spec.optimizer.trained
+        frozen = Frozen(trained, lambda: begin(run, report=False).params)
+    return Checkpoints(folder / "checkpoints", options, frozen, read_only=read_only)
+
+
+def _without_fresh(found: tree.Comparison) -> tree.Comparison:
+    """Without the adapters that a model gets anew."""
+    missing = (path for path in found.missing if not tree.matches(adapters.PARAMETERS, path))
+    return dataclasses.replace(found, missing=tuple(missing))
+
+
+def _trained(folder: Path) -> Mapping[str, Any]:
+    """The newest parameters of a work directory, all of them."""
+    found = Checkpoints(folder / "checkpoints", read_only=True)
+    step = found.latest()
+    if step is None or "frozen" not in found.about(step):
+        return found.load("params")
+    # what was frozen there is in no checkpoint of it: that run makes it as it did
+    run = Run(workdir.load_options(folder), folder)
+    with jax.set_mesh(run.mesh):
+        whole = checkpoints(run, folder, read_only=True)
+        return whole.restore(run.spec.shapes, run.spec.shardings, step, training=False).params
+
+
+def _holds_weights(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (CONFIG, OPEN_CLIP)) or folder.is_file()
+
+
+def _part(params: Mapping[str, Any], path: str, what: str) -> Mapping[str, Any]:
+    """The sub-tree under a path.
+
+    Raises:
+      CheckpointError: there is none; names those that there are.
+    """
+    here, seen = params, ""
+    for key in path.split("/") if path else ():
+        if not isinstance(here, Mapping) or not isinstance(here.get(key), Mapping):
+            known = [k for k, v in here.items() if isinstance(v, Mapping)]
+            raise CheckpointError(
+                f"{what} has no part {path!r}; {f'{seen} has' if seen else 'it has'} "
+                f"{', '.join(sorted(known)) or 'no parts'}"
+            )
+        here, seen = here[key], f"{seen}/{key}".strip("/")
+    return here

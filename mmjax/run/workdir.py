@@ -1,0 +1,176 @@
+"""The work directory: what it says about its run, and whether it belongs to this one.
+
+config.json  command.txt  environment.json    what ran, how, on what
+metrics.jsonl  timing.jsonl  tensorboard/     curves
+checkpoints/  tokenizer.json                  what it takes to go on, or to use the model
+pictures/<step>/  corrupt.jsonl               what it saw
+result.json  report.html                      what came out
+lock                                          who trains in it now
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from mmjax.config import ConfigError, build, difference, to_dict
+from mmjax.run.options import Options
+
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "numpy",
+    "pillow",
+    "tokenizers",
+)
+
+
+def identity(options: Options) -> dict[str, Any]:
+    """The part of the config that decides a run's numbers."""
+    config = to_dict(options)
+    config.pop("execution"), config.pop("name")
+    config["train"].pop("profile"), config["data"].pop("max_corrupt_share")
+    return config
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Makes the folder, and keeps every other run out. A killed process leaves no lock behind.
+
+    Raises:
+      ConfigError: another run trains in it; it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"the work directory {folder} is a file")
+    path, refused = folder / "lock", False
+    with contextlib.ExitStack() as stack:
+        if jax.process_index() == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(path, "a", encoding="utf-8"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                refused = True
+            except OSError:  # a file system without locks
+                pass
+        if jax.process_count() > 1:  # none waits for a process 0 that was refused
+            refused = bool(multihost_utils.broadcast_one_to_all(np.int32(refused)))
+        if refused:
+            holder = path.read_text(encoding="utf-8") or "another process"
+            raise ConfigError(f"{holder} trains in {folder}: stop it, or give another --workdir")
+        if jax.process_index() == 0:
+            since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}, since {since},")
+            file.flush()
+            stack.callback(file.truncate, 0)
+        yield
+
+
+def claim(folder: Path, options: Options, command: str) -> None:
+    """Makes the folder, locked, this run's, or checks that it already is.
+
+    Raises:
+      ConfigError: it holds a run with another config, or files that are no run's.
+    """
+    path = folder / "config.json"
+    trained = any((folder / "checkpoints").glob("*")) or (folder / "metrics.jsonl").exists()
+    if trained and not path.exists():
+        raise ConfigError(f"{folder} holds a run but no config.json: give another --workdir")
+    if trained:
+        changes = difference(identity(load_options(folder)), identity(options))
+        if changes:
+            raise ConfigError(
+                f"the work directory {folder} holds a run with another config:\n  "
+                + "\n  ".join(changes)
+                + "\nContinue it with its own config, or give another --workdir."
+            )
+    if jax.process_index() == 0:
+        if not trained:  # an attempt that ended before its first step leaves nothing to respect
+            (folder / "tokenizer.json").unlink(missing_ok=True)
+        write_json(path, to_dict(options))
+        write_json(folder / "environment.json", environment())
+        (folder / "command.txt").write_text(command + "\n", encoding="utf-8")
+    if jax.process_count() > 1:  # the others find what process 0 left, and wrote
+        multihost_utils.sync_global_devices("claimed")
+
+
+def load_options(folder: Path | str) -> Options:
+    """The options of the run in a work directory.
+
+    Raises:
+      ConfigError: there is no run.
+    """
+    path = Path(folder) / "config.json"
+    if not path.exists():
+        raise ConfigError(f"{folder} is no work directory: it has no config.json")
+    return build(Options, json.loads(path.read_text(encoding="utf-8")))
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices and the state of the code."""
+    device = jax.devices()[0]
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "absent"
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "devices": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
+        "processes": jax.process_count(),
+        "versions": versions,
+        "git": git_state(),
+    }
+
+
+def git_state() -> str:
+    """Commit of the code, and whether it was changed since; "unknown" for an installed package."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        run = subprocess.run(
+            ["git", *arguments], cwd=here, capture_output=True, text=True, timeout=10, check=True
+        )
+        return run.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + (" with uncommitted changes" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def command_line() -> str:
+    """The command as it was typed, as far as a program can know."""
+    if sys.argv and Path(sys.argv[0]).name == "main.py":
+        return " ".join(["python -m mmjax.main", *sys.argv[1:]])
+    return "mmjax.train(config, workdir), from Python"
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Whole or not at all."""
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,1 @@
+"""From example to example: decoding, cropping, colours, mels, captions, token ids."""

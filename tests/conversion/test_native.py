@@ -1,0 +1,211 @@
+"""mmjax's own format: every model has it, what is written is read bit for bit, nothing is run."""
+
+import dataclasses
+import json
+import types
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+import mmjax
+from mmjax import models, registry, tree
+from mmjax.commands import export
+from mmjax.config import ConfigError, Spec
+from mmjax.conversion import load, native
+from mmjax.conversion.files import CheckpointFileError
+from mmjax.conversion.table import CheckpointMismatch
+from mmjax.data.source import CorruptExample
+from mmjax.datasets import bundled, emoji
+from mmjax.layers.adapters import Adapted, Rule
+from mmjax.models import clip, text
+from mmjax.processors import image_text, vocabularies
+from mmjax.processors.trained import Processor
+from mmjax.tokenizers import bpe, words
+
+CLIP = Path(__file__).parents[1] / "golden" / "checkpoints" / "clip"
+
+
+def saved(folder, params=None, processor=None):
+    """The golden CLIP in mmjax's own format."""
+    loaded = mmjax.load(CLIP)
+    params = loaded.params if params is None else params
+    mmjax.save(load.Loaded("native", loaded.model, params, processor, loaded.config), folder)
+    return loaded
+
+
+def equal(one, other):
+    return jax.tree.all(jax.tree.map(lambda a, b: np.array_equal(a, b), one, other))
+
+
+def test_every_model_has_it():
+    assert set(registry.names(models.__name__)) == set(native.INPUTS)
+
+
+@pytest.mark.parametrize("name", ["text", "vit", "resnet", "image_classifier"])
+def test_tables_without_computing(name):
+    module = registry.find(models.__name__, name)
+    config = next(iter(module.VARIANTS.values()))
+    written = json.loads(json.dumps(native.upstream(config)))
+    assert native.config(written) == config
+    paths = [entry.path for entry in native.table(config)]
+    assert len(paths) == len(set(paths)) > 3
+    assert native.model(config).config == config
+
+
+def test_saved_and_loaded_bit_for_bit(tmp_path):
+    before = saved(tmp_path)
+    again = mmjax.load(tmp_path)
+    assert (again.family, again.processor, again.config) == ("native", None, before.config)
+    assert equal(before.params, again.params)
+    assert "image/transformer/blocks/mlp/up/kernel" in load_file(tmp_path / "model.safetensors")
+    mmjax.save(again, tmp_path / "again")
+    files = [
+        (folder / "model.safetensors").read_bytes() for folder in (tmp_path, tmp_path / "again")
+    ]
+    assert files[0] == files[1]
+
+
+def test_halves_are_read_as_float32(tmp_path):
+    halves = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), mmjax.load(CLIP).params)
+    saved(tmp_path, halves)
+    for dtype, expected in ((None, jnp.float32), ("bfloat16", jnp.bfloat16)):
+        found = tree.flatten(mmjax.load(tmp_path, dtype=dtype).params)
+        assert {leaf.dtype for leaf in found.values()} == {jnp.dtype(expected)}
+    again = mmjax.load(tmp_path).params
+    assert equal(again, jax.tree.map(lambda leaf: leaf.astype(np.float32), halves))
+
+
+def test_a_file_names_models_of_mmjax_alone(tmp_path):
+    saved(tmp_path)
+    path = tmp_path / "config.json"
+    written = json.loads(path.read_text())
+    for change, error, message in (
+        ({"model": "os.path"}, CheckpointFileError, "'os.path' is none of mmjax.models"),
+        ({"model": None}, CheckpointFileError, "None is none of mmjax.models"),
+        ({"config": {"sizes": 3}}, ConfigError, "config.json: config.sizes"),
+        ({"processor": {"name": "os"}}, ConfigError, "processor.name = 'os'; there are image_text"),
+        (
+            {"config": {**written["config"], "embedding": 3}},
+            CheckpointMismatch,
+            "image_head/kernel",
+        ),
+    ):
+        path.write_text(json.dumps({**written, **change}))
+        with pytest.raises(error, match=message):
+            mmjax.load(tmp_path)
+    with pytest.raises(ValueError, match="is none of mmjax.models"):
+        native.name(dataclasses.make_dataclass("Config", [])())
+
+
+def test_lora_is_merged_and_a_bottleneck_refused(tmp_path, monkeypatch, processor):
+    loaded = mmjax.load(CLIP)
+
+    def restored(kind):
+        rules = (Rule(".*/attention/query|text_head", kind=kind, rank=2),)
+        model = Adapted(loaded.model, rules)
+        shapes = jax.eval_shape(model.init, jax.random.key(0), *native.inputs(loaded.config))
+        rng = np.random.default_rng(0)  # the update is not zero, as it is at the start
+        params = jax.tree.map(
+            lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32),
+            nn.unbox(shapes["params"]),
+        )
+        data = types.SimpleNamespace(processor=Spec("image_text"))
+        run = types.SimpleNamespace(options=types.SimpleNamespace(data=data), processor=inner)
+        variables = {"params": params, "state": {}}
+        return types.SimpleNamespace(model=model, params=params, run=run, variables=variables)
+
+    inner = image_text.Processor(processor.config, processor.tokenizer)
+    run = restored("lora")
+    monkeypatch.setattr(export, "restore", lambda *unused: run)
+    export.export("run", tmp_path / "model")
+    merged = mmjax.load(tmp_path / "model")
+    example = native_inputs(loaded.config)
+    plain = jax.jit(merged.model.apply)(merged.variables, *example)
+    adapted = jax.jit(run.model.apply)({"params": run.params}, *example)
+    for one, other in zip(plain, adapted, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    monkeypatch.setattr(export, "restore", lambda *unused: restored("bottleneck"))
+    with pytest.raises(ConfigError, match="cannot be merged"):
+        export.export("run", tmp_path / "other")
+
+
+def native_inputs(config):
+    """Ones of the shapes that the model is initialised with."""
+    return [jnp.ones(one.shape, one.dtype) for one in native.inputs(config)]
+
+
+@pytest.fixture(scope="module")
+def processor():
+    config = image_text.Config(image_size=24, max_length=9, vocab_size=300)
+    return Processor("image_text", config, bpe.train(["a cat", "a dog", "a dog and a cat"], 300))
+
+
+def test_the_processor_prepares_as_the_run_did(tmp_path, processor):
+    saved(tmp_path, processor=processor)
+    found = mmjax.load(tmp_path).processor
+    assert found.config == processor.config
+    assert found.tokenizer.fingerprint == processor.tokenizer.fingerprint
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    shown = (pixels, Image.fromarray(pixels), tmp_path / "a.png", (tmp_path / "a.png").read_bytes())
+    batch = found(images=shown, text=["a cat", "a dog and a cat and more than there is room for"])
+    assert batch["images"].shape == (4, 24, 24, 3) and batch["images"].dtype == np.float32
+    assert (batch["images"] == batch["images"][:1]).all()
+    assert batch["ids"].shape == batch["mask"].shape == (2, 9)
+    assert batch["mask"].sum(1).tolist()[1] == 9 and not batch["mask"][0, -1]
+    inner = image_text.Processor(processor.config, processor.tokenizer)
+    example = {"image": pixels, "text": "a cat"}
+    for transform in inner.evaluate:
+        example = transform(example, np.random.default_rng(0))
+    np.testing.assert_array_equal(batch["images"][0], example["image"])
+    np.testing.assert_array_equal(batch["ids"][0][batch["mask"][0]], example["text"])
+    assert found(text="a cat")["ids"].tolist() == batch["ids"][:1].tolist()
+
+
+def test_a_tokenizer_that_mends_texts_comes_back_as_itself(tmp_path, processor):
+    config = dataclasses.replace(processor.config, tokenizer="open_clip")
+    saved(tmp_path, processor=Processor("image_text", config, vocabularies.load("open_clip")))
+    found = mmjax.load(tmp_path).processor
+    assert found.tokenizer.fingerprint == vocabularies.load("open_clip").fingerprint
+
+
+def test_a_text_of_unknown_words_is_refused():
+    known = words.train(["a red fox"], 100)
+    found = Processor("image_text", image_text.Config(max_length=6, tokenizer="words"), known)
+    assert found(text=["a blue fox", "red"])["mask"].sum(1).tolist() == [4, 3]
+    with pytest.raises(CorruptExample, match="'blue owl' holds no word that the tokenizer knows"):
+        found(text=["a fox", "blue owl"])
+
+
+def test_the_emoji_clip_in_the_package():
+    record = bundled.provenance("emoji_clip")
+    assert record["result"]["unseen_style/image_to_text/r1"] > 0.5
+    assert record["made_with"]["model"]["name"] == "clip"
+    loaded = mmjax.load("emoji_clip")
+    assert isinstance(loaded.config, clip.Config) and isinstance(loaded.config.text, text.Config)
+    batch = loaded.processor(
+        images=[np.full((50, 40, 3), 255, np.uint8)] * 2, text=["a cat", "a cat"]
+    )
+    images, texts = jax.jit(loaded.model.apply)(loaded.variables, **batch)
+    assert images.shape == texts.shape == (2, loaded.config.embedding)
+    np.testing.assert_allclose(np.linalg.norm(images, axis=1), 1, atol=1e-5)
+    dtypes = {leaf.dtype for leaf in tree.flatten(loaded.params).values()}
+    assert dtypes == {jnp.dtype("float32")}
+    assert loaded.config.image.transformer.dtype == "float32"  # the same everywhere
+
+
+def test_the_emoji_clip_keeps_its_numbers():
+    """As halves, and in float32: what the run measured, to two of 185 drawings."""
+    loaded, source = mmjax.load("emoji_clip"), emoji.open(emoji.Config("test/unseen_style"))
+    rows = [source[number] for number in range(len(source))]
+    batch = loaded.processor([row["image"] for row in rows], [row["text"] for row in rows])
+    images, texts = jax.jit(loaded.model.apply)(loaded.variables, **batch)
+    found = (images @ texts.T).argmax(1) == np.arange(len(rows))
+    expected = bundled.provenance("emoji_clip")["result"]["unseen_style/image_to_text/r1"]
+    assert float(found.mean()) == pytest.approx(expected, abs=2.5 / 185)

@@ -1,0 +1,259 @@
+"""Whisper of the hub and of CTranslate2: loaded, compared with the reference, written back."""
+
+import functools
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax import tree
+from mmjax.conversion import ctranslate2, fields, files, whisper
+from mmjax.conversion import load as checkpoints
+from mmjax.models import whisper as models
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "whisper"
+
+
+@pytest.fixture(scope="module")
+def golden():
+    with np.load(GOLDEN / "outputs.npz") as found:
+        return {name: jnp.asarray(found[name]) for name in found.files}
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return checkpoints.load(GOLDEN)
+
+
+@pytest.fixture(scope="module")
+def forward(loaded, golden):
+    names = ("features", "ids", "mask")
+    return jax.jit(loaded.model.apply)(loaded.variables, *(golden[name] for name in names))
+
+
+def same(one, other):
+    one, other = tree.flatten(one), tree.flatten(other)
+    assert one.keys() == other.keys()
+    for path in one:
+        assert one[path].dtype == other[path].dtype, path
+        np.testing.assert_array_equal(one[path], other[path], err_msg=path)
+
+
+def test_what_the_reference_says(golden, forward):
+    np.testing.assert_allclose(forward.encoded, golden["encoded"], atol=1e-4)
+    mask = np.asarray(golden["mask"])
+    got, want = np.asarray(forward.logits)[mask], np.asarray(golden["logits"])[mask]
+    np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+def test_token_by_token_is_the_whole(loaded, golden, forward):
+    """A prompt of 5 tokens, padded on the left, then one, then two; with room to spare."""
+    ids, mask, model = golden["ids"], golden["mask"], loaded.model
+    apply = functools.partial(model.apply, loaded.variables)
+    prefill = jax.jit(functools.partial(apply, method=model.prefill, slots=11))
+    extend = jax.jit(functools.partial(apply, method=model.extend))
+    steps = [prefill(ids[:, :5], forward.encoded, mask[:, :5])]
+    for part in (slice(5, 6), slice(6, 8)):
+        steps.append(extend(ids[:, part], steps[-1].cache, mask[:, part]))
+    for name in ("logits", "tokens"):
+        got = jnp.concatenate([getattr(step, name) for step in steps], axis=1)
+        np.testing.assert_allclose(
+            got[golden["mask"]], getattr(forward, name)[golden["mask"]], atol=2e-6
+        )
+    assert int(steps[-1].cache.text.length) == 8
+
+
+def test_later_tokens_and_padding_change_nothing(loaded, golden, forward):
+    ids = golden["ids"].at[:, 6:].set(4).at[0, :3].set(11)
+    other = jax.jit(loaded.model.apply)(loaded.variables, golden["features"], ids, golden["mask"])
+    np.testing.assert_allclose(other.logits[0, 3:6], forward.logits[0, 3:6], atol=1e-6)
+    np.testing.assert_allclose(other.logits[1, :6], forward.logits[1, :6], atol=1e-6)
+
+
+def test_load_save_load_is_exact(loaded, tmp_path):
+    checkpoints.save(loaded, tmp_path)
+    again = checkpoints.load(tmp_path)
+    same(again.params, loaded.params)
+    assert again.config == loaded.config and again.processor == loaded.processor
+    theirs, ours = (files.safetensors(at / "model.safetensors") for at in (GOLDEN, tmp_path))
+    assert theirs.keys() == ours.keys()
+    for name in theirs:
+        np.testing.assert_array_equal(theirs[name], ours[name])
+
+
+def test_decoding_rules(loaded):
+    rules = loaded.processor.decoding
+    assert (rules.start, rules.end, rules.forced) == (3, 2, (None, 5))
+    assert (rules.suppressed, rules.suppressed_first) == ((7, 8), (9, 2))
+
+
+def test_bare_names_and_old_output(loaded, tmp_path):
+    """WhisperModel's names, and a file that still holds the output beside the token table."""
+    tensors = files.safetensors(GOLDEN / "model.safetensors")
+    bare = {name.removeprefix("model."): np.array(tensor) for name, tensor in tensors.items()}
+    bare["proj_out.weight"] = bare["decoder.embed_tokens.weight"]
+    shutil.copy(GOLDEN / "config.json", tmp_path)
+    files.save(tmp_path / "model.safetensors", bare)
+    same(checkpoints.load(tmp_path).params, loaded.params)
+
+
+def test_what_is_refused():
+    with pytest.raises(fields.Unsupported, match="tie_word_embeddings = False"):
+        whisper.config({"tie_word_embeddings": False})
+    with pytest.raises(fields.Unsupported, match="WhisperForAudioClassification"):
+        whisper.config({"architectures": ["WhisperForAudioClassification"]})
+    with pytest.raises(fields.Unsupported, match="activation_function = 'mish'"):
+        whisper.config({"activation_function": "mish"})
+
+
+@pytest.mark.parametrize(
+    "variant, count",
+    [("tiny.en", 37_760_256), ("base", 72_593_920), ("large-v3", 1_543_490_560)],
+)
+def test_published_sizes(variant, count):
+    """As the reference counts them."""
+    config = models.VARIANTS[variant]
+    boxed = jax.eval_shape(models.Model(config).init, jax.random.key(0), *whisper.inputs(config))
+    assert sum(leaf.size for leaf in jax.tree.leaves(boxed)) == count
+
+
+def test_sizes_are_explained(loaded, golden):
+    apply = lambda *a, **k: jax.eval_shape(loaded.model.apply, loaded.variables, *a)  # noqa: E731
+    with pytest.raises(ValueError, match="at most 30 frames of 6 bins, got 31 of 6"):
+        apply(jnp.zeros((1, 31, 6)), golden["ids"][:1])
+    with pytest.raises(ValueError, match="15 tokens do not fit the context, 14"):
+        apply(golden["features"], jnp.zeros((2, 15), int))
+
+
+# CTranslate2
+
+
+def packed(tensors, aliases=()):
+    """A `model.bin` as CTranslate2's converter writes it, from the hub's tensors."""
+    codes = {np.dtype(np.float32): 0, np.dtype(np.int8): 1, np.dtype(np.int16): 2}
+    codes[np.dtype(np.float16)] = 4
+
+    def text(value):
+        return struct.pack("<H", len(value) + 1) + value.encode() + b"\0"
+
+    out = [struct.pack("<I", 6), text("WhisperSpec"), struct.pack("<II", 3, len(tensors))]
+    for name, tensor in tensors.items():
+        dims = struct.pack(f"<B{tensor.ndim}I", tensor.ndim, *tensor.shape)
+        out += [text(name), dims]
+        out += [struct.pack("<BI", codes[tensor.dtype], tensor.nbytes), tensor.tobytes()]
+    out.append(struct.pack("<I", len(aliases)))
+    return b"".join(out + [text(one) for pair in aliases for one in pair])
+
+
+def foreign_names(tensors, config):
+    """The hub's tensors as CTranslate2 names and stacks them."""
+    out = {}
+    for side in ("encoder", "decoder"):
+        at = f"model.{side}"
+        out[f"{side}/num_heads"] = np.array(getattr(config, side).heads, np.int16)
+        out[f"{side}/position_encodings/encodings"] = tensors[f"{at}.embed_positions.weight"]
+        for i in range(getattr(config, side).layers):
+            layer, to = f"{at}.layers.{i}", f"{side}/layer_{i}"
+
+            def stacked(where, letters, layer=layer):
+                names = [f"{layer}.{where}.{letter}_proj" for letter in letters]
+                zeros = np.zeros_like(tensors[f"{layer}.{where}.q_proj.bias"])
+                biases = [tensors.get(f"{name}.bias", zeros) for name in names]
+                weights = [tensors[f"{name}.weight"] for name in names]
+                return np.concatenate(weights), np.concatenate(biases)
+
+            linears = {
+                "self_attention/linear_0": stacked("self_attn", "qkv"),
+                "self_attention/linear_1": plain(tensors, f"{layer}.self_attn.out_proj"),
+                "ffn/linear_0": plain(tensors, f"{layer}.fc1"),
+                "ffn/linear_1": plain(tensors, f"{layer}.fc2"),
+            }
+            norms = {"self_attention": "self_attn_layer_norm", "ffn": "final_layer_norm"}
+            if side == "decoder":
+                linears["attention/linear_0"] = plain(tensors, f"{layer}.encoder_attn.q_proj")
+                linears["attention/linear_1"] = stacked("encoder_attn", "kv")
+                linears["attention/linear_2"] = plain(tensors, f"{layer}.encoder_attn.out_proj")
+                norms["attention"] = "encoder_attn_layer_norm"
+            for name, (weight, bias) in linears.items():
+                out[f"{to}/{name}/weight"], out[f"{to}/{name}/bias"] = weight, bias
+            for name, theirs in norms.items():
+                gamma, beta = plain(tensors, f"{layer}.{theirs}")
+                out[f"{to}/{name}/layer_norm/gamma"] = gamma
+                out[f"{to}/{name}/layer_norm/beta"] = beta
+        gamma, beta = plain(tensors, f"{at}.layer_norm")
+        out[f"{side}/layer_norm/gamma"], out[f"{side}/layer_norm/beta"] = gamma, beta
+    for conv in ("conv1", "conv2"):
+        weight, bias = plain(tensors, f"model.encoder.{conv}")
+        out[f"encoder/{conv}/weight"], out[f"encoder/{conv}/bias"] = weight, bias
+    out["decoder/embeddings/weight"] = tensors["model.decoder.embed_tokens.weight"]
+    out["decoder/activation"] = np.array(3, np.int8)
+    out["decoder/alignment_heads"] = np.zeros((2, 2), np.int16)
+    return out
+
+
+def plain(tensors, name):
+    return tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+
+
+@pytest.fixture(scope="module")
+def named(loaded):
+    tensors = files.safetensors(GOLDEN / "model.safetensors")
+    return foreign_names({name: np.array(one) for name, one in tensors.items()}, loaded.config)
+
+
+TIED = [("decoder/projection/weight", "decoder/embeddings/weight")]
+
+
+def test_ctranslate2_gives_the_same(named, loaded, tmp_path):
+    (tmp_path / "model.bin").write_bytes(packed(named, TIED))
+    text = json.dumps({"suppress_ids": [7, 8], "suppress_ids_begin": [9]})
+    (tmp_path / "config.json").write_text(text)
+    found = checkpoints.load(tmp_path)
+    same(found.params, loaded.params)
+    assert found.config == loaded.config
+    assert found.processor.decoding.suppressed == (7, 8)
+    assert found.processor.decoding.suppressed_first == (9,)
+
+
+def test_ctranslate2_in_half_precision(named, loaded, tmp_path):
+    half = {name: one.astype(np.float16) if one.ndim else one for name, one in named.items()}
+    half["decoder/alignment_heads"] = named["decoder/alignment_heads"]
+    (tmp_path / "model.bin").write_bytes(packed(half, TIED))
+    _, tensors = whisper.foreign(tmp_path)
+    assert {one.dtype for one in tensors.values()} == {np.dtype(np.float16)}
+    for name, one in files.safetensors(GOLDEN / "model.safetensors").items():
+        np.testing.assert_array_equal(tensors[name], one.astype(np.float16))
+
+
+def test_a_cut_off_file_is_refused(named, loaded, tmp_path):
+    whole, path = packed(named, TIED), tmp_path / "model.bin"
+    for length in (0, 3, 10, 40, len(whole) // 3, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(files.CheckpointFileError, match="cut off: .* ends at byte"):
+            ctranslate2.read(path)
+    path.write_bytes(whole + b"more")
+    with pytest.raises(files.CheckpointFileError, match="4 bytes follow"):
+        ctranslate2.read(path)
+
+
+def test_other_files_are_refused(named, loaded, tmp_path):
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"PK\3\4" + bytes(100))
+    with pytest.raises(files.CheckpointFileError, match="with version 67324752; a CTranslate2"):
+        ctranslate2.read(path)
+    rounded = dict(named)
+    rounded["decoder/embeddings/weight"] = named["decoder/embeddings/weight"].astype(np.int8)
+    path.write_bytes(packed(rounded, TIED))
+    with pytest.raises(files.CheckpointFileError, match="decoder/embeddings/weight is rounded"):
+        checkpoints.load(tmp_path)
+    path.write_bytes(packed({"a": np.zeros(1, np.float32)}, [("b", "c")]))
+    with pytest.raises(files.CheckpointFileError, match="b stands for c, which is not there"):
+        ctranslate2.read(path)
+    path.write_bytes(packed({"a": np.zeros(1, np.float32)}))
+    with pytest.raises(files.CheckpointFileError, match="lacks what every Whisper has"):
+        whisper.foreign(tmp_path)
