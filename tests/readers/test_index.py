@@ -162,7 +162,7 @@ def test_progress_is_shown_of_what_takes_long(capsys):
 # VmHWM: getrusage would begin with the memory of the process that starts this one
 MEASURED = """
 import json, pathlib, random, re, sys, time
-from mmjax.data import manifest
+from mmjax.readers import manifest
 
 start = time.monotonic()
 source = manifest.open(manifest.Config(sys.argv[1], split=sys.argv[2], check_files=0))
