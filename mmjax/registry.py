@@ -12,6 +12,7 @@ import difflib
 import importlib
 import importlib.util
 import pkgutil
+import sys
 from typing import Any
 
 from mmjax.config import ConfigError
@@ -52,6 +53,29 @@ def find(room: str | tuple[str, ...], name: str, *, where: str = "name") -> Any:
         )
     owner = next(room for room in rooms if name in names(room))
     return importlib.import_module(f"{owner}.{name}")
+
+
+def imported(room: str, name: str, *, where: str = "name") -> Any:
+    """As `find`, for names that come from a file: opening a file imports no code from elsewhere.
+
+    Raises:
+        ConfigError: nothing of the room is called that; a full path to a module that the program
+            has not imported by itself.
+    """
+    if "." not in name:
+        return find(room, name, where=where)
+    if name not in sys.modules:
+        raise ConfigError(
+            f"{where}: {name!r} is not a part of {room}, and a file does not decide what is "
+            f"imported: if you trust it, `import {name}` first"
+        )
+    return sys.modules[name]
+
+
+def called(room: str, module: str) -> str:
+    """The name by which `find` finds a module: short inside the room, else its full path."""
+    short = module.removeprefix(f"{room}.")
+    return module if "." in short else short
 
 
 def _follow(path: str, where: str) -> Any:

@@ -11,10 +11,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -26,6 +27,21 @@ from mmjax.evaluation.base import Rows
 from mmjax.report import table
 
 ASKED = ("index", "group", "label")  # of a query, where the other arrays are of its answer
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    workdir: tuple[str, ...] = ()  # runs of one system, commas between
+    against: tuple[str, ...] = ()  # the other runs
+    split: Literal["validation", "test"] = "validation"  # of the evaluations
+    out: str = ""  # a JSON file for the same
+
+
+def run(options: Options) -> None:
+    """Compares two groups of work directories."""
+    if not options.workdir or not options.against:
+        raise ConfigError("--mode=compare needs runs: --workdir=A,B --against=C,D")
+    compare(options.workdir, options.against, split=options.split, out=options.out or None)
 
 
 def compare(

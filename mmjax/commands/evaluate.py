@@ -6,23 +6,46 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
 from mmjax import config as configs
+from mmjax.config import ConfigError
 from mmjax.evaluation.base import Result
-from mmjax.processors import trained as trained_processor
 from mmjax.report import table
+from mmjax.run import options as run_options
 from mmjax.run import workdir
 from mmjax.run.assembly import Run, checked
 from mmjax.run.embedded import Embedded
 from mmjax.run.encoder import Encoder
 from mmjax.run.evaluations import Evaluator, measured
 from mmjax.run.load import Loaded, load
-from mmjax.run.options import Evaluation, Execution, Options
+from mmjax.run.options import Evaluation, Execution
 from mmjax.run.restore import restore
 from mmjax.run.runtime import prepare
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    workdir: str = ""  # of a run
+    split: Literal["validation", "test"] = "validation"  # of its evaluations
+    step: int | None = None  # of the checkpoint; by default the best
+    model: str = ""  # a folder, a name, or an id of the hub, instead of a run
+    config: str = ""  # whose evaluations a model is asked
+    changes: tuple[str, ...] = ()  # of the config, "test={}": --config.test={}
+
+
+def run(options: Options) -> None:
+    """Evaluates a run, or a model on the evaluations of a config."""
+    if options.model:
+        config = run_options.read(options.config, options.changes)
+        evaluate_model(options.model, config=config, split=options.split)
+        return
+    if not options.workdir and not options.config:
+        raise ConfigError("--mode=evaluate needs the --workdir of a run")
+    folder = run_options.workdir_of(options.config, options.workdir)
+    evaluate(folder, split=options.split, step=options.step)
 
 
 def evaluate(
@@ -58,7 +81,7 @@ def answers(
     folder = Path(folder).expanduser().absolute()
     which = getattr(workdir.load_options(folder), split)
     if not which:
-        raise configs.ConfigError(f"the run in {folder} names no {split} evaluations")
+        raise ConfigError(f"the run in {folder} names no {split} evaluations")
     kinds = {one.weights for one in which.values()}
     restored = {weights: restore(folder, step, weights) for weights in sorted(kinds)}
     found = {}
@@ -90,17 +113,14 @@ def evaluate_model(
     Raises:
       ConfigError, DataError: a model of another kind, no such data, an evaluation that cannot be.
     """
-    options = None if config is None else configs.build(Options, config)
+    options = None if config is None else configs.build(run_options.Options, config)
     if evaluations is None:
         evaluations = getattr(options, split) if options else {}
     if not evaluations:
-        raise configs.ConfigError(f"no evaluations are given, and the config has no {split}")
+        raise ConfigError(f"no evaluations are given, and the config has no {split}")
     prepare(options.execution if options else Execution())
     loaded = model if isinstance(model, Loaded) else load(model)
-    if isinstance(loaded.processor, trained_processor.Processor):
-        processor = dataclasses.replace(loaded.processor, refuse_unknown=False)
-        loaded = dataclasses.replace(loaded, processor=processor)
-    encoder = Encoder(loaded)
+    encoder = Encoder(loaded, refuse_unknown=False)
     values: dict[str, Any] = {}
     for name, one in evaluations.items():
         if not isinstance(one, Evaluation):

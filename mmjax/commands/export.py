@@ -6,6 +6,7 @@ clip = mmjax.load("emoji_clip")
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,26 @@ from mmjax.config import ConfigError
 from mmjax.conversion import load as conversion
 from mmjax.conversion import native
 from mmjax.layers import adapters
-from mmjax.processors import trained as trained_processor
 from mmjax.run.restore import restore
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    workdir: str = ""  # of the run
+    out: str = ""  # the folder that is written
+    dtype: str = ""  # of the stored parameters, "float16"; by default as they were trained
+    step: int | None = None  # of the checkpoint; by default the best
+    weights: str = "ema"  # "ema" (if the run keeps one), "raw", or a teacher's name
+    part: str = ""  # of a run with several, whose processor goes with the model
+
+
+def run(options: Options) -> None:
+    """Exports a run."""
+    if not options.workdir or not options.out:
+        raise ConfigError("--mode=export needs --workdir= of a run, and --out= for the folder")
+    dtype = options.dtype or None
+    export(options.workdir, options.out, dtype, options.step, options.weights, options.part)
+    print(f"{options.out}: open it with mmjax.load({options.out!r})")
 
 
 def export(
@@ -27,6 +46,7 @@ def export(
     dtype: Any = None,
     step: int | None = None,
     weights: str = "ema",
+    part: str = "",
 ) -> conversion.Loaded:
     """Writes the model, its parameters and its processor; returns what was written.
 
@@ -36,37 +56,34 @@ def export(
       dtype: of the stored parameters ("float16", half the size); None: as they were trained.
       step: of the checkpoint; None: the best.
       weights: "ema" (if the run keeps one), "raw", or a teacher's name.
+      part: of a run with several, whose processor goes with the model.
 
     Raises:
       ConfigError: no work directory, or a model that this format does not hold.
       CheckpointError: no such checkpoint.
     """
     restored = restore(workdir, step, weights)
-    model, params, run = restored.model, restored.params, restored.run
+    model = restored.model
+    params = restored.params
     if isinstance(model, adapters.Adapted):
         if any(rule.kind != "lora" for rule in model.rules):
             raise ConfigError(
                 f"{workdir} has bottleneck adapters, which cannot be merged into the model: only "
                 "LoRA is exported"
             )
-        params, model = adapters.merge(params, model.rules), model.model
+        params = adapters.merge(params, model.rules)
+        model = model.model
     if tree.flatten(restored.variables["state"]):
         raise ConfigError(f"{workdir}: the model keeps more than parameters, which have no file")
-    kind = run.options.data.processor.name
-    if kind not in trained_processor.KINDS:
-        raise ConfigError(
-            f"{workdir}: the processor {kind!r} cannot be exported; "
-            f"{', '.join(trained_processor.KINDS)} can"
-        )
     try:
         native.name(model.config)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    processor = trained_processor.Processor(kind, run.processor.config, run.processor.tokenizer)
     flat = {path: np.asarray(leaf) for path, leaf in tree.flatten(params).items()}
     if dtype is not None:
         kept = np.dtype(jnp.dtype(dtype))
         flat = {path: leaf.astype(kept) for path, leaf in flat.items()}
+    processor = restored.run.part(part).processor
     loaded = conversion.Loaded("native", model, tree.unflatten(flat), processor, model.config)
     conversion.save(loaded, folder)
     return loaded

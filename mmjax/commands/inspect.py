@@ -1,117 +1,181 @@
-"""Inspect: what batch N of a run holds, as the model sees it, and what the loss says of it."""
+"""Inspect: what batch N of a run holds, as the model sees it, and what the loss says of it.
+
+    python -m mmjax.main --mode=inspect --config=configs/contrastive/clip_emoji.py --step=7
+"""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from mmjax.config import build
+from mmjax.data.batching import Arrays
+from mmjax.data.pipeline import Batch
 from mmjax.report.table import aligned
+from mmjax.run import options as run_options
 from mmjax.run import warm_start
 from mmjax.run.assembly import Run
-from mmjax.run.options import Options
+from mmjax.run.part import Part
 from mmjax.training.step import gradients
 
 SHOWN = 32  # rows in the table and the picture
 
 
-def inspect(config: Any, folder: str | Path, *, step: int = 0) -> Path:
-    """Prints ids, captions, shapes and losses of the batch that step `step` trains on; returns the
-    picture's path.
+@dataclasses.dataclass(frozen=True)
+class Options:
+    config: str = ""  # config file, with :variant,key=value after it
+    workdir: str = ""  # folder of the run; by default runs/<name of the config>
+    step: int = 0  # whose batch is looked at
+    changes: tuple[str, ...] = ()  # of the config, "train.steps=20": --config.train.steps=20
+
+
+def run(options: Options) -> None:
+    """Looks at a batch of a config file's run."""
+    config = run_options.read(options.config, options.changes)
+    folder = run_options.workdir_of(options.config, options.workdir)
+    inspect(config, folder, step=options.step)
+
+
+def inspect(config: Any, folder: str | Path, *, step: int = 0) -> Path | None:
+    """Prints rows, shapes and losses of the batch that step `step` trains on; returns the path of
+    its picture, or None where nothing of it can be drawn.
 
     The loss is that of the newest checkpoint at or before the step, or of fresh parameters where
     there is none.
     """
-    options = build(Options, config)
+    options = build(run_options.Options, config)
     folder = Path(folder).expanduser().absolute()
-    run = Run(options, folder if (folder / "config.json").exists() else None)
+    known = (folder / "config.json").exists()
+    run = Run(options, folder if known else None)
     batch = run.pipeline.batch(step)
-    names = list(run.sources)
-    rows = []
-    for i in range(min(SHOWN, len(batch.arrays["index"]))):
-        source, index = names[batch.arrays["source"][i]], int(batch.arrays["index"][i])
-        if index < 0:
-            continue
-        rows.append(
-            (
-                f"{source}:{index}",
-                run.sources[source].locate(index),
-                _caption(run, batch.arrays, i),
-                f"{batch.arrays['weight'][i]:g}",
-            )
-        )
-    print(f"batch of step {step}:")
-    for name, value in batch.arrays.items():
-        print(f"  {name:<16} {value.dtype!s:<8} {' x '.join(map(str, value.shape))}")
-    print(aligned(("example", "where", "caption as the model sees it", "weight"), rows))
+    pictures = []
+    for name, part in run.parts.items():
+        arrays = batch.arrays[name] if name else batch.arrays
+        title = f"step {step}{f', {name}' if name else ''}"
+        pictures += _look(part, arrays, title)
     for one in batch.corrupt:
-        print(f"corrupt: {names[one.source]}:{one.index} {one.where}: {one.reason}")
+        print(f"corrupt: row {one.index}: {one.where}: {one.reason}")
     with jax.set_mesh(run.mesh):
         print(_loss(run, folder, batch, step))
-    return _picture(run, folder, batch, rows, step)
+    if not pictures:
+        return None
+    out = (folder if known else Path.cwd()) / f"inspect-{step:08d}.png"
+    _below_each_other(pictures).save(out)
+    print(f"picture: {out}{'' if known else ' (no work directory yet: here)'}")
+    return out
 
 
-def _caption(run: Run, arrays: Any, row: int) -> str:
-    if "text" not in arrays:
-        return ""
-    ids, mask = arrays["text"], arrays["text_mask"]
-    if "text_segment" in arrays:  # several captions lie in one row
-        number, place = divmod(row, len(arrays["index"]) // len(ids))
-        return run.processor.tokenizer.decode(ids[number][arrays["text_segment"][number] == place])
-    return run.processor.tokenizer.decode(ids[row][mask[row]])
+def _look(part: Part, arrays: Arrays, title: str) -> list[Image.Image]:
+    """Prints the fields and rows of a part's batch; its picture, where something can be drawn."""
+    print(f"batch of {title}:")
+    for name, value in arrays.items():
+        print(f"  {name:<16} {value.dtype!s:<8} {' x '.join(map(str, value.shape))}")
+    shown = _shown(part, arrays)
+    print(_table(part, arrays, shown))
+    picture = _picture(shown, f"{title}, as the model sees it")
+    return [] if picture is None else [picture]
 
 
-def _loss(run: Run, folder: Path, batch: Any, step: int) -> str:
-    spec, note = run.spec, "fresh parameters"
+def _below_each_other(pictures: Sequence[Image.Image]) -> Image.Image:
+    width = max(picture.width for picture in pictures)
+    page = Image.new("RGB", (width, sum(picture.height for picture in pictures)), "white")
+    top = 0
+    for picture in pictures:
+        page.paste(picture, (0, top))
+        top += picture.height
+    return page
+
+
+def _shown(part: Part, arrays: Arrays) -> dict[int, dict[str, Any]]:
+    """By row of the batch, what a person sees of it; rows that hold nothing are left out."""
+    rows = range(min(SHOWN, len(arrays["index"])))
+    there = [row for row in rows if arrays["index"][row] >= 0]
+    return {row: part.processor.show(arrays, row) for row in there}
+
+
+def _table(part: Part, arrays: Arrays, shown: Mapping[int, Mapping[str, Any]]) -> str:
+    texts = [field for field, value in next(iter(shown.values()), {}).items() if _is_text(value)]
+    names = list(part.sources)
+    lines = []
+    for row, seen in shown.items():
+        source = names[arrays["source"][row]]
+        index = int(arrays["index"][row])
+        where = part.sources[source].locate(index)
+        words = [seen[field] for field in texts]
+        lines.append((f"{source}:{index}", where, *words, f"{arrays['weight'][row]:g}"))
+    heads = [f"{field} as the model sees it" for field in texts]
+    return aligned(("example", "where", *heads, "weight"), lines)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _loss(run: Run, folder: Path, batch: Batch, step: int) -> str:
+    spec = run.spec
+    note = "fresh parameters"
     state = spec.init()
     if run.workdir is not None and (folder / "checkpoints").exists():
         checkpoints = warm_start.checkpoints(run, folder, read_only=True)
-        before = [s for s in checkpoints.steps() if s <= step]
+        before = [number for number in checkpoints.steps() if number <= step]
         if before:
-            state, note = (
-                checkpoints.restore(spec.shapes, spec.shardings, before[-1], training=False),
-                f"checkpoint {before[-1]}",
-            )
+            state = checkpoints.restore(spec.shapes, spec.shardings, before[-1], training=False)
+            note = f"checkpoint {before[-1]}"
     rng = jax.random.key(run.options.seed)
-    prepared = run.task.prepare(run.put(batch.arrays), rng, jnp.int32(step))
-    value, grads, (parts, metrics, _) = jax.jit(
-        lambda variables, batch: gradients(
-            run.task, variables, variables["params"], batch, rng, jnp.int32(step), 1
-        )
-    )(state.variables, prepared)
+    number = jnp.int32(step)
+    prepared = run.task.prepare(run.put(batch.arrays), rng, number)
+
+    def differentiate(variables: Any, batch: Any) -> Any:
+        return gradients(run.task, variables, variables["params"], batch, rng, number, 1)
+
+    value, grads, (parts, metrics, _) = jax.jit(differentiate)(state.variables, prepared)
     lines = [f"loss with {note}: {float(value):.4f}"]
     lines += [f"  {name:<16} {float(part):.4f}" for name, part in parts.items()]
     lines += [
         f"  {name:<16} {float(total / weight):.4f}" for name, (total, weight) in metrics.items()
     ]
-    bad = [
-        path
-        for path, leaf in jax.tree_util.tree_leaves_with_path(grads)
-        if not bool(jnp.isfinite(leaf).all())
-    ]
-    lines += [f"  NOT FINITE gradient: {jax.tree_util.keystr(path)}" for path in bad]
+    for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
+        if not bool(jnp.isfinite(leaf).all()):
+            lines.append(f"  NOT FINITE gradient: {jax.tree_util.keystr(path)}")
     return "\n".join(lines)
 
 
-def _picture(run: Run, folder: Path, batch: Any, rows: list, step: int) -> Path:
+def _picture(shown: Mapping[int, Mapping[str, Any]], title: str) -> Any:
+    """A sheet of the rows' pictures with their texts below; of a clip its frames side by side."""
     from mmjax.evaluation import pictures  # matplotlib
 
-    out = (folder if run.workdir else Path.cwd()) / f"inspect-{step:08d}.png"
-    normalize = run.processor.normalize
-    shown = np.asarray(batch.arrays["image"][:SHOWN])
-    captions = [row[2] for row in rows]
-    picture = pictures.grid(
-        shown[: len(captions)],
-        captions,
-        mean=normalize.mean,
-        std=normalize.std,
-        title=f"step {step}, as the model sees it",
-    )
-    picture.save(out)
-    workdir_note = "" if run.workdir else " (no work directory yet: here)"
-    print(f"picture: {out}{workdir_note}")
+    drawn: list[np.ndarray] = []
+    texts: list[str] = []
+    for seen in shown.values():
+        images = [_image(value) for value in seen.values() if isinstance(value, np.ndarray)]
+        if images:
+            drawn.append(images[0])
+            texts.append(", ".join(value for value in seen.values() if _is_text(value)))
+    if not drawn:
+        return None
+    return pictures.grid(_same_size(drawn), texts, title=title)
+
+
+def _image(value: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] of a picture, or of at most 8 frames of a clip."""
+    if value.ndim == 3:
+        return value
+    every = -(-len(value) // 8)
+    return np.concatenate(list(value[::every]), axis=1)
+
+
+def _same_size(images: Sequence[np.ndarray]) -> np.ndarray:
+    """uint8 [N, H, W, 3], white behind what is smaller."""
+    height = max(image.shape[0] for image in images)
+    width = max(image.shape[1] for image in images)
+    out = np.full((len(images), height, width, 3), 255, np.uint8)
+    for number, image in enumerate(images):
+        out[number, : image.shape[0], : image.shape[1]] = image
     return out

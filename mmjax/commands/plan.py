@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -26,19 +25,35 @@ from mmjax import tree
 from mmjax.commands import show
 from mmjax.config import ConfigError, Spec, build, to_dict
 from mmjax.data.plan import lengths_of
-from mmjax.data.source import DataError, Example
+from mmjax.errors import UserError
 from mmjax.report.table import aligned
+from mmjax.run import options as run_options
+from mmjax.run import runtime
 from mmjax.run.assembly import Run
-from mmjax.run.options import Options
+from mmjax.run.part import Part
 from mmjax.training import flops, hardware
 from mmjax.training.collectives import Traffic, traffic
 from mmjax.training.program import Program
 from mmjax.training.step import make_step
-from mmjax.transforms.text import text_lengths
 
 MOST_SHARE = 0.95  # of a device's memory; the rest is the runtime's
 SAMPLED = 16  # steps whose padding is looked at
-CAPTION = "what a caption on paper says"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    config: str = ""  # config file, with :variant,key=value after it
+    devices: int = 0  # plan for so many; 0: those that are here
+    hardware: str = ""  # such as "TPU v5e" or "H100"; by default what is here
+    changes: tuple[str, ...] = ()  # of the config, "train.steps=20": --config.train.steps=20
+
+
+def run(options: Options) -> None:
+    """Plans the run of a config file."""
+    if options.devices:
+        runtime.imagine(options.devices)
+    config = run_options.read(options.config, options.changes)
+    plan(config, chip_name=options.hardware)
 
 
 class Needs(NamedTuple):
@@ -56,60 +71,24 @@ class Needs(NamedTuple):
         return sum(self.kinds.values()) + self.temporary
 
 
-class _Paper:
-    """A source of so many equal examples, for data that is not here."""
-
-    fingerprint = "on paper"
-
-    def __init__(self, rows: int):
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return self.rows
-
-    def __getitem__(self, index: int) -> Example:
-        return {"image": np.zeros((64, 64, 3), np.uint8), "text": CAPTION}
-
-    def column(self, name: str) -> np.ndarray | None:
-        return np.full(self.rows, CAPTION, object) if name == "text" else None
-
-    def locate(self, index: int) -> str:
-        return f"on paper, row {index}"
-
-
-@dataclasses.dataclass(frozen=True)
-class OnPaper(Run):
-    """A run without its data: every data set is one made-up example over and over."""
-
-    @functools.cached_property
-    def sources(self) -> dict[str, Any]:
-        return {name: _Paper(self.options.data.batch_size) for name in self._mixture}
-
-    @functools.cached_property
-    def sizes(self) -> Mapping[str, int]:
-        config, sizes = self.processor.config, self.processor.sizes
-        if not config.tokenizer:  # the one that would be trained has all the entries it may have
-            sizes = {**sizes, "text.vocab_size": config.vocab_size}
-        return sizes
-
-
-def here_or_on_paper(options: Options) -> tuple[Run, str]:
+def here_or_on_paper(options: run_options.Options) -> tuple[Run, str]:
     """The run, and what is not here: "" if all its data is."""
     run = Run(options)
     try:
         run.shapes  # noqa: B018  opens the data, trains the tokenizer
-    except (DataError, ConfigError, FileNotFoundError) as error:
-        paper = OnPaper(options)
-        paper.shapes  # noqa: B018  what else is wrong stands here too
-        return paper, str(error).splitlines()[0]
-    return run, ""
+        return run, ""
+    except (UserError, FileNotFoundError) as error:
+        missing = str(error).splitlines()[0]
+    paper = Run(options, paper=True)
+    paper.shapes  # noqa: B018  what else is wrong stands here too
+    return paper, missing
 
 
 def needs(run: Run) -> Needs:
     """Compiles the step of a run for the devices that there are; allocates nothing."""
     with jax.set_mesh(run.mesh):
         spec = run.spec
-        step = make_step(spec, run.options.optimizer.accumulate, tuple(run.sources))
+        step = make_step(spec, run.options.optimizer.accumulate, run.sources)
         program = Program(step, spec, run.shapes, run.mesh)
         state, batch, compiled = program.state, program.batch, program.compiled
     memory = compiled.memory_analysis()
@@ -137,15 +116,22 @@ def _held(placed: Any) -> int:
     )
 
 
-def padding(run: Run) -> float:
-    """Share of the caption tokens of some batches that is padding."""
-    lengths = [text_lengths(source, run.processor.tokenize) for source in run.sources.values()]
-    real = places = 0
-    for step in range(min(SAMPLED, run.options.train.steps)):
-        rows = run.pipeline.plan(step)
-        real += int(lengths_of(rows, lengths).sum())
-        places += math.prod(rows.shape["text"]) * len(rows.index) // max(1, run.pipeline.plan.pack)
-    return 1 - real / places
+def padding(part: Part, steps: int) -> dict[str, float]:
+    """By ragged field, the share of padding in some batches."""
+    lengths: dict[str, list[np.ndarray]] = {}
+    for source in part.sources.values():
+        for field, column in part.processor.lengths(source).items():
+            lengths.setdefault(field, []).append(column)
+    plan = part.pipeline.plan
+    real = dict.fromkeys(lengths, 0)
+    places = dict.fromkeys(lengths, 0)
+    for step in range(min(SAMPLED, steps)):
+        rows = plan(step)
+        for field, columns in lengths.items():
+            real[field] += int(lengths_of(rows, columns).sum())
+            count = len(rows.index) // max(1, plan.pack)
+            places[field] += math.prod(rows.shape[field]) * count
+    return {field: 1 - real[field] / places[field] for field in lengths}
 
 
 def plan(config: Any, *, chip_name: str = "") -> Needs:
@@ -158,7 +144,7 @@ def plan(config: Any, *, chip_name: str = "") -> Needs:
     Raises:
       ConfigError: an unknown chip; a run that does not fit it, with what would.
     """
-    options = build(Options, config)
+    options = build(run_options.Options, config)
     chip = hardware.named(chip_name) if chip_name else hardware.here()
     if chip_name and chip is None:
         raise ConfigError(f"--hardware={chip_name!r} is none of {', '.join(hardware.CHIPS)}")
@@ -169,8 +155,10 @@ def plan(config: Any, *, chip_name: str = "") -> Needs:
     lines = [table, "", _memory(found, chip), "", _links(found, chip), "", _time(run, found, chip)]
     if missing:
         lines.append(f"on paper, for the data is not here ({missing})")
-    elif "text" in run.shapes:
-        lines.append(f"padding: {padding(run):.0%} of the caption tokens")
+    else:
+        for name, part in run.parts.items():
+            for field, share in padding(part, options.train.steps).items():
+                lines.append(f"padding: {share:.0%} of {field}{f' in {name}' if name else ''}")
     if jax.process_index() == 0:
         print("\n".join(lines))
     if chip and found.memory > MOST_SHARE * chip.memory:
@@ -207,7 +195,7 @@ def _time(run: Run, found: Needs, chip: hardware.Chip | None) -> str:
     rate = chip.flops * run.mesh.size if chip else flops.peak()
     work = found.flops / rate
     links = sum(one.sent for one in found.traffic.values()) / chip.link if chip else 0.0
-    rows = run.options.data.batch_size
+    rows = sum(part.data.batch_size for part in run.parts.values())
     return (
         f"{found.flops:.3g} FLOP a step, {found.flops / rows:.3g} an example; "
         f"{rate:.3g} FLOP/s at the full rate of {run.mesh.size} device(s)"
@@ -218,7 +206,7 @@ def _time(run: Run, found: Needs, chip: hardware.Chip | None) -> str:
     )
 
 
-def _refusal(options: Options, found: Needs, chip: hardware.Chip) -> str:
+def _refusal(options: run_options.Options, found: Needs, chip: hardware.Chip) -> str:
     text = f"a step needs {_size(found.memory)} on a device that has {_size(chip.memory)}."
     for label, changed in _changes(options):
         try:
@@ -231,11 +219,11 @@ def _refusal(options: Options, found: Needs, chip: hardware.Chip) -> str:
     return f"{text} Neither rematerialisation, nor micro-batches, nor a wider fsdp axis make it fit"
 
 
-def _changes(options: Options) -> Iterator[tuple[str, Options]]:
+def _changes(options: run_options.Options) -> Iterator[tuple[str, run_options.Options]]:
     """What saves memory, the cheapest first; each with those before it."""
     labels: list[str] = []
 
-    def named(label: str, **fields: Any) -> tuple[str, Options]:
+    def named(label: str, **fields: Any) -> tuple[str, run_options.Options]:
         nonlocal options
         options = dataclasses.replace(options, **fields)
         labels[:] = [one for one in labels if one.split("=")[0] != label.split("=")[0]] + [label]

@@ -29,7 +29,7 @@ from mmjax.data.storage import Progress
 from mmjax.datasets import prepared
 from mmjax.datasets.prepared import archives, packages
 from mmjax.report.table import aligned
-from mmjax.run.options import Options as RunOptions
+from mmjax.run import options as run_options
 
 SETS = ("openmoji", "openclipart", "tuxpaint", "tabler", "easy_vqa")
 ROOM = 300_000_000  # bytes that stay free on the disk
@@ -37,10 +37,23 @@ ROOM = 300_000_000  # bytes that stay free on the disk
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    sets: tuple[str, ...] = ()  # names of SETS; "all"; (): list what there is
+    set: tuple[str, ...] = ()  # names of data sets, or "all"; by default lists them
     side: int = 256  # pixels of the longer edge of the stored pictures
     mirror: str = ""  # address of a Debian archive, the one above pool/; "": apt's own
     again: bool = False  # make them anew even if they are ready
+    config: str = ""  # prepare what this config reads
+    changes: tuple[str, ...] = ()  # of the config: --config.data.train...=...
+
+
+def run(options: Options) -> int:
+    """Prepares what is named, or what a config needs; the exit status."""
+    if not options.config:
+        return prepare(options)
+    sets = options.set + needed(run_options.read(options.config, options.changes))
+    if not sets:
+        print(f"{options.config} reads no set that has to be prepared")
+        return 0
+    return prepare(dataclasses.replace(options, set=sets))
 
 
 def prepare(options: Options) -> int:
@@ -49,10 +62,10 @@ def prepare(options: Options) -> int:
     Raises ConfigError for an unknown name.
     """
     root = prepared.folder()
-    if not options.sets:
+    if not options.set:
         print(listing(root))
         return 0
-    names = SETS if "all" in options.sets else tuple(dict.fromkeys(options.sets))
+    names = SETS if "all" in options.set else tuple(dict.fromkeys(options.set))
     for name in names:
         if name not in SETS:
             raise ConfigError(f"--set: there is no {name!r}; there are {', '.join(SETS)}, or all")
@@ -74,7 +87,7 @@ def prepare(options: Options) -> int:
 
 def needed(config: Any) -> tuple[str, ...]:
     """The sets that a run's config reads and that have to be prepared."""
-    options = build(RunOptions, config)
+    options = build(run_options.Options, config)
     specs = list(options.data.train.values())
     for questions in (options.validation, options.test):
         specs += [question.source for question in questions.values()]

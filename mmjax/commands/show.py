@@ -3,6 +3,7 @@ who trains them."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -12,8 +13,19 @@ import numpy as np
 from mmjax import tree
 from mmjax.config import build
 from mmjax.report.table import aligned
+from mmjax.run import options as run_options
 from mmjax.run.assembly import Run
-from mmjax.run.options import Options
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    config: str = ""  # config file, with :variant,key=value after it
+    changes: tuple[str, ...] = ()  # of the config, "train.steps=20": --config.train.steps=20
+
+
+def run(options: Options) -> None:
+    """Prints the table of a config file's run."""
+    show(run_options.read(options.config, options.changes))
 
 
 def show(config: Any) -> str:
@@ -22,7 +34,7 @@ def show(config: Any) -> str:
     Args:
       config: Options, or the ConfigDict of a config file.
     """
-    run = Run(build(Options, config))
+    run = Run(build(run_options.Options, config))
     with jax.set_mesh(run.mesh):
         text = parameters(run)
     if jax.process_index() == 0:

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +20,10 @@ from mmjax import tree
 from mmjax.config import ConfigError, build
 from mmjax.data.prefetch import to_device
 from mmjax.report import table
-from mmjax.run import workdir
+from mmjax.run import options as run_options
+from mmjax.run import runtime, workdir
 from mmjax.run.assembly import Run, on_device
 from mmjax.run.evaluations import Evaluator, evaluate, evaluators
-from mmjax.run.options import Options
 from mmjax.run.runtime import prepare
 from mmjax.run.warm_start import begin
 from mmjax.run.warm_start import checkpoints as checkpoints_of
@@ -33,12 +35,26 @@ from mmjax.training.step import make_step
 from mmjax.training.writer import Writer, read
 
 
+@dataclasses.dataclass(frozen=True)
+class Options:
+    config: str = ""  # config file, with :variant,key=value after it
+    workdir: str = ""  # folder of the run; by default runs/<name of the config>
+    changes: tuple[str, ...] = ()  # of the config, "train.steps=20": --config.train.steps=20
+
+
 class Trained(NamedTuple):
     """What `train` gives back."""
 
     workdir: Path
     result: Mapping[str, float]  # result.json; empty if the run was stopped before its end
     finished: bool
+
+
+def run(options: Options) -> Trained:
+    """Trains as a config file says."""
+    config = run_options.read(options.config, options.changes)
+    folder = run_options.workdir_of(options.config, options.workdir)
+    return train(config, folder, started=runtime.started())
 
 
 def train(
@@ -54,7 +70,7 @@ def train(
       ConfigError: a config that cannot be used, or a work directory of another run, or in use.
     """
     started = time.monotonic() if started is None else started
-    options = build(Options, config)
+    options = build(run_options.Options, config)
     folder = Path(folder).expanduser().absolute()
     prepare(options.execution)
     with workdir.locked(folder):
@@ -69,7 +85,7 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
     validation, test = evaluators(run, options.validation), evaluators(run, options.test)
     _check(options, validation, test)
     checkpoints = checkpoints_of(run, folder)
-    step = make_step(spec, options.optimizer.accumulate, tuple(run.sources))
+    step = make_step(spec, options.optimizer.accumulate, run.sources)
     program = Program(step, spec, run.shapes, run.mesh).start()
     state, note = _start(run, checkpoints)
     done = int(state.step)
@@ -81,7 +97,7 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
     if jax.process_index() == 0:
         print(
             f"{tree.count(spec.shapes.params):,} parameters, "
-            f"{sum(map(len, run.sources.values())):,} training examples, "
+            f"{sum(run.examples):,} training examples, "
             f"{jax.device_count()} device(s); {note or 'from the beginning'}"
         )
 
@@ -96,7 +112,7 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
 
     about = {
         "data": run.pipeline.fingerprint,
-        "examples": _sizes(run),
+        "examples": run.examples,
     }
     batches = _batches(run, done, writer)
     try:
@@ -136,7 +152,7 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
 
 
 def _check(
-    options: Options, validation: Mapping[str, Evaluator], test: Mapping[str, Evaluator]
+    options: run_options.Options, validation: Mapping[str, Evaluator], test: Mapping[str, Evaluator]
 ) -> None:
     """Finds before the first step what would stop the run at its first validation, or its end."""
     for room, which in (("validation", validation), ("test", test)):
@@ -159,7 +175,7 @@ def _start(run: Run, checkpoints: Checkpoints) -> tuple[State, str]:
         if saved.get("data") != run.pipeline.fingerprint:
             raise CheckpointError(
                 f"the data is not what step {latest} was trained on: it had "
-                f"{saved.get('examples')} examples, now there are {_sizes(run)} (or others of the "
+                f"{saved.get('examples')} examples, now there are {run.examples} (or others of the "
                 "same number). Restore the data, or start anew in another --workdir with "
                 "warm_start set to this one"
             )
@@ -168,18 +184,15 @@ def _start(run: Run, checkpoints: Checkpoints) -> tuple[State, str]:
     return begin(run), ""
 
 
-def _sizes(run: Run) -> list[int]:
-    return [len(source) for source in run.sources.values()]
-
-
 def _batches(run: Run, start: int, writer: Writer) -> Iterator[tuple[Any, Any]]:
     """(batch on the devices, names of its examples); corrupt examples go to corrupt.jsonl."""
-    names, where = list(run.sources), sharding.batch_sharding(run.mesh)
-    before = len(read(writer.folder / writer.corrupt_file))  # corrupt ones, of the steps before
+    names = _names(run)
+    where = sharding.batch_sharding(run.mesh)
+    before = _corrupt_before(read(writer.folder / writer.corrupt_file), run)
     with run.batches(run.pipeline, start, run.options.train.steps, before) as batches:
-        hosted = (batch._replace(arrays=on_device(batch.arrays)) for batch in batches)
         step = start
-        for batch, (ids, corrupt) in _paired(hosted, where, run.options.execution.ahead):
+        ahead = run.options.execution.ahead
+        for batch, (rows, corrupt) in _with_rows(batches, where, ahead, names):
             step += 1
             if corrupt:
                 writer.corrupt(step, [_row(one, names) for one in corrupt])
@@ -187,30 +200,49 @@ def _batches(run: Run, start: int, writer: Writer) -> Iterator[tuple[Any, Any]]:
                 for field, share in batches.statistics.truncated.items():
                     if share:
                         print(f"note: {share:.1%} of {field} is longer than max_length and is cut")
-            yield batch, [f"{names[s]}:{i}" for s, i in ids]
+            yield batch, rows
 
 
-def _row(one: Any, names: list[str]) -> dict[str, Any]:
-    place = {"source": names[one.source], "index": int(one.index), "where": one.where}
-    return {**place, "reason": one.reason}
+def _names(run: Run) -> dict[str, list[str]]:
+    """By part, its training sets in the order of the numbers in a batch."""
+    return {
+        part: [f"{part}/{name}" if part else name for name in one.sources]
+        for part, one in run.parts.items()
+    }
 
 
-def _paired(batches: Any, where: Any, ahead: int) -> Iterator[tuple[Any, Any]]:
-    """Device batches with what the host keeps of each: row names and corrupt examples."""
-    kept: list[Any] = []
+def _corrupt_before(rows: Sequence[Mapping[str, Any]], run: Run) -> Any:
+    """How many corrupt examples earlier attempts have met; by part, where there are several."""
+    if "" in run.parts:
+        return len(rows)
+    return {
+        part: sum(row["source"].startswith(f"{part}/") for row in rows) for part in run.parts
+    }
+
+
+def _row(one: Any, names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    source = names[one.part][one.source]
+    return {"source": source, "index": int(one.index), "where": one.where, "reason": one.reason}
+
+
+def _with_rows(
+    batches: Any, where: Any, ahead: int, names: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[Any, Any]]:
+    """Device batches with what the host keeps of each: its rows' names and corrupt examples."""
+    kept: collections.deque[Any] = collections.deque()
 
     def remember() -> Iterator[Any]:
         for batch in batches:
-            kept.append(
-                (
-                    list(zip(batch.arrays["source"], batch.arrays["index"], strict=True)),
-                    batch.corrupt,
-                )
-            )
-            yield batch
+            rows: list[str] = []
+            for part, sources in names.items():
+                arrays = batch.arrays[part] if part else batch.arrays
+                for source, index in zip(arrays["source"], arrays["index"], strict=True):
+                    rows.append(f"{sources[source]}:{index}")
+            kept.append((rows, batch.corrupt))
+            yield batch._replace(arrays=on_device(batch.arrays))
 
     for batch in to_device(remember(), where, ahead):
-        yield batch.arrays, kept.pop(0)
+        yield batch.arrays, kept.popleft()
 
 
 def _finish(

@@ -164,6 +164,8 @@ def save(loaded: Loaded, folder: str | Path) -> None:
     else:
         kinds = {str(one.dtype) for one in tensors.values()}
         config = {**config, "dtype": kinds.pop() if len(kinds) == 1 else "float32"}
+        if hasattr(module, "described"):  # mmjax's own format keeps the processor there
+            config |= module.described(loaded.processor)
         names = CONFIG, "model.safetensors"
     text = json.dumps(config, indent=2) + "\n"
     (folder / names[0]).write_text(text, encoding="utf-8")

@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import config as configs
-from mmjax import models, tree
+from mmjax import models, processors, registry, tree
 from mmjax.conversion import bert, clip, files, gpt2, llama, vit, wav2vec2, whisper
 from mmjax.conversion.table import Entry
-from mmjax.processors import trained as trained_processor
+from mmjax.processors.base import Processor
 
 MODEL_TYPES = ("mmjax",)
 DTYPE = "float32"  # of parameters, where the reader does not say
@@ -103,6 +103,24 @@ def table(config: Any) -> list[Entry]:
     return [Entry(path, path) for path in tree.flatten(nn.unbox(made))]
 
 
-def processor(folder: Path, config: Any) -> trained_processor.Processor | None:
-    """What the model was trained behind; None where the folder does not say."""
-    return trained_processor.load(folder)
+def described(processor: Processor | None) -> dict[str, Any]:
+    """What config.json says of the processor that the model was trained behind."""
+    if processor is None:
+        return {}
+    name = registry.called(processors.__name__, type(processor).__module__)
+    return {"processor": {"name": name, **configs.to_dict(processor.config)}}
+
+
+def processor(folder: Path, config: Any) -> Processor | None:
+    """What the model was trained behind; None where the folder does not say.
+
+    Raises:
+      ConfigError: a kind that is not here, or fields that it does not have.
+    """
+    fields = files.parsed(folder / "config.json").get("processor")
+    if fields is None:
+        return None
+    where = f"{folder / 'config.json'}: processor"
+    name = str(fields.pop("name", ""))
+    module = registry.imported(processors.__name__, name, where=f"{where}.name")
+    return module.build(configs.build(module.Config, fields, where=where), None, folder)

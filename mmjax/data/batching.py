@@ -15,7 +15,7 @@
 import dataclasses
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,6 +43,7 @@ class Corrupt(NamedTuple):
     index: int  # row of the source
     where: str  # "photos.jsonl, line 17 (images/a.jpg)"
     reason: str
+    part: str = ""  # of a pipeline of several parts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -351,3 +352,36 @@ def _bytes(value: Any) -> int:
     if isinstance(value, (tuple, list)):
         return sum(_bytes(one) for one in value) + 64
     return len(value) + 64 if isinstance(value, (bytes, str)) else 32
+
+
+def collate(
+    examples: Sequence[Example], ragged: Mapping[str, int], fill: Mapping[str, int]
+) -> Arrays:
+    """Transformed examples -> one batch: ragged fields padded to the longest, with their masks.
+
+    Args:
+      ragged: field -> how many of its leading axes are padded.
+      fill: field -> what it is padded with; 0 where nothing is said.
+
+    Raises:
+      ValueError: examples that do not have the same fields.
+    """
+    rows = [_numbers(example) for example in examples]
+    fields = rows[0].keys()
+    for row in rows:
+        if row.keys() != fields:
+            other = sorted(row.keys() ^ fields)
+            raise ValueError(f"examples of one batch need the same fields: {', '.join(other)}")
+    out: Arrays = {}
+    masks = {f"{name}_mask" for name in ragged}
+    for name in fields:
+        values = [row[name] for row in rows]
+        spec = FieldSpec(values[0].shape, values[0].dtype)
+        axes = min(ragged.get(name, 0), values[0].ndim)
+        if axes:
+            lead = np.max([value.shape[:axes] for value in values], axis=0)
+            lead = tuple(int(length) for length in lead)
+            out.update(_padded(name, spec, lead, fill.get(name, 0), rows))
+        elif name not in masks:
+            out[name] = _stacked(name, spec, rows)
+    return out

@@ -244,3 +244,7 @@ def _name(transform: Transform) -> str:
         return repr(transform)
     kind = transform if hasattr(transform, "__qualname__") else type(transform)
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+class Parts:
+    """Several pipelines."""

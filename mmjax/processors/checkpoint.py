@@ -12,13 +12,16 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import tokenizers
 
+from mmjax.data.batching import Transform
+from mmjax.data.captions import captions
+from mmjax.data.source import Example
 from mmjax.layers.patches import Patches
-from mmjax.processors import checkpoint_pixels
+from mmjax.processors import base, checkpoint_pixels
 from mmjax.processors.checkpoint_pixels import Pixels
 from mmjax.tokenizers import pretrained, sentencepiece
 
@@ -74,12 +77,52 @@ class Tokens:
 
 
 @dataclasses.dataclass(frozen=True)
-class Processor:
+class PrepareImage:
+    """`image`: a picture in any form -> float32 [H, W, C], as the checkpoint wants it."""
+
+    pixels: Pixels
+    field: ClassVar[str] = "image"
+    deterministic: ClassVar[bool] = True
+
+    def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
+        return {**example, "image": self.pixels([example["image"]])[0]}
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareText:
+    """`text`: one or several texts -> ids int32 [L], or [K, L] with "text_mask"."""
+
+    tokens: Callable[[Sequence[str]], dict[str, np.ndarray]]
+    field: ClassVar[str] = "text"
+    deterministic: ClassVar[bool] = True
+
+    def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
+        found = self.tokens(captions(example))
+        if not isinstance(example["text"], str | bytes):
+            return {**example, "text": found["ids"], "text_mask": found["mask"]}
+        return {**example, "text": found["ids"][0], "text_mask": found["mask"][0]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Processor(base.Processor):
     """Prepares what a checkpoint takes."""
 
     pixels: Pixels | None  # None: it has no pictures
     tokens: Tokens | None  # None: it has no texts
     files: Mapping[str, bytes] = dataclasses.field(default_factory=dict, repr=False)  # its own
+    ragged: ClassVar[Mapping[str, int]] = {"text": 2}
+    arguments: ClassVar[Mapping[str, str]] = {"image": "images", "text": "ids", "text_mask": "mask"}
+
+    @property
+    def evaluate(self) -> tuple[Transform, ...]:
+        """Pixels and ids, of those that the checkpoint takes."""
+        image = (PrepareImage(self.pixels),) if self.pixels else ()
+        text = (PrepareText(self.tokens),) if self.tokens else ()
+        return (*image, *text)
+
+    @property
+    def fill(self) -> Mapping[str, int]:
+        return {"text": self.tokens.pad} if self.tokens else {}
 
     def __call__(self, images: Any = None, text: str | Sequence[str] | None = None) -> dict:
         """A batch: "images" (float32 [B, H, W, C], or Patches), "ids" and "mask" [B, L].

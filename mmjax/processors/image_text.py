@@ -1,21 +1,47 @@
-"""The processor of image-text models: what turns raw examples into pixels and token ids.
+"""The processor of image-text models: raw pictures and captions -> pixels and token ids, and back.
 
 * `train` augments and draws one caption; `evaluate` is deterministic and keeps all captions, [K,
   L].
 * One random affine map (zoom, stretch, rotation, shear, shift, flip) in one resampling pass, or
   CLIP's random resized crop; then colours.
-* What the model must agree with (image size, vocabulary, context length) is stated by `sizes`.
+* Called with pictures and texts, as the processors of other checkpoints are, it gives what the
+  model's call takes; captions are then padded to the longest length, so that a model is compiled
+  once.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from mmjax.config import ConfigError
+from mmjax.data.batching import Arrays, Transform
+from mmjax.data.plan import BatchPlan, Bucketed, Packed, Shape, buckets
+from mmjax.data.source import CorruptExample, Example, Source
+from mmjax.processors import base, vocabularies
+from mmjax.processors.base import AtLeast, Sources
+from mmjax.processors.pictures import raw_pictures
+from mmjax.tokenizers import bpe, words
 from mmjax.tokenizers.bpe import Tokenizer
 from mmjax.transforms import images
 from mmjax.transforms.decode import DecodeImage
-from mmjax.transforms.text import ChooseCaption, DropWords, Tokenize
+from mmjax.transforms.text import (
+    ChooseCaption,
+    DropWords,
+    Tokenize,
+    all_captions,
+    text_lengths,
+    text_shape,
+)
+
+TOKENIZER = "tokenizer.json"  # file of a folder that a processor was saved in
+# By the config's `tokenizer`: what is trained on the captions of a run.
+TRAINED = {"": bpe, "words": words}
+CAPTION = "what a caption on paper says"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,39 +83,60 @@ class Config:
     pad: str = "<pad>"  # special token behind a caption; "": id 0
 
 
-class Processor:
+class Processor(base.Processor):
     """Transforms for training and evaluation, and what they imply for the model."""
 
-    def __init__(self, config: Config, tokenizer: Tokenizer):
-        self.config, self.tokenizer = config, tokenizer
-        names = {name: getattr(config, name) or None for name in ("start", "end", "pad")}
-        self.tokenize = Tokenize(tokenizer, config.max_length, **names)
-        mean, std = ((0.5,) * 3, (0.5,) * 3)
+    ragged = {"text": 2, "text_mask": 2}
+    arguments = {"image": "images", "text": "ids", "text_mask": "mask"}
+
+    def __init__(self, config: Config, tokenizer: Tokenizer, vocab_size: int | None = None):
+        """vocab_size: ids that the model has; None: those of the tokenizer."""
+        self.config = config
+        self.tokenizer = tokenizer
+        self.vocab_size = vocab_size or tokenizer.vocab_size
+        special = {name: getattr(config, name) or None for name in ("start", "end", "pad")}
+        self.tokenize = Tokenize(tokenizer, config.max_length, **special)
+        self.normalize = images.Normalize()
         if config.normalisation == "clip":
-            mean, std = images.CLIP_MEAN, images.CLIP_STD
-        self.normalize = images.Normalize(mean, std)
+            self.normalize = images.Normalize(images.CLIP_MEAN, images.CLIP_STD)
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, Processor) and self.config == other.config
+        return same and self.tokenizer.fingerprint == other.tokenizer.fingerprint
 
     @property
-    def train(self) -> tuple[Any, ...]:
+    def train(self) -> tuple[Transform, ...]:
         """Augmented pixels, and one caption of each row."""
-        a, size = self.config.augmentation, self.config.image_size
-        if a.crop:  # of large photographs: the crop takes the encoded bytes
-            crop = images.RandomResizedCrop(size, scale=a.crop, decode=DecodeImage(draft=True))
-            shape: tuple[Any, ...] = (crop, images.RandomFlip(a.flip))
+        size = self.config.image_size
+        augmentation = self.config.augmentation
+        if augmentation.crop:  # of large photographs: the crop takes the encoded bytes
+            decode = DecodeImage(draft=True)
+            crop = images.RandomResizedCrop(size, scale=augmentation.crop, decode=decode)
+            frame: tuple[Transform, ...] = (crop, images.RandomFlip(augmentation.flip))
         else:
-            shape = (
-                DecodeImage(),
-                images.RandomAffine(
-                    size, a.zoom, a.stretch, a.degrees, a.shear, a.translate, a.flip
-                ),
+            affine = images.RandomAffine(
+                size,
+                augmentation.zoom,
+                augmentation.stretch,
+                augmentation.degrees,
+                augmentation.shear,
+                augmentation.translate,
+                augmentation.flip,
             )
-        colour = images.ColorJitter(a.brightness, a.contrast, a.saturation, a.hue)
-        changes = (colour,) if any((a.brightness, a.contrast, a.saturation, a.hue)) else ()
-        words = (DropWords(a.drop_words),) if a.drop_words else ()
-        return (*shape, *changes, self.normalize, ChooseCaption(), *words, self.tokenize)
+            frame = (DecodeImage(), affine)
+        strengths = (
+            augmentation.brightness,
+            augmentation.contrast,
+            augmentation.saturation,
+            augmentation.hue,
+        )
+        colours = (images.ColorJitter(*strengths),) if any(strengths) else ()
+        rate = augmentation.drop_words
+        drop = (DropWords(rate),) if rate else ()
+        return (*frame, *colours, self.normalize, ChooseCaption(), *drop, self.tokenize)
 
     @property
-    def evaluate(self) -> tuple[Any, ...]:
+    def evaluate(self) -> tuple[Transform, ...]:
         """The middle of each picture, and all captions of each row."""
         size = self.config.image_size
         return (
@@ -101,11 +148,120 @@ class Processor:
         )
 
     @property
-    def sizes(self) -> dict[str, int]:
-        """Fields of the model's config that follow from the data, by dotted path."""
-        c = self.config
+    def sizes(self) -> Mapping[str, Any]:
+        """The image's edge; ids and positions, of which a text tower may have more."""
         return {
-            "image.image_size": c.image_size,
-            "text.vocab_size": self.tokenizer.vocab_size,
-            "text.context_length": c.max_length,
+            "image.image_size": self.config.image_size,
+            "text.vocab_size": AtLeast(self.vocab_size),
+            "text.context_length": AtLeast(self.config.max_length),
         }
+
+    def lengths(self, source: Source) -> Mapping[str, np.ndarray]:
+        """Tokens of each row's longest caption."""
+        return {"text": text_lengths(source, self.tokenize)}
+
+    def plan(self, plan: BatchPlan, sources: Sequence[Source]) -> BatchPlan:
+        """Captions padded to `pad_to`, to the batch's length bucket, or packed."""
+        config = self.config
+        if 0 < config.pad_to < config.max_length:
+            raise ConfigError(
+                f"data.processor.pad_to={config.pad_to} is shorter than max_length="
+                f"{config.max_length}: captions would not fit; make them equal, or pad_to=0"
+            )
+        if config.pad_to and not config.pack:
+            return dataclasses.replace(plan, shape={**plan.shape, "text": (config.pad_to,)})
+        lengths = [self.lengths(source)["text"] for source in sources]
+        if config.pack:
+            return Packed(plan, lengths, config.pack_length or config.max_length, config.pack)
+        edges = config.buckets or buckets(config.max_length)
+        edges = sorted({min(edge, config.max_length) for edge in edges})
+        return Bucketed(plan, lengths, tuple(edges))
+
+    def shape(self, source: Source) -> Shape:
+        """All captions of a row, as long as the longest of the source."""
+        return {"text": text_shape(source, self.tokenize)}
+
+    def show(self, arrays: Arrays, row: int) -> dict[str, Any]:
+        """The picture as the model sees it, and the caption that its ids spell."""
+        shown: dict[str, Any] = {}
+        if "image" in arrays:
+            shown["image"] = self.normalize.undone(arrays["image"][row])
+        if "text" in arrays:
+            shown["text"] = self.tokenizer.decode(_ids(arrays, row))
+        return shown
+
+    def __call__(
+        self,
+        images: Any = None,
+        text: str | Sequence[str] | None = None,
+        *,
+        refuse_unknown: bool = True,
+    ) -> Arrays:
+        """A batch: "images" float32 [B, H, W, C], "ids" int32 and "mask" bool [B, L].
+
+        Args:
+          images: one or several of: a path, encoded bytes, a Pillow image, uint8 [H, W, 3].
+          refuse_unknown: texts of which the tokenizer knows no word; else they are empty ones.
+
+        Raises:
+          CorruptExample: a picture that cannot be read; a text without a word that is known.
+        """
+        batch: Arrays = {}
+        if images is not None:
+            pictures = [{"image": picture} for picture in raw_pictures(images)]
+            batch["images"] = self.encode(pictures)["image"]
+        if text is not None:
+            texts = (text,) if isinstance(text, str) else tuple(text)
+            for one in texts:
+                if refuse_unknown and not self.knows(one):
+                    raise CorruptExample(f"{one!r} holds no word that the tokenizer knows")
+            encoded = self.encode([{"text": one} for one in texts])
+            room = self.config.max_length - encoded["text"].shape[1]
+            pad = self.fill["text"]
+            batch["ids"] = np.pad(encoded["text"], ((0, 0), (0, room)), constant_values=pad)
+            batch["mask"] = np.pad(encoded["text_mask"], ((0, 0), (0, room)))
+        return batch
+
+    def knows(self, text: str) -> bool:
+        bare = self.config.max_length - self.tokenize.room  # start and end alone
+        return len(self.tokenize({"text": text})["text"]) > bare
+
+    def save(self, folder: Path) -> None:
+        """Writes tokenizer.json, unless it is there."""
+        path = Path(folder) / TOKENIZER
+        if path.exists():
+            return
+        part = path.with_suffix(".part")  # another process never finds half of it
+        self.tokenizer.save(part)
+        part.replace(path)
+
+
+def _ids(arrays: Arrays, row: int) -> np.ndarray:
+    """The token ids of an example, wherever its row of the batch lies."""
+    ids = arrays["text"]
+    if "text_segment" in arrays:  # several captions lie in one row
+        pack = len(arrays["index"]) // len(ids)
+        number, place = divmod(row, pack)
+        return ids[number][arrays["text_segment"][number] == place]
+    if ids.ndim == 3:  # several captions a row: the first
+        return ids[row, 0][arrays["text_mask"][row, 0]]
+    return ids[row][arrays["text_mask"][row]]
+
+
+def build(config: Config, sources: Sources | None, saved: Path | None) -> Processor:
+    """With the tokenizer that the config names, that was saved, or that is trained now."""
+    if saved is not None and (saved / TOKENIZER).exists():
+        return Processor(config, bpe.load(saved / TOKENIZER))
+    if config.tokenizer not in TRAINED:
+        return Processor(config, vocabularies.load(config.tokenizer))
+    trainer = TRAINED[config.tokenizer]
+    if sources is None:  # on paper it has all the entries that it may have
+        tokenizer = trainer.train([CAPTION], config.vocab_size, lowercase=config.lowercase)
+        return Processor(config, tokenizer, config.vocab_size)
+    captions = all_captions(list(sources()))
+    return Processor(config, trainer.train(captions, config.vocab_size, lowercase=config.lowercase))
+
+
+def paper(config: Config) -> Example:
+    """A picture and a caption that need no data."""
+    return {"image": np.zeros((64, 64, 3), np.uint8), "text": CAPTION}

@@ -12,11 +12,13 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from mmjax.processors import vocabularies
+from mmjax.data.batching import Transform
+from mmjax.processors import base, vocabularies
+from mmjax.processors.checkpoint import PrepareImage, PrepareText
 from mmjax.processors.checkpoint_pixels import Pixels
 from mmjax.tokenizers.bpe import Tokenizer
 from mmjax.transforms.images import CLIP_MEAN, CLIP_STD
@@ -31,7 +33,7 @@ RESAMPLE = {"bicubic": 3, "bilinear": 2, "nearest": 0}
 
 
 @dataclasses.dataclass(frozen=True)
-class Processor:
+class Processor(base.Processor):
     """Prepares pictures and captions."""
 
     pixels: Pixels
@@ -40,6 +42,13 @@ class Processor:
     fields: Mapping[str, Any] = dataclasses.field(
         default_factory=dict, repr=False
     )  # preprocess_cfg
+    ragged: ClassVar[Mapping[str, int]] = {"text": 2}
+    arguments: ClassVar[Mapping[str, str]] = {"image": "images", "text": "ids", "text_mask": "mask"}
+
+    @property
+    def evaluate(self) -> tuple[Transform, ...]:
+        """Pixels, and ids of the context length."""
+        return (PrepareImage(self.pixels), PrepareText(self.tokens))
 
     def __call__(self, images: Any = None, text: str | Sequence[str] | None = None) -> dict:
         """A batch: "images" float32 [B, H, W, C], "ids" int32 and "mask" bool [B, L]."""
@@ -52,13 +61,15 @@ class Processor:
 
     def tokens(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """Ids and mask, [B, L]."""
-        special = self.tokenizer.special
+        start = self.tokenizer.special["<start>"]
+        end = self.tokenizer.special["<end>"]
         ids = np.zeros((len(texts), self.length), np.int32)
         mask = np.zeros(ids.shape, bool)
         for row, found in enumerate(self.tokenizer.encode_batch(list(texts))):
-            found = [special["<start>"], *found][: self.length - 1] + [special["<end>"]]
-            ids[row, : len(found)] = found
-            mask[row, : len(found)] = True
+            caption = [start, *found][: self.length - 1]
+            caption.append(end)
+            ids[row, : len(caption)] = caption
+            mask[row, : len(caption)] = True
         return {"ids": ids, "mask": mask}
 
     def save(self, folder: str | Path) -> None:

@@ -16,14 +16,18 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from mmjax.data.batching import Transform
+from mmjax.data.source import Example
 from mmjax.errors import UserError
+from mmjax.processors import base
 from mmjax.tokenizers import letters, pretrained
 from mmjax.tokenizers.bpe import Tokenizer
 from mmjax.tokenizers.letters import Letters
+from mmjax.transforms.audio import DecodeAudio
 from mmjax.transforms.mel import Features, LogMel
 from mmjax.typing import Bool, Float
 
@@ -99,12 +103,18 @@ def decoding(settings: Mapping[str, Any]) -> Decoding:
 
 
 @dataclasses.dataclass(frozen=True)
-class Whisper:
+class Whisper(base.Processor):
     """Sounds -> frames; `tokenizer` and `decoding` for the texts."""
 
     mel: LogMel
     decoding: Decoding
     tokenizer: Tokenizer | None = None  # None: the folder has no file of one
+    arguments: ClassVar[Mapping[str, str]] = {"audio": "features"}
+
+    @property
+    def evaluate(self) -> tuple[Transform, ...]:
+        """A recording's bytes -> log-mel frames of one window."""
+        return (DecodeAudio(self.mel.rate), self.mel)
 
     def __call__(self, clips: Sequence[np.ndarray]) -> Features:
         """Clips [samples] of one channel at `mel.rate`, each at most `mel.seconds` long."""
@@ -196,7 +206,19 @@ class Samples(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Waveform:
+class NormalizeAudio:
+    """`audio`: float32 [T] -> zero mean and unit variance."""
+
+    field: ClassVar[str] = "audio"
+    deterministic: ClassVar[bool] = True
+
+    def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
+        audio = example["audio"]
+        return {**example, "audio": (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Waveform(base.Processor):
     """Sounds -> samples of zero mean and unit variance; `tokenizer` for the letters of CTC."""
 
     rate: int = 16_000  # samples per second
@@ -204,6 +226,14 @@ class Waveform:
     mask: bool = False  # whether the model is told what is padding
     padding: float = 0.0  # value of the samples behind a shorter recording
     tokenizer: Letters | None = None  # None: the folder has none
+    ragged: ClassVar[Mapping[str, int]] = {"audio": 1}
+    arguments: ClassVar[Mapping[str, str]] = {"audio": "samples", "audio_mask": "mask"}
+
+    @property
+    def evaluate(self) -> tuple[Transform, ...]:
+        """A recording's bytes -> samples, each normalised by itself."""
+        scale = (NormalizeAudio(),) if self.normalize else ()
+        return (DecodeAudio(self.rate), *scale)
 
     def __call__(self, clips: Sequence[np.ndarray]) -> Samples:
         """Clips [samples] of one channel at `rate`, of any lengths.

@@ -1,8 +1,7 @@
-"""From the options of a run to its parts: data, tokenizer, model, task, mesh, state plan,
-evaluators.
+"""From the options of a run to its parts: data, processors, model, task, mesh, state.
 
-* The one place where names become parts; whatever a command needs, it takes from a `Run`.
-* Building is lazy: showing a parameter table opens no image, evaluating builds no optimizer state.
+* Building is lazy: showing a parameter table opens no picture, evaluating builds no optimizer
+  state.
 """
 
 from __future__ import annotations
@@ -17,76 +16,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmjax import registry, tree
-from mmjax.config import ConfigError, Spec, build, to_dict
-from mmjax.data.pipeline import Pipeline
-from mmjax.data.plan import Bucketed, Mixture, Packed, Sequential, buckets
-from mmjax.data.source import CorruptExample, DataError, Source
+from mmjax import tree
+from mmjax.config import ConfigError, Spec
+from mmjax.data.batching import FieldSpec
+from mmjax.data.pipeline import Parts, Pipeline
+from mmjax.errors import UserError
 from mmjax.layers.adapters import Adapted
-from mmjax.processors import vocabularies
+from mmjax.processors.base import AtLeast
+from mmjax.run.configured import configured
 from mmjax.run.options import Options
-from mmjax.tokenizers import bpe, words
-from mmjax.tokenizers.bpe import TokenizerError
+from mmjax.run.part import Part
 from mmjax.training import sharding, state
-from mmjax.transforms.text import all_captions, text_lengths, text_shape
-
-
-def configured(
-    room: str | tuple[str, ...], spec: Spec, where: str, given: Mapping[str, Any] | None = None
-) -> tuple[Any, Any]:
-    """The module that a sub-tree names, and its Config: the variant's row, then `given`, then the
-    sub-tree's fields.
-
-    Raises:
-      ConfigError: an unknown name, variant or field; a field that contradicts `given`.
-    """
-    module = registry.find(room, spec.name, where=f"{where}.name")
-    if not hasattr(module, "Config"):
-        raise ConfigError(f"{where}.name: {module.__name__} is a part of mmjax that has no config")
-    options = to_dict(spec.options)
-    variant = options.pop("variant", None)
-    base: dict[str, Any] = {}
-    if variant is not None:
-        rows = getattr(module, "VARIANTS", {})
-        if variant not in rows:
-            raise ConfigError(
-                f"{where}.variant: {spec.name} has no {variant!r}; "
-                f"it has {', '.join(rows) or 'none'}"
-            )
-        base = to_dict(rows[variant])
-    for path, value in (given or {}).items():
-        stated = _get(options, path)
-        if stated is not None and stated != value:
-            raise ConfigError(
-                f"{where}.{path} is {stated}, but the data needs {value}; leave it out"
-            )
-        _put(base, path, value)
-    return module, build(module.Config, _merged(base, options), where=where)
-
-
-def _get(nested: Mapping[str, Any], path: str) -> Any:
-    for key in path.split("."):
-        if not isinstance(nested, Mapping) or key not in nested:
-            return None
-        nested = nested[key]
-    return nested
-
-
-def _put(nested: dict[str, Any], path: str, value: Any) -> None:
-    *parents, last = path.split(".")
-    for key in parents:
-        nested = nested.setdefault(key, {})
-    nested[last] = value
-
-
-def _merged(base: Any, change: Any) -> Any:
-    if isinstance(base, Mapping) and isinstance(change, Mapping):
-        return {**base, **{key: _merged(base.get(key), value) for key, value in change.items()}}
-    return change
-
-
-# By the processor's `tokenizer`: what is trained on the captions of a run.
-TRAINED = {"": bpe, "words": words}
 
 
 @contextlib.contextmanager
@@ -98,17 +38,10 @@ def checked(where: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except (ConfigError, DataError, CorruptExample, TokenizerError):
+    except UserError:
         raise
     except ValueError as error:
         raise ConfigError(f"{where}: {error}" if where else str(error)) from error
-
-
-def open_source(spec: Spec, where: str) -> Source:
-    """The data set that a sub-tree names."""
-    module, config = configured(registry.SOURCES, spec, where)
-    with checked():
-        return module.open(config)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,178 +49,144 @@ class Run:
     """The parts of a run; each is made when it is first asked for."""
 
     options: Options
-    workdir: Path | None = None  # where the tokenizer is kept; None: nowhere
+    workdir: Path | None = None  # where tokenizers are kept; None: nowhere
+    paper: bool = False  # without its data: every data set is one made-up example
 
     @functools.cached_property
-    def sources(self) -> dict[str, Source]:
-        """Training data by name."""
-        return {
-            name: open_source(spec, f"data.train.{name}")
-            for name, (spec, _) in self._mixture.items()
-        }
+    def parts(self) -> dict[str, Part]:
+        """Its data by name; the only part of most runs is called "".
 
-    @functools.cached_property
-    def _mixture(self) -> dict[str, tuple[Spec, float | None]]:
-        out = {}
-        for name, spec in self.options.data.train.items():
-            options = dict(spec.options)
-            weight = options.pop("weight", None)
-            if weight != 0:
-                out[name] = (Spec(spec.name, options), weight)
-        if not out:
-            raise ConfigError("data.train is empty: name at least one data set")
-        return out
+        Raises:
+          ConfigError: both kinds of data, or none.
+        """
+        options = self.options
+        if (options.data is None) == (not options.parts):
+            raise ConfigError("a config has `data`, or `parts` for a task of tasks; one of them")
+        if options.data is not None:
+            return {"": Part("", options.data, options, self.workdir, paper=self.paper)}
+        made: dict[str, Part] = {}
+        for name, data in options.parts.items():
+            shared = None
+            if data.processor.name.startswith("@"):
+                shared = self._shared(made, name, data.processor.name[1:])
+            folder = self.workdir / name if self.workdir else None
+            made[name] = Part(name, data, options, folder, shared, self.paper)
+        return made
 
-    def variation(self, name: str, options: Mapping[str, Any], where: str) -> Spec:
-        """The training set `name` with other options: its validation split, say."""
-        if name not in self._mixture:
+    def _shared(self, made: Mapping[str, Part], name: str, owner: str) -> Any:
+        if owner not in made:
             raise ConfigError(
-                f"{where}: '@{name}' is none of data.train: {', '.join(self._mixture)}"
+                f"parts.{name}.processor: '@{owner}' is none of the parts before it: "
+                f"{', '.join(made) or 'there is none'}"
             )
-        spec, _ = self._mixture[name]
-        return Spec(spec.name, {**spec.options, **options})
+        return made[owner].processor
 
-    def of_the_same_set(self, name: str) -> list[Source]:
-        """Training data of the set that an evaluation's source names; groups of two different sets
-        have nothing to do with each other."""
-        return [
-            self.sources[key]
-            for key, (spec, _) in self._mixture.items()
-            if name in (f"@{key}", spec.name)
-        ]
+    def part(self, name: str = "", where: str = "part") -> Part:
+        """A part by its name.
+
+        Raises:
+          ConfigError: there is none of that name.
+        """
+        if name not in self.parts:
+            known = ", ".join(map(repr, self.parts))
+            raise ConfigError(f"{where}: there is no part {name!r} of the run; it has {known}")
+        return self.parts[name]
 
     @functools.cached_property
-    @checked()
-    def processor(self) -> Any:
-        module, config = configured(
-            "mmjax.processors", self.options.data.processor, "data.processor"
-        )
-        saved = self.workdir / "tokenizer.json" if self.workdir else None
-        trained = TRAINED.get(config.tokenizer)
-        if trained is None:
-            tokenizer = vocabularies.load(config.tokenizer)
-        elif saved and saved.exists():
-            tokenizer = bpe.load(saved)
-        else:
-            captions = all_captions(list(self.sources.values()))
-            tokenizer = trained.train(captions, config.vocab_size, lowercase=config.lowercase)
-        if saved and not saved.exists() and jax.process_index() == 0:
-            part = saved.with_suffix(".part")  # another process never finds half of it
-            tokenizer.save(part)
-            part.replace(saved)
-        return module.Processor(config, tokenizer)
+    def pipeline(self) -> Pipeline | Parts:
+        """The training batches; of several parts a dict of sub-batches."""
+        if "" in self.parts:
+            return self.parts[""].pipeline
+        return Parts({name: part.pipeline for name, part in self.parts.items()})
 
     @property
-    def sizes(self) -> Mapping[str, int]:
-        """Fields of the model's config that follow from the data, by dotted path."""
-        return self.processor.sizes
+    def sources(self) -> Any:
+        """Names of the training sets, in the order of the numbers in a batch; by part where there
+        are several."""
+        if "" in self.parts:
+            return tuple(self.parts[""].sources)
+        return {name: tuple(part.sources) for name, part in self.parts.items()}
+
+    @property
+    def examples(self) -> list[int]:
+        """How many rows each training set has."""
+        sets = [source for part in self.parts.values() for source in part.sources.values()]
+        return [len(source) for source in sets]
 
     @functools.cached_property
-    @checked()
     def model(self) -> Any:
-        module, config = configured("mmjax.models", self.options.model, "model", self.sizes)
+        sizes: dict[str, Any] = {}
+        for part in self.parts.values():
+            for path, value in part.processor.sizes.items():
+                sizes[path] = largest(sizes.get(path), value)
+        module, config = configured("mmjax.models", self.options.model, "model", sizes)
         model = module.Model(config)
         return Adapted(model, self.options.adapters) if self.options.adapters else model
 
     @functools.cached_property
     @checked()
     def task(self) -> Any:
+        if "" in self.parts:
+            return self._task(self.options.task, self.parts[""], "task")
         module, config = configured("mmjax.tasks", self.options.task, "task")
+        named = getattr(config, "tasks", None)
+        if named is None or set(named) != set(self.parts):
+            raise ConfigError(
+                f"parts: {', '.join(self.parts)} are the data of a task of tasks, and task.tasks "
+                f"names {', '.join(named or ()) or 'none'}: each needs the other"
+            )
+        tasks = {
+            name: self._task(spec, self.parts[name], f"task.tasks.{name}")
+            for name, spec in named.items()
+        }
+        return module.build(config, self.model, tasks)
+
+    def _task(self, spec: Spec, part: Part, where: str) -> Any:
+        module, config = configured("mmjax.tasks", spec, where, part.processor.sizes)
         return module.build(config, self.model)
 
     @functools.cached_property
     @checked()
     def mesh(self) -> jax.sharding.Mesh:
         mesh = sharding.make_mesh(self.options.execution.mesh)
-        rows, cut = self.options.data.batch_size, mesh.shape["data"] * mesh.shape["fsdp"]
+        cut = mesh.shape["data"] * mesh.shape["fsdp"]
         accumulate = self.options.optimizer.accumulate
-        if rows % (cut * accumulate):
-            raise ConfigError(
-                f"data.batch_size={rows} is not a multiple of {cut} devices along the batch x "
-                f"{accumulate} micro-batches (optimizer.accumulate)"
-            )
+        for part in self.parts.values():
+            rows = part.data.batch_size
+            if rows % (cut * accumulate):
+                raise ConfigError(
+                    f"{part.where}.batch_size={rows} is not a multiple of {cut} devices along the "
+                    f"batch x {accumulate} micro-batches (optimizer.accumulate)"
+                )
         return mesh
 
     @functools.cached_property
-    @checked()
-    def pipeline(self) -> Pipeline:
-        """The training batches."""
-        sources = list(self.sources.values())
-        weights = [weight for _, weight in self._mixture.values()]
-        if all(weight is None for weight in weights):
-            weights = []
-        plan: Any = Mixture(
-            tuple(len(source) for source in sources),
-            self.options.data.batch_size,
-            weights=tuple(1.0 if weight is None else float(weight) for weight in weights),
-            seed=self.options.seed,
-            steps=self.options.train.steps,
-        )
-        plan = self.padded(plan, sources)
-        return self._pipeline(sources, plan, self.processor.train)
-
-    def padded(self, plan: Any, sources: list[Source]) -> Any:
-        """The plan with the length that captions are padded to."""
-        config = self.processor.config
-        if 0 < config.pad_to < config.max_length:
-            raise ConfigError(
-                f"data.processor.pad_to={config.pad_to} is shorter than max_length="
-                f"{config.max_length}: captions would not fit; make them equal, or pad_to=0"
-            )
-        if config.pad_to and not config.pack:
-            return dataclasses.replace(plan, shape={"text": (config.pad_to,)})
-        lengths = [text_lengths(source, self.processor.tokenize) for source in sources]
-        if config.pack:
-            return Packed(plan, lengths, config.pack_length or config.max_length, config.pack)
-        edges = config.buckets or buckets(config.max_length)
-        edges = sorted({min(edge, config.max_length) for edge in edges})
-        return Bucketed(plan, lengths, tuple(edges))
-
-    def _pipeline(self, sources: list[Source], plan: Any, transforms: tuple[Any, ...]) -> Pipeline:
-        data, execution = self.options.data, self.options.execution
-        return Pipeline(
-            sources,
-            plan,
-            transforms,
-            seed=self.options.seed,
-            max_corrupt_share=data.max_corrupt_share,
-            cache_bytes=data.cache_bytes,
-            threads=execution.threads,
-            workers=execution.workers,
-        )
-
-    def evaluation_pipeline(self, source: Source, batch_size: int) -> Pipeline:
-        """Each row once, all captions of a row, in order."""
-        shape = {"text": text_shape(source, self.processor.tokenize)}
-        return self._pipeline(
-            [source], Sequential(len(source), batch_size, shape=shape), self.processor.evaluate
-        )
-
-    @functools.cached_property
-    def shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+    def shapes(self) -> Any:
         """One global batch of the train step, as it is on the devices."""
+
+        def shape(field: FieldSpec) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(field.shape, field.dtype)
+
         spec = on_device(self.pipeline.spec)
-        return {
-            name: jax.ShapeDtypeStruct(field.shape, field.dtype) for name, field in spec.items()
-        }
+        return jax.tree.map(shape, spec, is_leaf=lambda value: isinstance(value, FieldSpec))
 
     @functools.cached_property
     @checked()
     def spec(self) -> state.StateSpec:
         """Shapes, axes and shardings of the state."""
-        o = self.options
+        options = self.options
         return state.specify(
             self.task,
             self.shapes,
-            o.optimizer,
+            options.optimizer,
             self.mesh,
-            o.execution.mesh,
-            steps=o.train.steps,
-            seed=o.seed,
-            ema=o.ema,
+            options.execution.mesh,
+            steps=options.train.steps,
+            seed=options.seed,
+            ema=options.ema,
         )
 
-    def batches(self, pipeline: Pipeline, start: int, stop: int, corrupt: int = 0) -> Any:
+    def batches(self, pipeline: Any, start: int, stop: int, corrupt: int = 0) -> Any:
         """This process's rows of the batches of a pipeline, read ahead.
 
         corrupt: how many of its rows before `start` were.
@@ -296,13 +195,14 @@ class Run:
             part, parts = sharding.part_of_batch(self.mesh)
         return pipeline.batches(start, stop, part, parts, corrupt)
 
-    def put(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    def put(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """A process's own rows -> global arrays, rows over the devices."""
         where = sharding.batch_sharding(self.mesh)
-        return {
-            name: jax.make_array_from_process_local_data(where, value)
-            for name, value in on_device(batch).items()
-        }
+
+        def place(value: np.ndarray) -> jax.Array:
+            return jax.make_array_from_process_local_data(where, value)
+
+        return jax.tree.map(place, on_device(batch))
 
     def weights(self, params: Any, teachers: Mapping[str, Any], kind: str) -> Any:
         """The parameters that an evaluation uses: "raw", or a teacher's copy over them."""
@@ -313,6 +213,25 @@ class Run:
         return tree.unflatten({**tree.flatten(params), **tree.flatten(teachers[kind])})
 
 
+def largest(known: Any, needed: Any) -> Any:
+    """What two parts need of one size of the model that they share.
+
+    Raises:
+      ConfigError: they need different ones.
+    """
+    if known is None or known == needed:
+        return needed
+    if isinstance(known, AtLeast) and isinstance(needed, AtLeast):
+        return max(known, needed)
+    raise ConfigError(f"the parts share a model, and need {known} and {needed} of one size")
+
+
 def on_device(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that a step gets; what only the host counts stays behind."""
-    return {name: value for name, value in arrays.items() if not name.endswith("_truncated")}
+    kept = {}
+    for name, value in arrays.items():
+        if isinstance(value, Mapping):
+            kept[name] = on_device(value)
+        elif not name.endswith("_truncated"):
+            kept[name] = value
+    return kept

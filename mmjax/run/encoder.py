@@ -24,8 +24,11 @@ LENGTHS = 16  # captions are padded to a multiple of so many tokens, to compile 
 class Encoder:
     """A model's two towers, from raw pictures and texts to unit vectors."""
 
-    def __init__(self, loaded: Loaded):
+    def __init__(self, loaded: Loaded, *, refuse_unknown: bool = True):
         """
+        Args:
+          refuse_unknown: a text of which the tokenizer knows no word; else it is an empty one.
+
         Raises:
           ConfigError: a model of another kind, or one without a processor.
         """
@@ -37,6 +40,7 @@ class Encoder:
         if loaded.processor is None:
             raise ConfigError("the model's folder does not say how its inputs are prepared")
         self.loaded = loaded
+        self.refuse_unknown = refuse_unknown
         model = loaded.model
         self._image = jax.jit(functools.partial(model.apply, method=model.encode_image))
         self._text = jax.jit(functools.partial(model.apply, method=model.encode_text))
@@ -70,14 +74,21 @@ class Encoder:
         Raises:
           CorruptExample: a text without a word that the tokenizer knows.
         """
-        texts, count = list(texts), len(texts)
-        batch = self.loaded.processor(text=texts + texts[-1:] * (size - count))
-        ids, mask = batch["ids"], batch["mask"]
+        count = len(texts)
+        padded = [*texts, *texts[-1:] * (size - count)]
+        processor = self.loaded.processor
+        if self.refuse_unknown or all(map(processor.knows, texts)):
+            batch = processor(text=padded)
+        else:
+            batch = processor(text=padded, refuse_unknown=False)
+        ids = batch["ids"]
+        mask = batch["mask"]
         config = self.loaded.config.text
         length = min(-(-ids.shape[1] // LENGTHS) * LENGTHS, config.context_length)
         room = length - ids.shape[1]
-        if room > 0 and not config.attend_padding:
-            ids, mask = (np.pad(one, ((0, 0), (0, room))) for one in (ids, mask))
+        if room > 0 and not getattr(config, "attend_padding", False):
+            ids = np.pad(ids, ((0, 0), (0, room)))
+            mask = np.pad(mask, ((0, 0), (0, room)))
         out = self._text(self.loaded.variables, jnp.asarray(ids), jnp.asarray(mask))
         return np.asarray(out, np.float32)[:count]
 

@@ -21,8 +21,10 @@ from mmjax.config import ConfigError, Spec, build, to_dict
 from mmjax.data.batching import Corrupt
 from mmjax.data.source import CorruptExample, Source
 from mmjax.evaluation import base
-from mmjax.run.assembly import Run, checked, configured, open_source
+from mmjax.run.assembly import Run, checked
+from mmjax.run.configured import configured
 from mmjax.run.options import Evaluation
+from mmjax.run.part import open_source
 from mmjax.training import sharding
 from mmjax.training.state import State
 from mmjax.transforms.decode import DecodeImage
@@ -44,7 +46,7 @@ class Evaluator:
 
     def _open(self, spec: Spec, where: str) -> Source:
         if spec.name.startswith("@"):  # a training set's other split
-            spec = self._trainer(f"{where}.name={spec.name!r}").variation(
+            spec = self._trainer(f"{where}.name={spec.name!r}").part(self.options.part).variation(
                 spec.name[1:], spec.options, f"{where}.name"
             )
         return open_source(spec, where)
@@ -78,7 +80,7 @@ class Evaluator:
 
     def encode(self, texts: Any) -> dict[str, np.ndarray]:
         """Strings -> text [N, L] and text_mask."""
-        batch = self.run.processor.tokenize({"text": tuple(texts)})
+        batch = self.run.part(self.options.part).processor.tokenize({"text": tuple(texts)})
         return {"text": batch["text"], "text_mask": batch["text_mask"]}
 
     def put(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
@@ -95,7 +97,7 @@ class Evaluator:
 
     def rows(self, source: Source) -> Any:
         """What `read` reads."""
-        return self.run.evaluation_pipeline(source, self.options.batch_size)
+        return self.run.part(self.options.part).evaluation_pipeline(source, self.options.batch_size)
 
     def read(self, rows: Any, corrupt: list[Corrupt]) -> Iterator[Mapping[str, np.ndarray]]:
         """Each row once, in batches; what cannot be used is added to `corrupt`."""
@@ -176,7 +178,7 @@ class Evaluator:
         """Training pictures of these groups, and their groups."""
         pictures, owners = [], []
         run = self._trainer(f"{self.name}.baseline")
-        for source in run.of_the_same_set(self.options.source.name):
+        for source in run.part(self.options.part).of_the_same_set(self.options.source.name):
             column = source.column("group")
             mine = np.flatnonzero(np.isin(column, groups))
             if mine.size:

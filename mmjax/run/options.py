@@ -10,9 +10,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from mmjax.config import Spec
+from mmjax import config as configs
+from mmjax.config import ConfigError, Spec
 from mmjax.layers.adapters import Rule
 from mmjax.training import checkpoint, loop, optimizer, sharding
 
@@ -28,6 +30,7 @@ class Evaluation:
         None  # a model without understanding, measured on the same rows: "thumbnails"
     )
     weights: str = "ema"  # "ema", or "raw" for the trained parameters themselves
+    part: str = ""  # of a run with several parts, whose processor and task are asked
     batch_size: int = 256  # rows at a time, over all devices
 
 
@@ -54,9 +57,12 @@ class Execution:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    data: Data  # what it learns from
     model: Spec  # a module of mmjax.models, or a full import path; `variant` picks a size
-    task: Spec  # a module of mmjax.tasks
+    task: Spec  # a module of mmjax.tasks; "mixed" is a task of tasks, each with data of its own
+    data: Data | None = None  # what it learns from; None: see parts
+    # what the tasks of a task of tasks learn from, by their names; each brings rows of its own to
+    # every batch. A `processor` of "@name" is that of the part `name`
+    parts: Mapping[str, Data] = dataclasses.field(default_factory=dict)
     # on the model's maps, by path; `optimizer.groups` says what else is trained
     adapters: tuple[Rule, ...] = ()
     name: str = ""  # of the run, for titles; the config file's name if empty
@@ -75,3 +81,21 @@ class Options:
         default_factory=dict
     )  # computed once, at the end
     execution: Execution = Execution()  # how and where it runs, never its numbers
+
+
+def read(config: str, changes: Sequence[str] = ()) -> Options:
+    """The options of a config file, "configs/x.py:variant,key=value", with more changes.
+
+    Raises:
+      ConfigError: no file is named, or it cannot be used.
+    """
+    if not config:
+        raise ConfigError(
+            "--config is missing: a config file, such as --config=configs/contrastive/clip_emoji.py"
+        )
+    return configs.build(Options, configs.load(config, changes, schema=Options))
+
+
+def workdir_of(config: str, workdir: str = "") -> Path:
+    """The folder of a run: `workdir`, or runs/ and the name of the config file."""
+    return Path(workdir or Path("runs") / Path(config.partition(":")[0]).stem)

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmjax.config import ConfigError
 from mmjax.run import warm_start, workdir
 from mmjax.run.assembly import Run
 from mmjax.run.runtime import prepare
@@ -34,37 +35,22 @@ class Restored:
 
     def predict(self, name: str, examples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         """The task's predict function on raw examples, e.g. "embed" on [{"image": bytes or uint8
-        [H, W, 3]}].
+        [H, W, 3]}]; of a run with several parts "<part>/embed".
 
-        Examples of one call have the same fields; text is padded to the longest.
+        Examples of one call have the same fields; fields of several lengths are padded to the
+        longest.
+
+        Raises:
+          CorruptExample: an example that cannot be used.
+          ConfigError: the task has no such function.
         """
-        rng = np.random.default_rng(0)  # evaluation transforms draw nothing
-        rows = []
-        for example in examples:
-            example = dict(example)
-            if "text" in example:
-                example["text"] = _several(example["text"])
-            for transform in self.run.processor.evaluate:
-                if getattr(transform, "field", "image") in example:
-                    example = transform(example, rng)
-            rows.append(example)
-        fields = [key for key, value in rows[0].items() if isinstance(value, np.ndarray)]
-        batch = {name: _stack([row[name] for row in rows]) for name in fields}
-        out = jax.jit(self.run.task.predict[name])(self.variables, batch, jax.random.key(0))
+        known = self.run.task.predict
+        if name not in known:
+            raise ConfigError(f"the task predicts {', '.join(known) or 'nothing'}, not {name!r}")
+        part = name.partition("/")[0] if "/" in name else ""
+        batch = self.run.part(part).processor.encode(examples)
+        out = jax.jit(known[name])(self.variables, batch, jax.random.key(0))
         return {key: np.asarray(value) for key, value in out.items()}
-
-
-def _several(text: Any) -> tuple[str, ...]:
-    return (text,) if isinstance(text, str) else tuple(text)
-
-
-def _stack(values: Sequence[np.ndarray]) -> np.ndarray:
-    """Stacks, padded with zeros to the largest of each axis."""
-    shape = np.max([np.shape(value) for value in values], axis=0).astype(int)
-    out = np.zeros((len(values), *shape), np.asarray(values[0]).dtype)
-    for i, value in enumerate(values):
-        out[(i, *(slice(n) for n in np.shape(value)))] = value
-    return out
 
 
 def restore(folder: str | Path, step: int | None = None, weights: str = "ema") -> Restored:

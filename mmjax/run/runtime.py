@@ -12,12 +12,25 @@ import ctypes
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 import jax
 
 from mmjax.config import ConfigError
 from mmjax.run.options import Execution
+
+_started: list[float] = []  # time.monotonic() when the program began
+
+
+def started_at(seconds: float) -> None:
+    """Remembers when the program began, before anything was imported."""
+    _started[:] = [seconds] if seconds else []
+
+
+def started() -> float:
+    """time.monotonic() when the program began; now, where nobody said."""
+    return _started[0] if _started else time.monotonic()
 
 
 def cache_folder() -> Path:

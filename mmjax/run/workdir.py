@@ -46,8 +46,12 @@ PACKAGES = (
 def identity(options: Options) -> dict[str, Any]:
     """The part of the config that decides a run's numbers."""
     config = to_dict(options)
-    config.pop("execution"), config.pop("name")
-    config["train"].pop("profile"), config["data"].pop("max_corrupt_share")
+    config.pop("execution")
+    config.pop("name")
+    config["train"].pop("profile")
+    for data in (config["data"], *config["parts"].values()):
+        if data is not None:
+            data.pop("max_corrupt_share")
     return config
 
 

@@ -11,6 +11,7 @@
 import dataclasses
 import io
 import math
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -36,6 +37,7 @@ _UPRIGHT = {
 class DecodeImage:
     """Encoded bytes -> uint8 [H, W, 3]; checks arrays that are decoded already."""
 
+    field: ClassVar[str] = "image"
     max_pixels: int = 64_000_000  # larger pictures are refused by their header, not decoded
     background: Color = WHITE  # what shows through transparent pixels
     draft: bool = False  # JPEG decoder reduces by 2, 4, 8 where >= 2x the wanted size remains

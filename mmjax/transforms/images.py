@@ -1,6 +1,7 @@
 """Image transforms: bytes or uint8 [H, W, 3] -> uint8 [H, W, 3] -> float32 [H, W, 3].
 
-* A transform is a frozen dataclass, `(example, rng) -> example`, that replaces `example["image"]`.
+* A transform is a frozen dataclass, `(example, rng) -> example`, that replaces `example["image"]`
+  (its `field`).
   It never writes into the array it was given (the cache may own it).
 * One resampling pass: `RandomAffine` folds zoom, rotation, shear, shift, flip and resize into one.
 * `Resize`, `RandomResizedCrop` and `RandomAffine` also take bytes that are still encoded. Knowing
@@ -10,6 +11,7 @@
 import dataclasses
 import functools
 import math
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -30,6 +32,7 @@ GAP = 1.0
 class Resize:
     """The whole picture, antialiased bicubic: shorter side = `size`, or size x size."""
 
+    field: ClassVar[str] = "image"
     size: int  # pixels
     keep_ratio: bool = True  # False: squeezed to a square
     decode: DecodeImage = DecodeImage()  # used where the image is still encoded
@@ -52,6 +55,7 @@ class Resize:
 class CenterCrop:
     """The middle `size` x `size` pixels. Raises ValueError for a smaller picture: Resize first."""
 
+    field: ClassVar[str] = "image"
     size: int  # pixels
     deterministic = True
 
@@ -70,6 +74,7 @@ class CenterCrop:
 class RandomResizedCrop:
     """A random part of the picture, resized to size x size (torchvision's rule for the part)."""
 
+    field: ClassVar[str] = "image"
     size: int  # pixels
     scale: tuple[float, float] = (0.08, 1.0)  # share of the area, uniform
     ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width / height, log-uniform
@@ -110,6 +115,7 @@ class RandomAffine:
     antialiasing filter first, so far as the zoom asks, then sampled bilinearly.
     """
 
+    field: ClassVar[str] = "image"
     size: int  # pixels
     scale: tuple[float, float] = (1.0, 1.0)  # zoom; 1: the shorter side fits; log-uniform
     ratio: tuple[float, float] = (1.0, 1.0)  # extra width / height, log-uniform
@@ -169,6 +175,7 @@ class RandomAffine:
 class RandomFlip:
     """Left-right, with probability `probability`."""
 
+    field: ClassVar[str] = "image"
     probability: float = 0.5
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
@@ -185,6 +192,7 @@ class ColorJitter:
     plane of YIQ, which keeps the luma, where torchvision's HSV turn does not.
     """
 
+    field: ClassVar[str] = "image"
     brightness: float = 0.0
     contrast: float = 0.0  # about the mean luma of the picture
     saturation: float = 0.0
@@ -235,6 +243,7 @@ def _mean_luma(image: np.ndarray) -> float:
 class Normalize:
     """uint8 [H, W, 3] -> float32 [H, W, 3], (value / 255 - mean) / std."""
 
+    field: ClassVar[str] = "image"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # of values from 0 to 1
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     deterministic = True
@@ -247,6 +256,12 @@ class Normalize:
         out = image.reshape(height, width * channels) * factor
         out += offset
         return {**example, "image": out.reshape(height, width, channels)}
+
+    def undone(self, pixels: np.ndarray) -> np.ndarray:
+        """float32 [H, W, 3] -> uint8 [H, W, 3]: the picture again."""
+        pixels = np.nan_to_num(np.asarray(pixels, np.float32))
+        values = pixels * np.asarray(self.std, np.float32) + np.asarray(self.mean, np.float32)
+        return np.rint(values * 255).clip(0, 255).astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=64)

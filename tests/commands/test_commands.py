@@ -17,10 +17,10 @@ import pytest
 import mmjax
 from mmjax import config as configs
 from mmjax import main
-from mmjax.commands import dispatch, inspect, show
+from mmjax.commands import inspect, prepare, show
 from mmjax.commands.evaluate import evaluate
 from mmjax.config import ConfigError, Spec
-from mmjax.run import workdir
+from mmjax.run import dispatch, workdir
 from mmjax.run.evaluations import evaluators
 from mmjax.run.options import Evaluation, Options
 from mmjax.training.writer import read
@@ -193,7 +193,7 @@ def test_restored_model_embeds_images_and_texts(trained):
     example = emoji.open(emoji.Config(split="train"))[0]
     image = restored.predict("embed", [{"image": example["image"]}])["image"]
     text = restored.predict("embed", [{"text": "a dog"}, {"text": "a cat on the roof"}])["text"]
-    assert image.shape == (1, 32) and text.shape == (2, 1, 32)
+    assert image.shape == (1, 32) and text.shape == (2, 32)
     np.testing.assert_allclose(np.linalg.norm(text, axis=-1), 1, rtol=1e-5)
 
 
@@ -289,7 +289,7 @@ def test_another_broken_pipe_is_a_bug(monkeypatch):
     def lost(*arguments):
         raise BrokenPipeError("a worker's")
 
-    monkeypatch.setattr(dispatch, "_command", lost)
+    monkeypatch.setattr(prepare, "run", lost)
     with open(os.devnull, "w") as output, pytest.raises(BrokenPipeError, match="a worker's"):
         monkeypatch.setattr(sys, "stdout", output)
-        dispatch.run(main.parse(["--mode=prepare"])[0], [], 0.0)
+        dispatch.run(["--mode=prepare"])

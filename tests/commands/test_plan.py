@@ -115,7 +115,7 @@ def test_a_run_without_its_data_is_planned_on_paper():
                     "data.batch_size=4096", "data.processor.vocab_size=700",
                     path="configs/contrastive/clip_vit_b32.py:smoke")  # fmt: skip
     run, missing = plan.here_or_on_paper(build(Options, absent))
-    assert "no manifest" in missing and isinstance(run, plan.OnPaper)
+    assert "no manifest" in missing and run.paper
     assert run.shapes["image"].shape == (4096, 64, 64, 3)
     assert run.model.config.text.vocab_size == 700
     assert there.shapes["text"].dtype == np.int32

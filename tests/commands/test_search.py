@@ -15,6 +15,7 @@ from mmjax.config import ConfigError
 from mmjax.data.source import CorruptExample, DataError
 from mmjax.datasets import emoji
 from mmjax.main import main
+from mmjax.processors import base
 from mmjax.processors.checkpoint_pixels import Pixels
 from mmjax.readers import embeddings
 from mmjax.run import listing
@@ -44,7 +45,7 @@ def photos(tmp_path):
     return folder
 
 
-class Padded:
+class Padded(base.Processor):
     """A processor of a tiny checkpoint, which has no files for one."""
 
     def __init__(self, config):

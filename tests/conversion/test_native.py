@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 import mmjax
 from mmjax import models, registry, tree
 from mmjax.commands import export
-from mmjax.config import ConfigError, Spec
+from mmjax.config import ConfigError
 from mmjax.conversion import load, native
 from mmjax.conversion.files import CheckpointFileError
 from mmjax.conversion.table import CheckpointMismatch
@@ -25,7 +25,6 @@ from mmjax.datasets import bundled, emoji
 from mmjax.layers.adapters import Adapted, Rule
 from mmjax.models import clip, text
 from mmjax.processors import image_text, vocabularies
-from mmjax.processors.trained import Processor
 from mmjax.tokenizers import bpe, words
 
 CLIP = Path(__file__).parents[1] / "golden" / "checkpoints" / "clip"
@@ -89,7 +88,7 @@ def test_a_file_names_models_of_mmjax_alone(tmp_path):
         ({"model": "os.path"}, CheckpointFileError, "'os.path' is none of mmjax.models"),
         ({"model": None}, CheckpointFileError, "None is none of mmjax.models"),
         ({"config": {"sizes": 3}}, ConfigError, "config.json: config.sizes"),
-        ({"processor": {"name": "os"}}, ConfigError, "processor.name = 'os'; there are image_text"),
+        ({"processor": {"name": "os"}}, ConfigError, "processor.name: there is no .os. in"),
         (
             {"config": {**written["config"], "embedding": 3}},
             CheckpointMismatch,
@@ -115,8 +114,8 @@ def test_lora_is_merged_and_a_bottleneck_refused(tmp_path, monkeypatch, processo
             lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32),
             nn.unbox(shapes["params"]),
         )
-        data = types.SimpleNamespace(processor=Spec("image_text"))
-        run = types.SimpleNamespace(options=types.SimpleNamespace(data=data), processor=inner)
+        part = types.SimpleNamespace(processor=inner)
+        run = types.SimpleNamespace(part=lambda name: part)
         variables = {"params": params, "state": {}}
         return types.SimpleNamespace(model=model, params=params, run=run, variables=variables)
 
@@ -143,7 +142,7 @@ def native_inputs(config):
 @pytest.fixture(scope="module")
 def processor():
     config = image_text.Config(image_size=24, max_length=9, vocab_size=300)
-    return Processor("image_text", config, bpe.train(["a cat", "a dog", "a dog and a cat"], 300))
+    return image_text.Processor(config, bpe.train(["a cat", "a dog", "a dog and a cat"], 300))
 
 
 def test_the_processor_prepares_as_the_run_did(tmp_path, processor):
@@ -170,14 +169,14 @@ def test_the_processor_prepares_as_the_run_did(tmp_path, processor):
 
 def test_a_tokenizer_that_mends_texts_comes_back_as_itself(tmp_path, processor):
     config = dataclasses.replace(processor.config, tokenizer="open_clip")
-    saved(tmp_path, processor=Processor("image_text", config, vocabularies.load("open_clip")))
+    saved(tmp_path, processor=image_text.Processor(config, vocabularies.load("open_clip")))
     found = mmjax.load(tmp_path).processor
     assert found.tokenizer.fingerprint == vocabularies.load("open_clip").fingerprint
 
 
 def test_a_text_of_unknown_words_is_refused():
     known = words.train(["a red fox"], 100)
-    found = Processor("image_text", image_text.Config(max_length=6, tokenizer="words"), known)
+    found = image_text.Processor(image_text.Config(max_length=6, tokenizer="words"), known)
     assert found(text=["a blue fox", "red"])["mask"].sum(1).tolist() == [4, 3]
     with pytest.raises(CorruptExample, match="'blue owl' holds no word that the tokenizer knows"):
         found(text=["a fox", "blue owl"])

@@ -22,7 +22,7 @@ from mmjax.schema import comment_of, comments_by_line
 ROOT = Path(__file__).resolve().parents[2]
 
 STAIRS = (
-    ("typing", "schema", "config", "registry", "tree", "errors"),
+    ("typing", "schema", "config", "registry", "tree", "errors", "flags"),
     ("layers", "objectives", "tokenizers"),
     ("models", "data"),
     ("readers", "transforms"),

@@ -1,0 +1,133 @@
+"""What stands between raw examples and a model's fields, in both directions: one protocol.
+
+* Training, evaluation, a restored run, a loaded checkpoint, embedding, search, chat and serving all
+  go through a `Processor`; nothing outside of it knows which modalities there are. It owns its
+  tokenizers, lengths and special tokens.
+* A module of this room has a `Config`, and
+
+      build(config, sources, saved) -> Processor    trains or loads what it needs
+      paper(config) -> Example                      a raw example that needs no data
+
+  `sources` is a function that opens the training data (a processor whose tokenizer is saved never
+  calls it), or None: on paper, where there is no data. `saved` is a folder that an earlier `save`
+  wrote into, or None.
+* A transform says with `field` which field it works on, so that examples that hold only some of the
+  fields (a query, a caption to embed) pass by the transforms of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mmjax.data import batching
+from mmjax.data.batching import Arrays, Transform
+from mmjax.data.plan import BatchPlan, Shape
+from mmjax.data.source import Example, Source
+
+Sources = Callable[[], Sequence[Source]]
+
+
+class AtLeast(int):
+    """A size that the data needs, of which a model may have more: ids, positions, classes."""
+
+
+class Processor:
+    """Defaults for a modality whose fields all have fixed shapes."""
+
+    config: Any  # of its module
+    # fields that differ in length from row to row -> how many leading axes are padded
+    ragged: ClassVar[Mapping[str, int]] = {}
+    # name of a field -> name of the model's argument, where a model is called by hand
+    arguments: ClassVar[Mapping[str, str]] = {}
+
+    @property
+    def train(self) -> tuple[Transform, ...]:
+        """Raw example -> the model's fields, with augmentation."""
+        return self.evaluate
+
+    @property
+    def evaluate(self) -> tuple[Transform, ...]:
+        """The same without any chance in it."""
+        raise TypeError(f"{type(self).__name__} has no transforms: define evaluate")
+
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        """Fields of the model's and the task's configs that follow from the data, by dotted path.
+
+        Each takes those that it has. `AtLeast` marks sizes of which more does no harm.
+        """
+        return {}
+
+    def lengths(self, source: Source) -> Mapping[str, np.ndarray]:
+        """A bound of each row's length, int [rows], for ragged fields known without decoding."""
+        return {}
+
+    def plan(self, plan: BatchPlan, sources: Sequence[Source]) -> BatchPlan:
+        """The plan of training with the lengths that fields are padded to, or packed in."""
+        return plan
+
+    def shape(self, source: Source) -> Shape:
+        """What ragged fields of an evaluation's source are padded to."""
+        return {}
+
+    def collate(self, examples: Sequence[Arrays]) -> Arrays:
+        """Transformed examples -> one batch; ragged fields are padded to the longest of them.
+
+        Adds "<field>_mask" for padded fields, weight, index and source, as the pipeline does.
+
+        Raises:
+          ValueError: examples that do not have the same fields.
+        """
+        batch = batching.collate(examples, self.ragged, self.fill)
+        rows = len(examples)
+        return {
+            **batch,
+            "weight": np.ones(rows, np.float32),
+            "index": np.arange(rows, dtype=np.int32),
+            "source": np.zeros(rows, np.int32),
+        }
+
+    @property
+    def fill(self) -> Mapping[str, int]:
+        """What ragged fields are padded with, 0 where nothing is said."""
+        padding: dict[str, int] = {}
+        for transform in self.evaluate:
+            padding |= getattr(transform, "padding", {})
+        return padding
+
+    def encode(self, examples: Sequence[Example]) -> Arrays:
+        """Raw examples, with any of the fields but all with the same -> a batch, without chance.
+
+        Raises:
+          CorruptExample: one that cannot be used.
+        """
+        rng = np.random.default_rng(0)  # which nothing is drawn from
+        rows = []
+        for example in examples:
+            made = dict(example)
+            for transform in self.evaluate:
+                if _applies(transform, made):
+                    made = transform(made, rng)
+            rows.append(made)
+        return self.collate(rows)
+
+    def show(self, arrays: Arrays, row: int) -> dict[str, Any]:
+        """A row of a batch as a person sees it: by name a text, a picture (uint8 [H, W, 3]), a
+        clip (uint8 [T, H, W, 3]) or a `transforms.audio.Sound`."""
+        return {}
+
+    def knows(self, text: str) -> bool:
+        """Whether anything of a text is left in its ids."""
+        return True
+
+    def save(self, folder: Path) -> None:
+        """Writes what `build` finds there again, each file whole or not at all."""
+
+
+def _applies(transform: Transform, example: Example) -> bool:
+    field = getattr(transform, "field", None)
+    return field is None or field in example
