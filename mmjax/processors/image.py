@@ -1,0 +1,73 @@
+"""The processor of models that see pictures alone, such as classifiers and generators of pixels.
+
+* Labels, groups and other numbers of an example pass through as they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mmjax.data.batching import Arrays, Transform
+from mmjax.data.source import Example
+from mmjax.processors import base
+from mmjax.processors.base import Sources
+from mmjax.processors.pictures import raw_pictures
+from mmjax.transforms import images
+from mmjax.transforms.decode import DecodeImage
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    image_size: int = 224  # pixels along each edge
+    flip: float = 0.0  # probability of left-right, in training
+
+
+class Processor(base.Processor):
+    """Pictures -> pixels from -1 to 1."""
+
+    arguments = {"image": "images"}
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.normalize = images.Normalize()
+
+    @property
+    def train(self) -> tuple[Transform, ...]:
+        flip = (images.RandomFlip(self.config.flip),) if self.config.flip else ()
+        return (*self._frame, *flip, self.normalize)
+
+    @property
+    def evaluate(self) -> tuple[Transform, ...]:
+        return (*self._frame, self.normalize)
+
+    @property
+    def _frame(self) -> tuple[Transform, ...]:
+        """The middle of a picture."""
+        size = self.config.image_size
+        return (DecodeImage(), images.Resize(size), images.CenterCrop(size))
+
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        return {"image_size": self.config.image_size}
+
+    def show(self, arrays: Arrays, row: int) -> dict[str, Any]:
+        return {"image": self.normalize.undone(np.asarray(arrays["image"][row]))}
+
+    def __call__(self, images: Any) -> Arrays:
+        """A batch: "images" float32 [B, H, W, 3], of one picture or several in any form."""
+        pictures = [{"image": picture} for picture in raw_pictures(images)]
+        return {"images": self.encode(pictures)["image"]}
+
+
+def build(config: Config, sources: Sources | None, saved: Any) -> Processor:
+    """Nothing has to be learned or kept."""
+    return Processor(config)
+
+
+def paper(config: Config) -> Example:
+    """A picture that needs no data."""
+    return {"image": np.zeros((64, 64, 3), np.uint8), "label": 0, "group": 0}
