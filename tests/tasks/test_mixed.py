@@ -170,7 +170,7 @@ def test_what_does_not_fit_is_explained():
     with pytest.raises(ConfigError, match="'text', which is no task; there are pairs"):
         build(Config(weights={"text": 2.0}), nn.Module(), {"pairs": Pairs()})
     with pytest.raises(ConfigError, match="a part 'texts', and no task"):
-        Mixed(TASKS).prepare({"texts": words()}, jax.random.key(0), 0)
+        Mixed(TASKS).prepare({"texts": words()}, jax.random.key(0), jnp.int32(0))
 
     class Slow(Words):
         teachers = {"momentum": Teacher(0.5)}
