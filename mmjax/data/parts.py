@@ -45,7 +45,7 @@ class Parts:
     @property
     def pack(self) -> dict[str, int]:
         """Examples that share rows, by part."""
-        return {name: pipeline.plan.pack for name, pipeline in self.pipelines.items()}
+        return {name: pipeline.pack for name, pipeline in self.pipelines.items()}
 
     @property
     def fingerprint(self) -> str:
@@ -109,7 +109,7 @@ class PartStatistics:
 
     @property
     def truncated(self) -> dict[str, float]:
-        """"<part>/<field>" -> share of the part's good examples that were cut."""
+        """Share of a part's good examples that were cut, by "<part>/<field>"."""
         return {
             f"{name}/{field}": share
             for name, part in self.parts.items()

@@ -126,6 +126,11 @@ class Pipeline:
         return self.reader.batch_spec(self.plan.batch, self.plan.largest_shape)
 
     @property
+    def pack(self) -> int:
+        """Examples that share rows; 0: one example a row."""
+        return self.plan.pack
+
+    @property
     def fingerprint(self) -> str:
         """Identity of everything that decides what batch N holds; a resumed run compares it."""
         parts: tuple[Any, ...] = tuple(self.description.values())
@@ -148,8 +153,7 @@ class Pipeline:
 
     def batch(self, step: int, host: int = 0, hosts: int = 1) -> Batch:
         """The rows of one host in the batch of `step`, read here and now."""
-        start, stop = self._rows(host, hosts)
-        return Batch(*self.reader.read(step, start, stop))
+        return Batch(*self.reader.read(step, *self._rows(host, hosts)))
 
     def batches(
         self,
@@ -222,7 +226,8 @@ class Batches(Iterator[Batch]):
 
     def _watch(self, corrupt: Sequence[Corrupt]) -> None:
         self._named.extend(corrupt[: 5 - len(self._named)])
-        share, free = self._pipeline.max_corrupt_share, self._pipeline.max_corrupt_free
+        share = self._pipeline.max_corrupt_share
+        free = self._pipeline.max_corrupt_free
         count = self._before.corrupt + self.statistics.corrupt
         seen = self._before.examples + self.statistics.examples
         if corrupt and count > max(free, share * seen):

@@ -89,19 +89,19 @@ def sigmoid(
     )
 
 
-class Seen(NamedTuple):
+class Tally(NamedTuple):
     """Of each row, what its negatives up to now come to."""
 
-    value: Array  # as the kind has it; of softmax relative to `nearest` until all are seen
+    value: Array  # as the rule has it; of softmax relative to `nearest` until all are counted
     nearest: Array  # the largest logit; -inf: there was no negative
 
 
-class Kind(NamedTuple):
+class Rule(NamedTuple):
     """How a loss adds up over negatives. Logits of pairs that are no negatives are -inf."""
 
     # (value, largest logit before, largest with the new ones, new logits, their axis) -> value
     add: Callable[[Array, Array, Array, Array, int], Array]
-    total: Callable[[Seen], Array]  # a row's value, all negatives seen
+    total: Callable[[Tally], Array]  # a row's value, all negatives counted
     slope: Callable[[Array, Array], Array]  # d value / d logit, from the logit and the value
 
 
@@ -115,14 +115,14 @@ def _add_exp(value: Array, before: Array, nearest: Array, logits: Array, axis: i
     return value * jnp.exp(before - shift) + new
 
 
-SOFTMAX = Kind(
+SOFTMAX = Rule(
     add=_add_exp,
-    total=lambda seen: seen.nearest + jnp.log(seen.value),
+    total=lambda tally: tally.nearest + jnp.log(tally.value),
     slope=lambda logits, value: jnp.exp(logits - _finite(value)),
 )
-SIGMOID = Kind(
+SIGMOID = Rule(
     add=lambda value, before, nearest, logits, axis: value + jax.nn.softplus(logits).sum(axis),
-    total=lambda seen: seen.value,
+    total=lambda tally: tally.value,
     slope=lambda logits, value: jax.nn.sigmoid(logits),
 )
 
@@ -136,20 +136,20 @@ class Side(NamedTuple):
 
 
 def _negatives(
-    kind: Kind,
+    rule: Rule,
     tile: int,
     a: Array,
     b: Array,
     bias: Array,
     weights: Array,
     groups: Array | None,
-) -> tuple[Seen, Seen]:
+) -> tuple[Tally, Tally]:
     """Of every row of a its negatives in b, and of every row of b its negatives in a."""
     rows = len(weights)
     groups = jnp.arange(rows) if groups is None else groups
     short = -rows % _ring()[1]
-    out = _seen(
-        kind,
+    tallies = _tally(
+        rule,
         tile,
         _longer(a, short),
         _longer(b, short),
@@ -157,7 +157,7 @@ def _negatives(
         _longer(weights > 0, short),
         _longer(groups, short),
     )
-    return jax.tree.map(lambda x: x[:rows], out)
+    return jax.tree.map(lambda x: x[:rows], tallies)
 
 
 def _longer(x: Array, rows: int) -> Array:
@@ -165,27 +165,27 @@ def _longer(x: Array, rows: int) -> Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _seen(kind, tile, a, b, bias, real, groups):
-    return _seen_forward(kind, tile, a, b, bias, real, groups)[0]
+def _tally(rule, tile, a, b, bias, real, groups):
+    return _tally_forward(rule, tile, a, b, bias, real, groups)[0]
 
 
-def _seen_forward(kind, tile, a, b, bias, real, groups):
-    look = _on_every_device(functools.partial(_look, kind, tile), bias)
-    out = look(a, b, real, groups)
-    return out, (a, b, bias, real, groups, out[0].value, out[1].value)
+def _tally_forward(rule, tile, a, b, bias, real, groups):
+    on_device = functools.partial(_tally_on_device, rule, tile)
+    of_a, of_b = _on_every_device(on_device, bias)(a, b, real, groups)
+    return (of_a, of_b), (a, b, bias, real, groups, of_a.value, of_b.value)
 
 
-def _seen_columnward(kind, tile, kept, slopes):
-    a, b, bias, real, groups, *values = kept
-    a_to_b, b_to_a = slopes  # `nearest` has no gradient
-    pull = _on_every_device(functools.partial(_pull, kind, tile), bias)
-    to_a, to_b, to_bias = pull(
-        a, b, real, groups, *values, a_to_b.value, b_to_a.value
+def _tally_backward(rule, tile, kept, slopes):
+    slope_a_to_b, slope_b_to_a = slopes  # `nearest` has no gradient
+    a, b, bias, *rest = kept
+    on_device = functools.partial(_gradients_on_device, rule, tile)
+    to_a, to_b, to_bias = _on_every_device(on_device, bias)(
+        a, b, *rest, slope_a_to_b.value, slope_b_to_a.value
     )
     return to_a, to_b, to_bias.sum(), None, None
 
 
-_seen.defvjp(_seen_forward, _seen_columnward)
+_tally.defvjp(_tally_forward, _tally_backward)
 
 
 def _ring() -> tuple[tuple[str, ...], int]:
@@ -199,51 +199,59 @@ def _on_every_device(function: Callable, bias: Array) -> Callable:
     axes, _ = _ring()
     if not axes:
         return lambda *arrays: function(bias, *arrays)
-    rows, whole = PartitionSpec(axes), PartitionSpec()
+    rows = PartitionSpec(axes)
+    whole = PartitionSpec()
     return lambda *arrays: jax.shard_map(
         function, in_specs=(whole, *[rows] * len(arrays)), out_specs=rows
     )(bias, *arrays)
 
 
-def _look(kind, tile, bias, a, b, real, group):
-    """Forwards, on one device: (Seen of its rows of a, of b)."""
+def _tally_on_device(rule, tile, bias, a, b, real, group):
+    """Forwards, on one device: (Tally of its rows of a, of b)."""
     (a, b, real, group), joined = _tiled(tile, a, b, real, group)
 
-    def compare(row, seen_row, column, seen_column):
+    def with_logits(tally, logits, axis):
+        nearest = jnp.maximum(tally.nearest, logits.max(axis))
+        return Tally(rule.add(tally.value, tally.nearest, nearest, logits, axis), nearest)
+
+    def compare(row, row_tally, column, column_tally):
         logits = _logits(row, column, bias)
+        return with_logits(row_tally, logits, 1), with_logits(column_tally, logits, 0)
 
-        def look(seen, axis):
-            nearest = jnp.maximum(seen.nearest, logits.max(axis))
-            return Seen(kind.add(seen.value, seen.nearest, nearest, logits, axis), nearest)
-
-        return look(seen_row, 1), look(seen_column, 0)
-
-    nothing = jnp.zeros_like(a[..., 0])
-    start = Seen(nothing, nothing - jnp.inf)
-    rows, columns = Side(a, real, group), Side(b, real, group)
-    seen = _round(compare, rows, start, columns, start)
-    return tuple(joined(Seen(kind.total(side), side.nearest)) for side in seen)
+    zeros = jnp.zeros_like(a[..., 0])
+    start = Tally(zeros, zeros - jnp.inf)
+    tallies = _round(compare, Side(a, real, group), start, Side(b, real, group), start)
+    return tuple(joined(Tally(rule.total(tally), tally.nearest)) for tally in tallies)
 
 
-def _pull(kind, tile, bias, a, b, real, group, *more):
-    """Backwards, on one device: gradients of its rows of a, of b, and of the bias by
-    row."""
-    arrays, joined = _tiled(tile, a, b, real, group, *more)
-    a, b, real, group, a_to_b, b_to_a, slope_a_to_b, slope_b_to_a = arrays
+def _gradients_on_device(
+    rule, tile, bias, a, b, real, group, value_a_to_b, value_b_to_a, slope_a_to_b, slope_b_to_a
+):
+    """Backwards, on one device: gradients of its rows of a, of b, and of the bias by row.
 
-    def compare(row, row_slope, column, column_slope):
-        (row, a_to_b, slope_a_to_b), (column, b_to_a, slope_b_to_a) = row, column
-        logits = _logits(row, column, bias)
-        slope = kind.slope(logits, a_to_b[:, None]) * slope_a_to_b[:, None]
-        slope += kind.slope(logits, b_to_a[None]) * slope_b_to_a[None]
-        to_row = jnp.einsum("RC,CE->RE", slope, column.vectors, precision=PRECISION)
-        to_column = jnp.einsum("RC,RE->CE", slope, row.vectors, precision=PRECISION)
-        row_slope = (row_slope[0] + to_row, row_slope[1] + slope.sum(1))
-        return row_slope, column_slope + to_column
+    Args:
+      value_a_to_b, value_b_to_a: of the tallies, as they came out forwards.
+      slope_a_to_b, slope_b_to_a: gradients of those values.
+    """
+    (a, b, real, group, *of_rows), joined = _tiled(
+        tile, a, b, real, group, value_a_to_b, value_b_to_a, slope_a_to_b, slope_b_to_a
+    )
+    value_a_to_b, value_b_to_a, slope_a_to_b, slope_b_to_a = of_rows
 
-    rows = Side(a, real, group), a_to_b, slope_a_to_b
-    columns = Side(b, real, group), b_to_a, slope_b_to_a
-    start = jnp.zeros_like(a), jnp.zeros_like(a_to_b)
+    def compare(row, to_row, column, to_column):
+        row_side, row_value, row_slope = row
+        column_side, column_value, column_slope = column
+        logits = _logits(row_side, column_side, bias)
+        slope = rule.slope(logits, row_value[:, None]) * row_slope[:, None]
+        slope += rule.slope(logits, column_value[None]) * column_slope[None]
+        more_to_row = jnp.einsum("RC,CE->RE", slope, column_side.vectors, precision=PRECISION)
+        more_to_column = jnp.einsum("RC,RE->CE", slope, row_side.vectors, precision=PRECISION)
+        to_row = (to_row[0] + more_to_row, to_row[1] + slope.sum(1))
+        return to_row, to_column + more_to_column
+
+    rows = (Side(a, real, group), value_a_to_b, slope_a_to_b)
+    columns = (Side(b, real, group), value_b_to_a, slope_b_to_a)
+    start = (jnp.zeros_like(a), jnp.zeros_like(value_a_to_b))
     (to_a, to_bias), to_b = _round(compare, rows, start, columns, jnp.zeros_like(b))
     return joined((to_a, to_b, to_bias))
 

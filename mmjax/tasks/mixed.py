@@ -181,8 +181,7 @@ class Mixed(Task):
 
     @functools.cached_property
     def predict(self) -> Mapping[str, Predict]:
-        """"<task>/<name>" for every predict function of every task; the batch is that of the
-        task."""
+        """Every predict function of every task, as "<task>/<name>"; the batch is the task's own."""
         return {
             f"{name}/{which}": functools.partial(_predict, function, name)
             for name, task in self.tasks.items()

@@ -192,6 +192,8 @@ def test_frozen_parameters_stay_carry_nothing_and_clip_nothing():
     state = first = plan.init()
     for _ in range(3):
         state, report = step(state, words())
+    rates = [name for name in report if name.startswith("learning_rate")]
+    assert rates == ["learning_rate"]  # of the one group that is trained
     equal(state.params["blocks"]["up"], first.params["blocks"]["up"])
     assert np.abs(np.asarray(state.params["head"]["kernel"] - first.params["head"]["kernel"])).max()
     names = {jax.tree_util.keystr(path)
