@@ -78,8 +78,44 @@ class Pairs(Task):
         pairs = objective.softmax(
             encoded["first"], encoded["second"], jnp.float32(5), batch["weight"]
         )
-        metrics = {"there": (pairs.there, batch["weight"])}
-        return Loss({"pairs": Part((pairs.there + pairs.back) / 2, batch["weight"])}, metrics)
+        metrics = {"a_to_b": (pairs.loss_a_to_b, batch["weight"])}
+        return Loss({"pairs": Part(pairs.loss, batch["weight"])}, metrics)
+
+
+class Hardest(Pairs):
+    """`Pairs` with a row-wise loss beside the batch's: each row against the hardest other row of
+    the whole batch, and a classifier over `classes` for each of its `LENGTH` places."""
+
+    classes = 8
+
+    def loss(self, variables, batch, encoded, rng, step, *, train):
+        loss = super().loss(variables, batch, encoded, rng, step, train=train)
+        return loss._replace(statistics=batch["weight"].sum())
+
+    def select(self, variables, batch, encoded, rng, step):
+        logits = jax.lax.stop_gradient(encoded["first"] @ encoded["second"].T)
+        itself = jnp.eye(len(logits), dtype=bool)
+        logits = jnp.where(itself | (batch["weight"] == 0)[None], -jnp.inf, logits)
+        hardest = logits.argmax(1)
+        return {"negative": encoded["second"][hardest], "which": hardest}
+
+    def local(self, variables, batch, encoded, rng, step, *, train):
+        margin = (encoded["first"] * (encoded["negative"] - encoded["second"])).sum(-1)
+        match = jax.nn.softplus(margin)
+        table = jnp.sin(jnp.arange(OUT * LENGTH * self.classes, dtype=jnp.float32))
+        table = table.reshape(OUT, LENGTH, self.classes)
+        logits = jnp.einsum("BE,ELV->BLV", encoded["first"], table)
+        words = -jax.nn.log_softmax(logits)[..., 0]
+        weight = batch["weight"]
+        parts = {"match": Part(match, weight, 0.5), "words": Part(words, weight[:, None])}
+        return Loss(parts, {"match_right": (margin < 0, weight)}, weight.sum())
+
+    def totals(self, batch):
+        return {"words": LENGTH * jnp.sum(batch["weight"])}
+
+    def update(self, variables, statistics, rng, step):
+        assert statistics["loss"].ndim == statistics["local"].ndim == 1
+        return variables["state"]
 
 
 class Words(Task):
@@ -130,7 +166,8 @@ class Poisoned(contrastive.Contrastive):
         return made
 
     def prepare(self, batch, rng, step):
-        bad, image = jnp.any(step == jnp.array(self.steps)), batch["image"]
+        bad = jnp.any(step == jnp.array(self.steps))
+        image = batch["image"]
         pixel = jnp.where(bad, jnp.nan, image[1, 0, 0, 0])
         return {**batch, "image": image.at[1, 0, 0, 0].set(pixel)}
 

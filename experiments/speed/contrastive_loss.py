@@ -46,8 +46,8 @@ def program(form, loss: str, rows: int, devices: int, **more):
     def value(sides, factors, weights, groups):
         factors = factors if loss == "sigmoid" else factors[:1]
         pairs = getattr(form, loss)(*sides, *factors, weights, groups, **more)
-        found = jnp.sum(weights * pairs.found_there), jnp.sum(weights * pairs.found_back)
-        return jnp.sum(weights * (pairs.there + pairs.back)) / jnp.sum(weights) / 2, found
+        found = jnp.sum(weights * pairs.correct_a_to_b), jnp.sum(weights * pairs.correct_b_to_a)
+        return jnp.sum(weights * pairs.loss) / jnp.sum(weights), found
 
     def shape(dtype, where, *size):
         return jax.ShapeDtypeStruct(size, dtype, sharding=where)

@@ -51,7 +51,7 @@ def photos(folder: Path) -> None:
 def ours(folder: Path, seconds: float) -> dict:
     """Examples a second, all cores; memory as in a run."""
     from mmjax.data.pipeline import Pipeline
-    from mmjax.data.plan import Shuffled
+    from mmjax.data.plan import Mixture
     from mmjax.processors import image_text, vocabularies
     from mmjax.readers import manifest
     from mmjax.run.runtime import keep_memory
@@ -67,7 +67,7 @@ def ours(folder: Path, seconds: float) -> dict:
         tokenizer="open_clip",
     )
     processor = image_text.Processor(config, vocabularies.named("open_clip"))
-    plan = Shuffled(len(source), ROWS, shape={"text": (77,)})
+    plan = Mixture((len(source),), ROWS, shape={"text": (77,)})
     pipeline = Pipeline([source], plan, processor.train, threads=os.cpu_count(), cache_bytes=0)
     with pipeline.batches() as batches:
         for _ in range(4):

@@ -16,14 +16,14 @@ import numpy as np
 from PIL import Image
 
 from mmjax.config import build
-from mmjax.data.batching import Arrays
+from mmjax.data.collation import Arrays
 from mmjax.data.pipeline import Batch
 from mmjax.report.table import aligned
 from mmjax.run import options as run_options
 from mmjax.run import warm_start
 from mmjax.run.assembly import Run
 from mmjax.run.part import Part
-from mmjax.training.step import gradients
+from mmjax.training.gradients import gradients
 
 SHOWN = 32  # rows in the table and the picture
 
@@ -133,7 +133,8 @@ def _loss(run: Run, folder: Path, batch: Batch, step: int) -> str:
     prepared = run.task.prepare(run.put(batch.arrays), rng, number)
 
     def differentiate(variables: Any, batch: Any) -> Any:
-        return gradients(run.task, variables, variables["params"], batch, rng, number, 1)
+        params = variables["params"]
+        return gradients(run.task, variables, params, batch, rng, number, 1, pack=run.pack)
 
     value, grads, (parts, metrics, _) = jax.jit(differentiate)(state.variables, prepared)
     lines = [f"loss with {note}: {float(value):.4f}"]

@@ -88,7 +88,7 @@ def needs(run: Run) -> Needs:
     """Compiles the step of a run for the devices that there are; allocates nothing."""
     with jax.set_mesh(run.mesh):
         spec = run.spec
-        step = make_step(spec, run.options.optimizer.accumulate, run.sources)
+        step = make_step(spec, run.options.optimizer.accumulate, run.sources, run.pack)
         program = Program(step, spec, run.shapes, run.mesh)
         state, batch, compiled = program.state, program.batch, program.compiled
     memory = compiled.memory_analysis()

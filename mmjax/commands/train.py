@@ -85,7 +85,7 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
     validation, test = evaluators(run, options.validation), evaluators(run, options.test)
     _check(options, validation, test)
     checkpoints = checkpoints_of(run, folder)
-    step = make_step(spec, options.optimizer.accumulate, run.sources)
+    step = make_step(spec, options.optimizer.accumulate, run.sources, run.pack)
     program = Program(step, spec, run.shapes, run.mesh).start()
     state, note = _start(run, checkpoints)
     done = int(state.step)

@@ -1,38 +1,34 @@
-"""Reads a slice of a batch: one example after the other, transformed, then stacked.
+"""Reads a slice of a batch: one example after the other, transformed, then collated.
 
 * Pure: what is read for (step, rows) depends on nothing else, so threads, worker processes and
   hosts divide the rows as they like. Randomness comes from (seed, source, index, visit).
 * A corrupt example keeps its place: its fields are zeros, its masks False and its weight 0.
-* A field with an entry in the shape of the plan is padded to it, with what the transforms say
-  (`padding`, else 0), and gets "<field>_mask"; every other field has one and the same shape in all
-  examples. Text and other objects are left out, and so is what only some of the sources have.
-* Packed fields have the leading axes [packs, rows, length], and beside the mask "<field>_segment"
-  (which example of its pack a place belongs to, -1: none) and "<field>_position" (place in it).
+* A field with an entry in the shape of the plan is padded to it or packed (collation.py), with what
+  the transforms say (`padding`, else 0); every other field has one and the same shape in all
+  examples. Text and other objects are left out.
+* A field that only some of the sources have is left out, and said so once; or, on request, it is
+  zeros where it is not there, and "<field>_there" [B] says where it is.
 * The deterministic transforms at the front (decoding a small picture) are done once per row and
   remembered, up to a number of bytes.
 """
 
-import dataclasses
 import functools
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mmjax.config import ConfigError
+from mmjax.data.collation import Arrays, FieldSpec, numbers, packed, padded, stacked
 from mmjax.data.plan import BatchPlan, Shape
-from mmjax.data.source import CorruptExample, Example, Source
+from mmjax.data.source import CorruptExample, DataError, Example, Source
+from mmjax.data.storage import note
 
 Transform = Callable[[Example, np.random.Generator], Example]
-Arrays = dict[str, np.ndarray]
 
 RESERVED = ("weight", "index", "source")  # fields that the reader adds
 MOST_TRIES = 1000  # rows of a source that are tried before it is said to have no good example
-_NARROW = {
-    np.dtype(np.int64): np.int32,
-    np.dtype(np.uint64): np.int32,
-    np.dtype(np.float64): np.float32,
-}
 
 
 class Corrupt(NamedTuple):
@@ -46,14 +42,6 @@ class Corrupt(NamedTuple):
     part: str = ""  # of a pipeline of several parts
 
 
-@dataclasses.dataclass(frozen=True)
-class FieldSpec:
-    """Shape and type of a field."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-
 class Reader:
     """(step, rows) -> arrays. Sent to worker processes without what it remembers."""
 
@@ -64,12 +52,15 @@ class Reader:
         transforms: Sequence[Sequence[Transform]],  # of each source
         seed: int,
         cache_bytes: int,
+        fill_missing: bool | Iterable[str] = (),
     ):
+        """fill_missing: fields that may be absent from some of the sources; True: any."""
         self.sources = sources
         self.plan = plan
         self.transforms = transforms
         self.seed = seed
         self.cache_bytes = cache_bytes
+        self.fill_missing = fill_missing if isinstance(fill_missing, bool) else set(fill_missing)
         self.first_group = _first_groups(sources)
         self._prepare()
 
@@ -77,8 +68,9 @@ class Reader:
         self.rows = functools.lru_cache(maxsize=16)(self.plan)  # (step) -> Rows
         self._parts = [_deterministic(transforms) for transforms in self.transforms]
         self._fill: dict[str, int] = {}  # field -> value of padding
-        for transform in (one for transforms in self.transforms for one in transforms):
-            self._fill.update(getattr(transform, "padding", {}))
+        for transforms in self.transforms:
+            for transform in transforms:
+                self._fill.update(getattr(transform, "padding", {}))
         self._memory: dict[tuple[int, int], Example] = {}
         self._free = self.cache_bytes
         self._lock = threading.Lock()
@@ -96,11 +88,11 @@ class Reader:
         rows = self.rows(step)
         pack = self.plan.pack
         if pack and (start % pack or stop % pack):
-            raise ValueError(
+            raise ConfigError(
                 f"rows {start} to {stop} of the batch do not divide into packs of {pack} "
                 "examples: each host needs whole packs"
             )
-        found: list[Arrays | None] = []
+        examples: list[Arrays | None] = []
         corrupt = []
         columns = (column[start:stop].tolist() for column in rows[:3])
         for source, index, visit in zip(*columns, strict=True):
@@ -110,50 +102,109 @@ class Reader:
                     example = self._example(source, index, visit)
                     self._check(source, example, rows.shape)
                 except CorruptExample as error:
-                    example, where = None, self.sources[source].locate(index)
+                    example = None
+                    where = self.sources[source].locate(index)
                     corrupt.append(Corrupt(step, source, index, where, str(error)))
                 except Exception as error:
                     where = self.sources[source].locate(index)
                     error.add_note(f"at step {step}, source {source}, row {index}: {where}")
                     raise
-            found.append(example)
+            examples.append(example)
         arrays = {
-            "weight": np.asarray([example is not None for example in found], np.float32),
+            "weight": np.asarray([example is not None for example in examples], np.float32),
             "index": rows.index[start:stop].astype(np.int32),
             "source": rows.source[start:stop].astype(np.int32),
         }
-        masks = {f"{name}_mask" for name in rows.shape}
-        for name, spec in self.spec.items():
-            if name in rows.shape and pack:
-                packs = [found[at : at + pack] for at in range(0, len(found), pack)]
-                row = rows.row[start:stop].reshape(len(packs), pack)
-                fill = self._fill.get(name, 0)
-                arrays.update(_packed(name, spec, rows.shape[name], fill, packs, row))
-            elif name in rows.shape:
-                fill = self._fill.get(name, 0)
-                arrays.update(_padded(name, spec, rows.shape[name], fill, found))
-            elif name not in masks:
-                arrays[name] = _stacked(name, spec, found)
+        row = None if rows.row is None else rows.row[start:stop]
+        arrays.update(self._collated(examples, rows.shape, row))
         return arrays, tuple(corrupt)
+
+    def prepare(self) -> None:
+        """Reads the fields of the data, before any thread asks for them.
+
+        Raises:
+          DataError: there is no good example.
+        """
+        _ = self.spec
+
+    def _collated(
+        self, examples: list[Arrays | None], shape: Shape, row: np.ndarray | None
+    ) -> Arrays:
+        """The fields of examples that were read. row: of its pack, for each example."""
+        arrays: Arrays = {}
+        follows = self.plan.follows
+        masks = {f"{name}_mask" for name in shape}
+        for name, spec in self.spec.items():
+            fill = self._fill.get(name, 0)
+            if name in self.plan.packed:
+                if name in follows:
+                    continue  # comes with the field that it follows
+                together = (name, *(one for one in follows if follows[one] == name))
+                size = self.plan.pack
+                packs = [examples[at : at + size] for at in range(0, len(examples), size)]
+                row_of = row.reshape(len(packs), size)
+                arrays.update(packed(together, self.spec, shape[name], self._fill, packs, row_of))
+            elif name in shape:
+                values = padded(name, spec, shape[name], fill, examples)
+                if name in follows:
+                    del values[f"{name}_mask"]
+                arrays.update(values)
+            elif name not in masks:
+                arrays[name] = stacked(name, spec, examples)
+        for name in self._partial:
+            there = [example is not None and name in example for example in examples]
+            arrays[f"{name}_there"] = np.asarray(there, bool)
+        return arrays
 
     @functools.cached_property
     def spec(self) -> dict[str, FieldSpec]:
-        """The fields that the examples of all sources have, before padding.
+        """The fields of examples before padding: those that all sources have, and those of some
+        that are to be filled.
 
-        Raises ValueError when a source has no good example among its first rows, naming reasons,
-        or when two sources differ in the type or the rank of a field.
+        Raises:
+          DataError: a source has no good example among its first rows (reasons are named), or two
+            sources differ in the type or the rank of a field.
         """
-        first, *others = self._specs
-        common = {name: one for name, one in first.items() if all(name in s for s in others)}
-        for number, other in enumerate(others, start=1):
-            for name, one in common.items():
-                if other[name].dtype != one.dtype or len(other[name].shape) != len(one.shape):
-                    raise ValueError(
-                        f"{name!r} is {other[name].dtype} of shape {other[name].shape} in "
-                        f"{self.sources[number].locate(0)} and {one.dtype} of shape {one.shape} in "
-                        f"{self.sources[0].locate(0)}: sources that are mixed need the same"
+        fields: dict[str, FieldSpec] = {}
+        owner: dict[str, int] = {}
+        for number, specs in enumerate(self._specs):
+            for name, one in specs.items():
+                if not self._kept(name):
+                    continue
+                first = fields.setdefault(name, one)
+                owner.setdefault(name, number)
+                if one.dtype != first.dtype or len(one.shape) != len(first.shape):
+                    raise DataError(
+                        f"{name!r} is {one.dtype} of shape {one.shape} in "
+                        f"{self.sources[number].locate(0)} and {first.dtype} of shape "
+                        f"{first.shape} in {self.sources[owner[name]].locate(0)}: sources that are "
+                        "mixed need the same"
                     )
-        return common
+        for name in {name for specs in self._specs for name in specs} - fields.keys():
+            having = [n for n, specs in enumerate(self._specs) if name in specs]
+            lacking = next(n for n, specs in enumerate(self._specs) if name not in specs)
+            note(
+                f"the field {name!r} is left out: {self.sources[having[0]].locate(0)} has it and "
+                f"{self.sources[lacking].locate(0)} does not (fill_missing would keep it)"
+            )
+        return fields
+
+    def _kept(self, name: str) -> bool:
+        """Whether a field of some source is a field of the batch."""
+        if all(name in specs for specs in self._specs) or self.fill_missing is True:
+            return True
+        return bool(self.fill_missing) and not self.fill_missing.isdisjoint({name, _owner(name)})
+
+    @functools.cached_property
+    def _partial(self) -> tuple[str, ...]:
+        """Fields of the batch that only some of the sources have; what comes with a field of them
+        (its mask) is not counted."""
+        return tuple(
+            name
+            for name in self.spec
+            if not all(name in specs for specs in self._specs)
+            and (_owner(name) == name or _owner(name) not in self.spec)
+        )
 
     @functools.cached_property
     def _specs(self) -> list[dict[str, FieldSpec]]:
@@ -161,7 +212,8 @@ class Reader:
         return [self._first_spec(number) for number in range(len(self.sources))]
 
     def _first_spec(self, number: int) -> dict[str, FieldSpec]:
-        source, reasons = self.sources[number], []
+        source = self.sources[number]
+        reasons = []
         for index in range(min(len(source), MOST_TRIES)):
             try:
                 example = self._example(number, index, 0)
@@ -173,9 +225,9 @@ class Reader:
                 raise
             taken = [name for name in RESERVED if name in example]
             if taken:
-                raise ValueError(f"a transform makes a field {taken[0]!r}, a reserved name")
+                raise DataError(f"a transform makes a field {taken[0]!r}, a reserved name")
             return {name: FieldSpec(one.shape, one.dtype) for name, one in example.items()}
-        raise ValueError(
+        raise DataError(
             f"none of the {len(reasons)} examples that were tried could be read:\n  "
             + "\n  ".join(reasons[:5])
         )
@@ -184,17 +236,21 @@ class Reader:
         """The fields of what `read` returns, for so many rows padded to `shape`."""
         out = {name: FieldSpec((rows,), np.dtype(np.int32)) for name in ("index", "source")}
         out["weight"] = FieldSpec((rows,), np.dtype(np.float32))
-        pack = self.plan.pack
+        masks = {f"{name}_mask" for name in shape}
         for name, spec in self.spec.items():
+            if name in masks:
+                continue
             lead = shape.get(name, ())
-            places = (rows // pack, *lead) if lead and pack else (rows, *lead)
-            kept = spec.shape[1:] if lead and pack else spec.shape[len(lead) :]
+            is_packed = name in self.plan.packed
+            places = (rows // self.plan.pack, *lead) if is_packed else (rows, *lead)
+            kept = spec.shape[1:] if is_packed else spec.shape[len(lead) :]
             out[name] = FieldSpec((*places, *kept), spec.dtype)
-            if lead:
+            if lead and name not in self.plan.follows:
                 out[f"{name}_mask"] = FieldSpec(places, np.dtype(bool))
-            if lead and pack:
-                for kind in ("segment", "position"):
+                for kind in ("segment", "position") if is_packed else ():
                     out[f"{name}_{kind}"] = FieldSpec(places, np.dtype(np.int32))
+        for name in self._partial:
+            out[f"{name}_there"] = FieldSpec((rows,), np.dtype(bool))
         return out
 
     def _example(self, source: int, index: int, visit: int) -> Arrays:
@@ -206,14 +262,14 @@ class Reader:
             for transform in fixed:
                 example = transform(example, None)
             if not drawn:
-                example = _numbers(example)
+                example = numbers(example)
             if fixed:
                 self._remember((source, index), example)
         if drawn:
             rng = np.random.default_rng([self.seed, source, index, visit])
             for transform in drawn:
                 example = transform(example, rng)
-            example = _numbers(example)
+            example = numbers(example)
         group = int(example.get("group", index)) + self.first_group[source]
         return {**example, "group": np.asarray(group, np.int32)}
 
@@ -229,83 +285,55 @@ class Reader:
         self._memory[key] = example
 
     def _check(self, source: int, example: Arrays, shape: Shape) -> None:
-        if self.plan.pack:  # the plan says (rows, length), and an example has but one row
-            shape = {name: lead[1:] for name, lead in shape.items()}
+        """
+        Raises:
+          DataError: an example that does not fit into the batch.
+        """
         fields = self._specs[source]
         if example.keys() != fields.keys():
-            raise ValueError(
+            raise DataError(
                 f"this example has the fields {sorted(example)}, the first one of its source has "
                 f"{sorted(fields)}: all rows of a source need the same"
             )
         for name, spec in self.spec.items():
-            value, lead = example[name], shape.get(name)
+            if name not in example:
+                continue  # filled: another source has it
+            value = example[name]
+            lead = shape.get(name)
+            if name in self.plan.packed:
+                lead = lead[1:]  # the plan says (rows, length), and an example has but one row
             if value.dtype != spec.dtype:
-                raise ValueError(f"{name!r} is {value.dtype} here, {spec.dtype} at the first row")
+                raise DataError(f"{name!r} is {value.dtype} here, {spec.dtype} at the first row")
             if lead is None:
                 if value.shape != spec.shape and name.removesuffix("_mask") not in shape:
-                    raise ValueError(
+                    raise DataError(
                         f"{name!r} has shape {value.shape} here and {spec.shape} at the first row; "
                         f"resize it, or give the plan a shape that {name!r} is padded to"
                     )
             elif len(value.shape) != len(spec.shape) or len(value.shape) < len(lead):
-                raise ValueError(f"{name!r} has shape {value.shape}, the plan pads it to {lead}")
+                raise DataError(f"{name!r} has shape {value.shape}, the plan pads it to {lead}")
             elif any(have > most for have, most in zip(value.shape, lead, strict=False)):
-                raise ValueError(
+                raise DataError(
                     f"{name!r} has shape {value.shape}, longer than {lead} of the plan: the "
                     "lengths that the plan was given are not those of these transforms"
                 )
+            elif value.shape[len(lead) :] != spec.shape[len(lead) :]:
+                raise DataError(
+                    f"{name!r} has shape {value.shape} here and {spec.shape} at the first row; the "
+                    f"plan pads {len(lead)} of its axes, and the others must be the same"
+                )
+        for name, leader in self.plan.follows.items():
+            if name in example and example[name].shape[:1] != example[leader].shape[:1]:
+                raise DataError(
+                    f"{name!r} has shape {example[name].shape} and {leader!r} "
+                    f"{example[leader].shape}: the plan lays both out alike, so they need one "
+                    "length"
+                )
 
 
-def _stacked(name: str, spec: FieldSpec, found: list[Arrays | None]) -> np.ndarray:
-    out = np.zeros((len(found), *spec.shape), spec.dtype)
-    for place, example in enumerate(found):
-        if example is not None:
-            out[place] = example[name]
-    return out
-
-
-def _padded(
-    name: str, spec: FieldSpec, lead: tuple[int, ...], fill: int, found: list[Arrays | None]
-) -> Arrays:
-    out = np.full((len(found), *lead, *spec.shape[len(lead) :]), fill, spec.dtype)
-    mask = np.zeros((len(found), *lead), bool)
-    for place, example in enumerate(found):
-        if example is not None:
-            value = example[name]
-            window = (place, *(slice(length) for length in value.shape[: len(lead)]))
-            out[window] = value
-            mask[window] = example.get(f"{name}_mask", True)
-    return {name: out, f"{name}_mask": mask}
-
-
-def _packed(
-    name: str,
-    spec: FieldSpec,
-    lead: tuple[int, ...],
-    fill: int,
-    packs: list[list[Arrays | None]],
-    row: np.ndarray,
-) -> Arrays:
-    """row: int32 [packs, examples of a pack]."""
-    places = (len(packs), *lead)
-    out = np.full((*places, *spec.shape[1:]), fill, spec.dtype)
-    segment, position = np.full(places, -1, np.int32), np.zeros(places, np.int32)
-    for number, pack in enumerate(packs):
-        used = np.zeros(lead[0], np.int64)
-        for place, example in enumerate(pack):
-            if example is None:
-                continue
-            value, which = example[name], row[number, place]
-            window = (number, which, slice(used[which], used[which] + len(value)))
-            out[window], segment[window] = value, place
-            position[window] = np.arange(len(value))
-            used[which] += len(value)
-    return {
-        name: out,
-        f"{name}_mask": segment >= 0,
-        f"{name}_segment": segment,
-        f"{name}_position": position,
-    }
+def _owner(name: str) -> str:
+    """The field that a mask or a mark of truncation belongs to; of another field itself."""
+    return name.removesuffix("_mask").removesuffix("_truncated")
 
 
 def _deterministic(
@@ -325,63 +353,9 @@ def _first_groups(sources: Sequence[Source]) -> list[int]:
     return np.cumsum([0, *counts])[:-1].tolist()
 
 
-def _numbers(example: Example) -> Arrays:
-    """The numeric fields as arrays of at most 32 bits."""
-    out = {}
-    for name, value in example.items():
-        if isinstance(value, (str, tuple, list)) or value is None:
-            continue
-        if isinstance(value, bytes):
-            if name == "image":
-                raise ValueError("the image is still encoded: a transform must decode it")
-            continue
-        array = np.asarray(value)
-        narrow = _NARROW.get(array.dtype)
-        if narrow is not None:
-            low, high = array.min(initial=0), array.max(initial=0)
-            if narrow is np.int32 and (low < -(2**31) or high >= 2**31):
-                raise ValueError(f"{name!r} holds {high}, which needs more than 32 bits")
-            array = array.astype(narrow)
-        out[name] = array
-    return out
-
-
 def _bytes(value: Any) -> int:
     if isinstance(value, np.ndarray):
         return value.nbytes + 128
     if isinstance(value, (tuple, list)):
         return sum(_bytes(one) for one in value) + 64
     return len(value) + 64 if isinstance(value, (bytes, str)) else 32
-
-
-def collate(
-    examples: Sequence[Example], ragged: Mapping[str, int], fill: Mapping[str, int]
-) -> Arrays:
-    """Transformed examples -> one batch: ragged fields padded to the longest, with their masks.
-
-    Args:
-      ragged: field -> how many of its leading axes are padded.
-      fill: field -> what it is padded with; 0 where nothing is said.
-
-    Raises:
-      ValueError: examples that do not have the same fields.
-    """
-    rows = [_numbers(example) for example in examples]
-    fields = rows[0].keys()
-    for row in rows:
-        if row.keys() != fields:
-            other = sorted(row.keys() ^ fields)
-            raise ValueError(f"examples of one batch need the same fields: {', '.join(other)}")
-    out: Arrays = {}
-    masks = {f"{name}_mask" for name in ragged}
-    for name in fields:
-        values = [row[name] for row in rows]
-        spec = FieldSpec(values[0].shape, values[0].dtype)
-        axes = min(ragged.get(name, 0), values[0].ndim)
-        if axes:
-            lead = np.max([value.shape[:axes] for value in values], axis=0)
-            lead = tuple(int(length) for length in lead)
-            out.update(_padded(name, spec, lead, fill.get(name, 0), rows))
-        elif name not in masks:
-            out[name] = _stacked(name, spec, rows)
-    return out

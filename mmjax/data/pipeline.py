@@ -14,20 +14,23 @@
 
 A batch has the fields of the examples (leading axis B, this host's rows), "<field>_mask" of padded
 ones, and always: weight float32 (0: corrupt or padding), index int32 (row of the source, -1:
-padding), source int32, group int32 (by default one per row; never shared between sources).
+padding), source int32, group int32 (by default one per row; never shared between sources). Several
+pipelines side by side, each with its own sources, plan and batch size: parts.py.
 """
 
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import grain
 import numpy as np
 from absl import flags
 
-from mmjax.data.batching import Arrays, Corrupt, FieldSpec, Reader, Transform
+from mmjax.config import ConfigError
+from mmjax.data.batching import Corrupt, Reader, Transform
+from mmjax.data.collation import Arrays, FieldSpec
 from mmjax.data.plan import BatchPlan
 from mmjax.data.source import Source
 from mmjax.errors import UserError
@@ -84,6 +87,7 @@ class Pipeline:
         max_corrupt_free: int = 10,
         threads: int | None = None,
         workers: int = 0,
+        fill_missing: bool | Sequence[str] = (),
     ):
         """transforms: of all sources, or one list for each of them.
 
@@ -93,6 +97,8 @@ class Pipeline:
         threads: that read ahead. None: one per core, 16 at most; 0: none, read when asked for.
         workers: processes, each with so many threads; started by spawn, so a script needs an
         `if __name__ == "__main__"`. Each takes a second and 200 MB: for many cores only.
+        fill_missing: fields that only some sources have and that are kept (True: any): zeros where
+        they are not there, with "<field>_there" [B]. Others of that kind are left out.
         """
         if not sources:
             raise ValueError("a pipeline needs at least one source")
@@ -108,28 +114,46 @@ class Pipeline:
         self.max_corrupt_free = max_corrupt_free
         self.threads = min(16, os.cpu_count() or 1) if threads is None else threads
         self.workers = workers
-        self.reader = Reader(self.sources, plan, lists, seed, cache_bytes)
+        self.fill_missing = fill_missing
+        self.reader = Reader(self.sources, plan, lists, seed, cache_bytes, fill_missing)
 
     @property
     def spec(self) -> dict[str, FieldSpec]:
         """Shapes and types of the global batch, at the longest that the plan asks for.
 
-        Reads one good example; ValueError when there is none.
+        Reads one good example of each source; DataError when there is none.
         """
         return self.reader.batch_spec(self.plan.batch, self.plan.largest_shape)
 
     @property
+    def pack(self) -> int:
+        """Examples that share rows; 0: one example a row."""
+        return self.plan.pack
+
+    @property
     def fingerprint(self) -> str:
         """Identity of everything that decides what batch N holds; a resumed run compares it."""
-        names = [[_name(one) for one in transforms] for transforms in self.reader.transforms]
-        sources = [source.fingerprint for source in self.sources]
-        parts = repr((sources, repr(self.plan), names, self.seed))
-        return hashlib.sha256(parts.encode()).hexdigest()
+        parts: tuple[Any, ...] = tuple(self.description.values())
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What the fingerprint is of, by name, as JSON holds it: `changes` names what differs."""
+        transforms = [[_name(one) for one in each] for each in self.reader.transforms]
+        description = {
+            "sources": [source.fingerprint for source in self.sources],
+            "plan": repr(self.plan),
+            "transforms": transforms,
+            "seed": self.seed,
+        }
+        if self.fill_missing:
+            filled = self.fill_missing
+            description["fill_missing"] = filled if filled is True else sorted(filled)
+        return description
 
     def batch(self, step: int, host: int = 0, hosts: int = 1) -> Batch:
         """The rows of one host in the batch of `step`, read here and now."""
-        start, stop = self._rows(host, hosts)
-        return Batch(*self.reader.read(step, start, stop))
+        return Batch(*self.reader.read(step, *self._rows(host, hosts)))
 
     def batches(
         self,
@@ -143,9 +167,9 @@ class Pipeline:
 
         corrupt: how many of its rows before `start` were; max_corrupt_share is of all from 0 on.
 
-        Raises ValueError when the data has no good example.
+        Raises DataError when the data has no good example.
         """
-        assert self.reader.spec  # before any thread asks for it
+        self.reader.prepare()
         stop = self.plan.steps if stop is None else stop
         stop = start + _ENDLESS if stop is None else max(start, stop)
         first, last = self._rows(host, hosts)
@@ -166,7 +190,7 @@ class Pipeline:
 
     def _rows(self, host: int, hosts: int) -> tuple[int, int]:
         if self.plan.batch % hosts or not 0 <= host < hosts:
-            raise ValueError(
+            raise ConfigError(
                 f"host {host} of {hosts}: the batch of {self.plan.batch} rows must divide evenly "
                 "among the hosts"
             )
@@ -202,7 +226,8 @@ class Batches(Iterator[Batch]):
 
     def _watch(self, corrupt: Sequence[Corrupt]) -> None:
         self._named.extend(corrupt[: 5 - len(self._named)])
-        share, free = self._pipeline.max_corrupt_share, self._pipeline.max_corrupt_free
+        share = self._pipeline.max_corrupt_share
+        free = self._pipeline.max_corrupt_free
         count = self._before.corrupt + self.statistics.corrupt
         seen = self._before.examples + self.statistics.examples
         if corrupt and count > max(free, share * seen):
@@ -239,12 +264,17 @@ class _Elements:
         return self.reader.read(self.start + step, *self.chunks[chunk])
 
 
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The parts of two descriptions that differ: "plan: Mixture(...), was Mixture(...)"."""
+    return [
+        f"{name}: {now.get(name)}, was {before.get(name)}"
+        for name in {**before, **now}
+        if before.get(name) != now.get(name)
+    ]
+
+
 def _name(transform: Transform) -> str:
     if dataclasses.is_dataclass(transform):
         return repr(transform)
     kind = transform if hasattr(transform, "__qualname__") else type(transform)
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-class Parts:
-    """Several pipelines."""

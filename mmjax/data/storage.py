@@ -50,8 +50,11 @@ class Progress:
         self, title: str, total: int = 0, *, megabytes: bool = False, seconds: float = 2.0
     ):
         """total: 0 as long as it is not known. seconds: before anything is shown."""
-        self.title, self.total, self.megabytes, self.done = title, total, megabytes, 0
-        self.next = time.monotonic() + seconds
+        self.title = title
+        self.total = total
+        self.megabytes = megabytes
+        self.done = 0
+        self.next = time.monotonic() + seconds  # when something is shown
         self.bar: Any = None
 
     def advance(self, count: int) -> None:
@@ -60,7 +63,9 @@ class Progress:
 
     def update(self, done: int, total: int | None = None) -> None:
         """So much is done in all, of `total`."""
-        self.done, self.total = done, self.total if total is None else total
+        self.done = done
+        if total is not None:
+            self.total = total
         if self.bar is None:
             if time.monotonic() <= self.next:
                 return
@@ -81,8 +86,12 @@ class Progress:
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        text, amount = TextColumn("{task.description}"), TextColumn("{task.fields[n]}")
-        columns = (text, BarColumn(), amount, TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[n]}"),
+            TimeRemainingColumn(),
+        )
         self.bar = Bar(*columns, console=Console(stderr=True))
         self.bar.start()
         self.job = self.bar.add_task(self.title, total=self.total or None, n="")

@@ -30,14 +30,19 @@ TIE = 2e-6
 PRECISION = jax.lax.Precision.HIGHEST
 
 
-class Compared(NamedTuple):
-    """What each row's comparison with the batch gave: `there` looks from first for second, `back`
-    from second for first."""
+class Comparison(NamedTuple):
+    """What each row's comparison with the batch gave: `a_to_b` looks from a row of a for its
+    partner in b, `b_to_a` from a row of b for its partner in a."""
 
-    there: Float[Array, " B"]  # loss, nats
-    back: Float[Array, " B"]
-    found_there: Float[Array, " B"]  # 1 where no negative is as near as the partner, otherwise 0
-    found_back: Float[Array, " B"]
+    loss_a_to_b: Float[Array, " B"]  # nats
+    loss_b_to_a: Float[Array, " B"]
+    correct_a_to_b: Float[Array, " B"]  # 1 where no negative is as near as the partner, otherwise 0
+    correct_b_to_a: Float[Array, " B"]
+
+    @property
+    def loss(self) -> Float[Array, " B"]:
+        """The mean of both directions."""
+        return (self.loss_a_to_b + self.loss_b_to_a) / 2
 
 
 def negatives(weights: Float[Array, " B"], groups: Int[Array, " B"] | None) -> Bool[Array, "B B"]:
@@ -49,20 +54,21 @@ def negatives(weights: Float[Array, " B"], groups: Int[Array, " B"] | None) -> B
 
 
 def scaled(
-    first: Float[Array, "B E"], second: Float[Array, "B E"], scale: Float[Array, ""]
+    a: Float[Array, "B E"], b: Float[Array, "B E"], scale: Float[Array, ""]
 ) -> tuple[Float[Array, "B E"], Float[Array, "B E"]]:
-    """Both sides in float32 at least, the scale on the first: their products are the logits."""
-    first, second = (x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in (first, second))
-    return scale * first, second
+    """Both sides in float32 at least, the scale on a: their products are the logits."""
+    a = a.astype(jnp.promote_types(a.dtype, jnp.float32))
+    b = b.astype(jnp.promote_types(b.dtype, jnp.float32))
+    return scale * a, b
 
 
 def softmax(
-    first: Float[Array, "B E"],
-    second: Float[Array, "B E"],
+    a: Float[Array, "B E"],
+    b: Float[Array, "B E"],
     scale: Float[Array, ""],
     weights: Float[Array, " B"],
     groups: Int[Array, " B"] | None = None,
-) -> Compared:
+) -> Comparison:
     """Cross-entropy of finding the partner among the batch, in both directions.
 
     Args:
@@ -73,44 +79,54 @@ def softmax(
     Returns:
       Losses of which CLIP's is the mean, over rows and directions. A row without negatives has 0.
     """
-    first, second = scaled(first, second, scale)
-    logits = jnp.einsum("BE,CE->BC", first, second, precision=PRECISION)
-    against, own = _against(logits, weights, groups)
+    a, b = scaled(a, b, scale)
+    logits = jnp.einsum("BE,CE->BC", a, b, precision=PRECISION)
+    others, partner = _negatives_and_partner(logits, weights, groups)
     # log(1 + e^x), x what the negatives have over the partner: no digits are lost where that is
     # little, as they are in the difference of two logarithms
-    losses = (jax.nn.softplus(jax.nn.logsumexp(against, axis) - own) for axis in (1, 0))
-    return Compared(*losses, *(found(own, against.max(axis), scale) for axis in (1, 0)))
+    return Comparison(
+        loss_a_to_b=jax.nn.softplus(jax.nn.logsumexp(others, 1) - partner),
+        loss_b_to_a=jax.nn.softplus(jax.nn.logsumexp(others, 0) - partner),
+        correct_a_to_b=correct(partner, others.max(1), scale),
+        correct_b_to_a=correct(partner, others.max(0), scale),
+    )
 
 
 def sigmoid(
-    first: Float[Array, "B E"],
-    second: Float[Array, "B E"],
+    a: Float[Array, "B E"],
+    b: Float[Array, "B E"],
     scale: Float[Array, ""],
     bias: Float[Array, ""],
     weights: Float[Array, " B"],
     groups: Int[Array, " B"] | None = None,
-) -> Compared:
+) -> Comparison:
     """Every pair is a yes / no question of its own, with the logit scale * cosine + bias.
 
     Returns:
       Minus the log-likelihood of a row's pairs, summed. Either direction's mean over rows is
         SigLIP's loss.
     """
-    first, second = scaled(first, second, scale)
-    logits = jnp.einsum("BE,CE->BC", first, second, precision=PRECISION) + bias
-    against, own = _against(logits, weights, groups)
-    losses = (jax.nn.softplus(-own) + jax.nn.softplus(against).sum(axis) for axis in (1, 0))
-    return Compared(*losses, *(found(own, against.max(axis), scale) for axis in (1, 0)))
+    a, b = scaled(a, b, scale)
+    logits = jnp.einsum("BE,CE->BC", a, b, precision=PRECISION) + bias
+    others, partner = _negatives_and_partner(logits, weights, groups)
+    return Comparison(
+        loss_a_to_b=jax.nn.softplus(-partner) + jax.nn.softplus(others).sum(1),
+        loss_b_to_a=jax.nn.softplus(-partner) + jax.nn.softplus(others).sum(0),
+        correct_a_to_b=correct(partner, others.max(1), scale),
+        correct_b_to_a=correct(partner, others.max(0), scale),
+    )
 
 
-def _against(logits: Array, weights: Array, groups: Array | None) -> tuple[Array, Array]:
+def _negatives_and_partner(
+    logits: Array, weights: Array, groups: Array | None
+) -> tuple[Array, Array]:
     """The logits of negatives, -inf elsewhere, and those of partners."""
     negative = negatives(weights, groups)
     return jnp.where(negative, logits, -jnp.inf), jnp.diagonal(logits)
 
 
-def found(
-    own: Float[Array, " B"], nearest: Float[Array, " B"], scale: Float[Array, ""]
+def correct(
+    partner: Float[Array, " B"], nearest: Float[Array, " B"], scale: Float[Array, ""]
 ) -> Float[Array, " B"]:
     """1 where the partner's logit is above the nearest negative's."""
-    return (own > nearest + TIE * scale).astype(jnp.float32)
+    return (partner > nearest + TIE * scale).astype(jnp.float32)

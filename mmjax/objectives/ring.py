@@ -1,6 +1,6 @@
 """The losses of `contrastive.py` for batches whose matrix of logits is too large to form.
 
-* Exact: the same values, gradients and `found`, over all devices of the mesh that is set.
+* Exact: the same values and gradients, over all devices of the mesh that is set.
 * Every device keeps its rows of one side; the rows of the other go round the ring of all devices,
   as SigLIP's chunks do (https://arxiv.org/abs/2303.15343). Softmax needs no second trip for its
   second direction: each block takes the running log-sum-exp of its rows along.
@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from mmjax.objectives.contrastive import PRECISION, Compared, found, scaled
+from mmjax.objectives.contrastive import PRECISION, Comparison, correct, scaled
 from mmjax.typing import Array, Bool, Float, Int
 
 TILE = 1024  # rows and columns of a tile, at most
@@ -39,61 +39,69 @@ def pays(rows: int) -> bool:
 
 
 def softmax(
-    first: Float[Array, "B E"],
-    second: Float[Array, "B E"],
+    a: Float[Array, "B E"],
+    b: Float[Array, "B E"],
     scale: Float[Array, ""],
     weights: Float[Array, " B"],
     groups: Int[Array, " B"] | None = None,
     *,
     tile: int = TILE,
-) -> Compared:
+) -> Comparison:
     """`contrastive.softmax`, without its matrix.
 
     Args:
       tile: rows and columns of a tile, at most.
     """
-    first, second = scaled(first, second, scale)
-    own = jnp.einsum("BE,BE->B", first, second, precision=PRECISION)
-    there, back = _against(SOFTMAX, tile, first, second, jnp.zeros(()), weights, groups)
-    losses = (jax.nn.softplus(side.value - own) for side in (there, back))
-    return Compared(*losses, *(found(own, side.nearest, scale) for side in (there, back)))
+    a, b = scaled(a, b, scale)
+    partner = jnp.einsum("BE,BE->B", a, b, precision=PRECISION)
+    of_a, of_b = _negatives(SOFTMAX, tile, a, b, jnp.zeros(()), weights, groups)
+    return Comparison(
+        loss_a_to_b=jax.nn.softplus(of_a.value - partner),
+        loss_b_to_a=jax.nn.softplus(of_b.value - partner),
+        correct_a_to_b=correct(partner, of_a.nearest, scale),
+        correct_b_to_a=correct(partner, of_b.nearest, scale),
+    )
 
 
 def sigmoid(
-    first: Float[Array, "B E"],
-    second: Float[Array, "B E"],
+    a: Float[Array, "B E"],
+    b: Float[Array, "B E"],
     scale: Float[Array, ""],
     bias: Float[Array, ""],
     weights: Float[Array, " B"],
     groups: Int[Array, " B"] | None = None,
     *,
     tile: int = TILE,
-) -> Compared:
+) -> Comparison:
     """`contrastive.sigmoid`, without its matrix.
 
     Args:
       tile: rows and columns of a tile, at most.
     """
-    first, second = scaled(first, second, scale)
-    own = jnp.einsum("BE,BE->B", first, second, precision=PRECISION) + bias
-    there, back = _against(SIGMOID, tile, first, second, bias, weights, groups)
-    losses = (jax.nn.softplus(-own) + side.value for side in (there, back))
-    return Compared(*losses, *(found(own, side.nearest, scale) for side in (there, back)))
+    a, b = scaled(a, b, scale)
+    partner = jnp.einsum("BE,BE->B", a, b, precision=PRECISION) + bias
+    of_a, of_b = _negatives(SIGMOID, tile, a, b, bias, weights, groups)
+    return Comparison(
+        loss_a_to_b=jax.nn.softplus(-partner) + of_a.value,
+        loss_b_to_a=jax.nn.softplus(-partner) + of_b.value,
+        correct_a_to_b=correct(partner, of_a.nearest, scale),
+        correct_b_to_a=correct(partner, of_b.nearest, scale),
+    )
 
 
-class Seen(NamedTuple):
+class Tally(NamedTuple):
     """Of each row, what its negatives up to now come to."""
 
-    value: Array  # as the kind has it; of softmax relative to `nearest` until all are seen
+    value: Array  # as the rule has it; of softmax relative to `nearest` until all are counted
     nearest: Array  # the largest logit; -inf: there was no negative
 
 
-class Kind(NamedTuple):
+class Rule(NamedTuple):
     """How a loss adds up over negatives. Logits of pairs that are no negatives are -inf."""
 
     # (value, largest logit before, largest with the new ones, new logits, their axis) -> value
     add: Callable[[Array, Array, Array, Array, int], Array]
-    total: Callable[[Seen], Array]  # a row's value, all negatives seen
+    total: Callable[[Tally], Array]  # a row's value, all negatives counted
     slope: Callable[[Array, Array], Array]  # d value / d logit, from the logit and the value
 
 
@@ -107,14 +115,14 @@ def _add_exp(value: Array, before: Array, nearest: Array, logits: Array, axis: i
     return value * jnp.exp(before - shift) + new
 
 
-SOFTMAX = Kind(
+SOFTMAX = Rule(
     add=_add_exp,
-    total=lambda seen: seen.nearest + jnp.log(seen.value),
+    total=lambda tally: tally.nearest + jnp.log(tally.value),
     slope=lambda logits, value: jnp.exp(logits - _finite(value)),
 )
-SIGMOID = Kind(
+SIGMOID = Rule(
     add=lambda value, before, nearest, logits, axis: value + jax.nn.softplus(logits).sum(axis),
-    total=lambda seen: seen.value,
+    total=lambda tally: tally.value,
     slope=lambda logits, value: jax.nn.sigmoid(logits),
 )
 
@@ -127,23 +135,29 @@ class Side(NamedTuple):
     group: Int[Array, "*T R"]
 
 
-def _against(
-    kind: Kind,
+def _negatives(
+    rule: Rule,
     tile: int,
-    first: Array,
-    second: Array,
+    a: Array,
+    b: Array,
     bias: Array,
     weights: Array,
     groups: Array | None,
-) -> tuple[Seen, Seen]:
-    """Of every row of first its negatives in second, and the other way round."""
+) -> tuple[Tally, Tally]:
+    """Of every row of a its negatives in b, and of every row of b its negatives in a."""
     rows = len(weights)
     groups = jnp.arange(rows) if groups is None else groups
     short = -rows % _ring()[1]
-    first, second = _longer(first, short), _longer(second, short)
-    real, groups = _longer(weights > 0, short), _longer(groups, short)
-    out = _seen(kind, tile, first, second, bias, real, groups)
-    return jax.tree.map(lambda x: x[:rows], out)
+    tallies = _tally(
+        rule,
+        tile,
+        _longer(a, short),
+        _longer(b, short),
+        bias,
+        _longer(weights > 0, short),
+        _longer(groups, short),
+    )
+    return jax.tree.map(lambda x: x[:rows], tallies)
 
 
 def _longer(x: Array, rows: int) -> Array:
@@ -151,27 +165,27 @@ def _longer(x: Array, rows: int) -> Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _seen(kind, tile, first, second, bias, real, groups):
-    return _seen_forward(kind, tile, first, second, bias, real, groups)[0]
+def _tally(rule, tile, a, b, bias, real, groups):
+    return _tally_forward(rule, tile, a, b, bias, real, groups)[0]
 
 
-def _seen_forward(kind, tile, first, second, bias, real, groups):
-    look = _on_every_device(functools.partial(_look, kind, tile), bias)
-    out = look(first, second, real, groups)
-    return out, (first, second, bias, real, groups, out[0].value, out[1].value)
+def _tally_forward(rule, tile, a, b, bias, real, groups):
+    on_device = functools.partial(_tally_on_device, rule, tile)
+    of_a, of_b = _on_every_device(on_device, bias)(a, b, real, groups)
+    return (of_a, of_b), (a, b, bias, real, groups, of_a.value, of_b.value)
 
 
-def _seen_backward(kind, tile, kept, slopes):
-    first, second, bias, real, groups, *values = kept
-    there, back = slopes  # `nearest` has no gradient
-    pull = _on_every_device(functools.partial(_pull, kind, tile), bias)
-    to_first, to_second, to_bias = pull(
-        first, second, real, groups, *values, there.value, back.value
+def _tally_backward(rule, tile, kept, slopes):
+    slope_a_to_b, slope_b_to_a = slopes  # `nearest` has no gradient
+    a, b, bias, *rest = kept
+    on_device = functools.partial(_gradients_on_device, rule, tile)
+    to_a, to_b, to_bias = _on_every_device(on_device, bias)(
+        a, b, *rest, slope_a_to_b.value, slope_b_to_a.value
     )
-    return to_first, to_second, to_bias.sum(), None, None
+    return to_a, to_b, to_bias.sum(), None, None
 
 
-_seen.defvjp(_seen_forward, _seen_backward)
+_tally.defvjp(_tally_forward, _tally_backward)
 
 
 def _ring() -> tuple[tuple[str, ...], int]:
@@ -185,53 +199,61 @@ def _on_every_device(function: Callable, bias: Array) -> Callable:
     axes, _ = _ring()
     if not axes:
         return lambda *arrays: function(bias, *arrays)
-    rows, whole = PartitionSpec(axes), PartitionSpec()
+    rows = PartitionSpec(axes)
+    whole = PartitionSpec()
     return lambda *arrays: jax.shard_map(
         function, in_specs=(whole, *[rows] * len(arrays)), out_specs=rows
     )(bias, *arrays)
 
 
-def _look(kind, tile, bias, first, second, real, group):
-    """Forwards, on one device: (Seen of its rows of first, of second)."""
-    (first, second, real, group), joined = _tiled(tile, first, second, real, group)
+def _tally_on_device(rule, tile, bias, a, b, real, group):
+    """Forwards, on one device: (Tally of its rows of a, of b)."""
+    (a, b, real, group), joined = _tiled(tile, a, b, real, group)
 
-    def compare(row, seen_there, column, seen_back):
+    def with_logits(tally, logits, axis):
+        nearest = jnp.maximum(tally.nearest, logits.max(axis))
+        return Tally(rule.add(tally.value, tally.nearest, nearest, logits, axis), nearest)
+
+    def compare(row, row_tally, column, column_tally):
         logits = _logits(row, column, bias)
+        return with_logits(row_tally, logits, 1), with_logits(column_tally, logits, 0)
 
-        def look(seen, axis):
-            nearest = jnp.maximum(seen.nearest, logits.max(axis))
-            return Seen(kind.add(seen.value, seen.nearest, nearest, logits, axis), nearest)
-
-        return look(seen_there, 1), look(seen_back, 0)
-
-    nothing = jnp.zeros_like(first[..., 0])
-    start = Seen(nothing, nothing - jnp.inf)
-    rows, columns = Side(first, real, group), Side(second, real, group)
-    seen = _round(compare, rows, start, columns, start)
-    return tuple(joined(Seen(kind.total(side), side.nearest)) for side in seen)
+    zeros = jnp.zeros_like(a[..., 0])
+    start = Tally(zeros, zeros - jnp.inf)
+    tallies = _round(compare, Side(a, real, group), start, Side(b, real, group), start)
+    return tuple(joined(Tally(rule.total(tally), tally.nearest)) for tally in tallies)
 
 
-def _pull(kind, tile, bias, first, second, real, group, *more):
-    """Backwards, on one device: gradients of its rows of first, of second, and of the bias by
-    row."""
-    arrays, joined = _tiled(tile, first, second, real, group, *more)
-    first, second, real, group, there, back, by_there, by_back = arrays
+def _gradients_on_device(
+    rule, tile, bias, a, b, real, group, value_a_to_b, value_b_to_a, slope_a_to_b, slope_b_to_a
+):
+    """Backwards, on one device: gradients of its rows of a, of b, and of the bias by row.
 
-    def compare(row, row_slope, column, column_slope):
-        (row, there, by_there), (column, back, by_back) = row, column
-        logits = _logits(row, column, bias)
-        slope = kind.slope(logits, there[:, None]) * by_there[:, None]
-        slope += kind.slope(logits, back[None]) * by_back[None]
-        to_row = jnp.einsum("RC,CE->RE", slope, column.vectors, precision=PRECISION)
-        to_column = jnp.einsum("RC,RE->CE", slope, row.vectors, precision=PRECISION)
-        row_slope = (row_slope[0] + to_row, row_slope[1] + slope.sum(1))
-        return row_slope, column_slope + to_column
+    Args:
+      value_a_to_b, value_b_to_a: of the tallies, as they came out forwards.
+      slope_a_to_b, slope_b_to_a: gradients of those values.
+    """
+    (a, b, real, group, *of_rows), joined = _tiled(
+        tile, a, b, real, group, value_a_to_b, value_b_to_a, slope_a_to_b, slope_b_to_a
+    )
+    value_a_to_b, value_b_to_a, slope_a_to_b, slope_b_to_a = of_rows
 
-    rows = Side(first, real, group), there, by_there
-    columns = Side(second, real, group), back, by_back
-    start = jnp.zeros_like(first), jnp.zeros_like(there)
-    (to_first, to_bias), to_second = _round(compare, rows, start, columns, jnp.zeros_like(second))
-    return joined((to_first, to_second, to_bias))
+    def compare(row, to_row, column, to_column):
+        row_side, row_value, row_slope = row
+        column_side, column_value, column_slope = column
+        logits = _logits(row_side, column_side, bias)
+        slope = rule.slope(logits, row_value[:, None]) * row_slope[:, None]
+        slope += rule.slope(logits, column_value[None]) * column_slope[None]
+        more_to_row = jnp.einsum("RC,CE->RE", slope, column_side.vectors, precision=PRECISION)
+        more_to_column = jnp.einsum("RC,RE->CE", slope, row_side.vectors, precision=PRECISION)
+        to_row = (to_row[0] + more_to_row, to_row[1] + slope.sum(1))
+        return to_row, to_column + more_to_column
+
+    rows = (Side(a, real, group), value_a_to_b, slope_a_to_b)
+    columns = (Side(b, real, group), value_b_to_a, slope_b_to_a)
+    start = (jnp.zeros_like(a), jnp.zeros_like(value_a_to_b))
+    (to_a, to_bias), to_b = _round(compare, rows, start, columns, jnp.zeros_like(b))
+    return joined((to_a, to_b, to_bias))
 
 
 def _tiled(tile: int, *arrays: Array) -> tuple[list[Array], Callable[[Any], Any]]:

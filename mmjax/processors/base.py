@@ -23,8 +23,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mmjax.data import batching
-from mmjax.data.batching import Arrays, Transform
+from mmjax.data import collation
+from mmjax.data.batching import Transform
+from mmjax.data.collation import Arrays
 from mmjax.data.plan import BatchPlan, Shape
 from mmjax.data.source import Example, Source
 
@@ -82,7 +83,7 @@ class Processor:
         Raises:
           ValueError: examples that do not have the same fields.
         """
-        batch = batching.collate(examples, self.ragged, self.fill)
+        batch = collation.collate(examples, self.ragged, self.fill)
         rows = len(examples)
         return {
             **batch,

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.data.batching import Arrays, Transform
+from mmjax.data.batching import Transform
+from mmjax.data.collation import Arrays
 from mmjax.data.source import Example
 from mmjax.processors import base
 from mmjax.processors.base import Sources

@@ -19,7 +19,8 @@ from typing import Any, Literal
 import numpy as np
 
 from mmjax.config import ConfigError
-from mmjax.data.batching import Arrays, Transform
+from mmjax.data.batching import Transform
+from mmjax.data.collation import Arrays
 from mmjax.data.plan import BatchPlan, Bucketed, Packed, Shape, buckets
 from mmjax.data.source import CorruptExample, Example, Source
 from mmjax.processors import base, vocabularies

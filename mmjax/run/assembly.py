@@ -18,8 +18,9 @@ import numpy as np
 
 from mmjax import tree
 from mmjax.config import ConfigError, Spec
-from mmjax.data.batching import FieldSpec
-from mmjax.data.pipeline import Parts, Pipeline
+from mmjax.data.collation import FieldSpec
+from mmjax.data.parts import Parts
+from mmjax.data.pipeline import Pipeline
 from mmjax.errors import UserError
 from mmjax.layers.adapters import Adapted
 from mmjax.processors.base import AtLeast
@@ -106,6 +107,11 @@ class Run:
         if "" in self.parts:
             return tuple(self.parts[""].sources)
         return {name: tuple(part.sources) for name, part in self.parts.items()}
+
+    @property
+    def pack(self) -> Any:
+        """Examples that share rows (0: none do); by part where there are several."""
+        return self.pipeline.plan.pack if "" in self.parts else self.pipeline.pack
 
     @property
     def examples(self) -> list[int]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mmjax import config as configs
 from mmjax.config import ConfigError, Spec
+from mmjax.data.orders import Stage
 from mmjax.layers.adapters import Rule
 from mmjax.training import checkpoint, loop, optimizer, sharding
 
@@ -35,12 +36,20 @@ class Evaluation:
 
 
 @dataclasses.dataclass(frozen=True)
+class Curriculum:
+    by: str  # the set's column of numbers that says how hard a row is, low is easy: "difficulty"
+    stages: tuple[Stage, ...]  # shares of the rows, the easiest ones, and when the next one begins
+
+
+@dataclasses.dataclass(frozen=True)
 class Data:
     train: Mapping[str, Spec]  # data sets by name; several are mixed by `weight` (1.0; 0: left out)
     processor: Spec  # "image_text": what turns raw examples into the model's fields
     batch_size: int = 256  # rows of the global batch
     max_corrupt_share: float = 0.05  # more corrupt examples than this among those seen stop the run
     cache_bytes: int = 2_000_000_000  # decoded examples kept in memory, at most
+    # the easy rows of a set first: by its name in `train`
+    curriculum: Mapping[str, Curriculum] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,10 +20,11 @@ from mmjax.config import ConfigError, Spec
 from mmjax.data.batching import Transform
 from mmjax.data.pipeline import Pipeline
 from mmjax.data.plan import BatchPlan, Mixture, Sequential
+from mmjax.data.plan import curriculum as order_by_difficulty
 from mmjax.data.source import Example, Source
 from mmjax.processors.base import Processor
 from mmjax.run.configured import configured
-from mmjax.run.options import Data, Options
+from mmjax.run.options import Curriculum, Data, Options
 
 
 def open_source(spec: Spec, where: str) -> Source:
@@ -152,8 +153,25 @@ class Part:
             seed=self.options.seed,
             steps=self.options.train.steps,
         )
+        for name, curriculum in self.data.curriculum.items():
+            plan = self._in_order(plan, name, curriculum)
         plan = self.processor.plan(plan, sources)
         return self._pipeline(sources, plan, self.processor.train)
+
+    def _in_order(self, plan: Mixture, name: str, curriculum: Curriculum) -> Mixture:
+        """The plan with the easy rows of a set first.
+
+        Raises:
+          ConfigError: no such set, or no such column.
+        """
+        where = f"{self.where}.curriculum.{name}"
+        if name not in self.sources:
+            raise ConfigError(f"{where}: the training sets are {', '.join(self.sources)}")
+        difficulty = self.sources[name].column(curriculum.by)
+        if difficulty is None:
+            raise ConfigError(f"{where}.by: the set has no column {curriculum.by!r}")
+        number = list(self.sources).index(name)
+        return order_by_difficulty(plan, number, difficulty, curriculum.stages)
 
     def evaluation_pipeline(self, source: Source, batch_size: int) -> Pipeline:
         """Each row once, in order."""

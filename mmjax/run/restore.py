@@ -49,7 +49,8 @@ class Restored:
             raise ConfigError(f"the task predicts {', '.join(known) or 'nothing'}, not {name!r}")
         part = name.partition("/")[0] if "/" in name else ""
         batch = self.run.part(part).processor.encode(examples)
-        out = jax.jit(known[name])(self.variables, batch, jax.random.key(0))
+        keys = jax.random.split(jax.random.key(0), len(examples))
+        out = jax.jit(known[name])(self.variables, batch, keys)
         return {key: np.asarray(value) for key, value in out.items()}
 
 

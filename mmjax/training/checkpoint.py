@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import logging
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,10 +29,6 @@ from mmjax.config import ConfigError
 from mmjax.errors import UserError
 from mmjax.training.state import State
 
-# Orbax reports every save at INFO, and prints the traceback of what it then raises anyway; asyncio
-# prints those of the writes that were under way beside it.
-logging.getLogger("absl").setLevel(logging.CRITICAL)
-logging.getLogger("asyncio").addFilter(lambda one: "in OCDBT database" not in one.getMessage())
 DELETED = "deleted"  # folder that checkpoints are moved to at once, to be deleted at leisure
 
 
@@ -79,8 +73,11 @@ class Checkpoints:
           frozen: what is not written; None: everything is.
           read_only: of a run that may be going on: nothing is tidied up.
         """
-        self.folder, self.config, self.frozen = Path(folder).absolute(), config, frozen
-        self.read_only, self._mark = read_only, ""
+        self.folder = Path(folder).absolute()
+        self.config = config
+        self.frozen = frozen
+        self.read_only = read_only
+        self._mark = ""  # fingerprint of what is not written
         keep: list[Any] = [policies.LatestN(config.latest)]
         best: dict[str, Any] = {}
         if config.metric and config.best:
@@ -106,8 +103,6 @@ class Checkpoints:
             todelete_subdir=None if read_only else DELETED,
             **best,
         )
-        if not read_only:
-            sys.unraisablehook = _without_echoes(sys.unraisablehook)
         self._delete()
         self.manager = ocp.CheckpointManager(self.folder, options=options)
 
@@ -214,7 +209,8 @@ class Checkpoints:
         needed = {"params": self._apart(shapes.params)[0], **_more(shapes)}
         places = {"params": self._apart(shardings.params)[0], **_more(shardings)}
         if training:
-            needed["training"], places["training"] = _training(shapes), _training(shardings)
+            needed["training"] = _training(shapes)
+            places["training"] = _training(shardings)
         items = {}
         for name, shape in needed.items():
             self._check(step, name, shape)
@@ -224,29 +220,6 @@ class Checkpoints:
         rest = found["training"] if training else dict(optimizer=(), step=step, skipped=0)
         more = {"state": {}, "teachers": {}, **{name: found[name] for name in _more(shapes)}}
         return State(params=self._whole(found["params"], step), **more, **rest)
-
-    def restore_params(
-        self, shapes: Any, shardings: Any, step: int | None = None, teacher: str = ""
-    ) -> Any:
-        """Parameters alone (or a teacher's copy of them), for evaluation and for use.
-
-        Raises:
-          CheckpointError: as `restore`.
-        """
-        step = self._existing(step)
-        if not teacher:
-            needed, places = self._apart(shapes)[0], self._apart(shardings)[0]
-            self._check(step, "params", needed)
-            args = ocp.args.Composite(params=ocp.args.StandardRestore(_placed(needed, places)))
-            with self._reading(step):
-                found = self.manager.restore(step, args=args)["params"]
-            return self._whole(found, step)
-        found = self.load("teachers", step)
-        if teacher not in found:
-            raise CheckpointError(
-                f"{self.folder}/{step} has no averaged weights {teacher!r}; it has: {list(found)}"
-            )
-        return jax.device_put(found[teacher], shardings)
 
     def load(self, item: str = "params", step: int | None = None) -> dict[str, Any]:
         """An item as numpy arrays, whatever its shapes: for warm starts and conversion."""
@@ -340,17 +313,6 @@ def _plain(value: Any) -> Any:
     return {str(k): _plain(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
-def _without_echoes(report: Any) -> Any:
-    """Of a save that fails, the first error is raised; TensorStore tells the others to an event
-    loop that is closed by then, a traceback each."""
-
-    def without_echoes(event: Any) -> None:
-        if str(event.exc_value) != "Event loop is closed":
-            report(event)
-
-    return report if getattr(report, "__name__", "") == "without_echoes" else without_echoes
-
-
 class _explained:
     """Turns what goes wrong while files are touched into a CheckpointError that says where."""
 
@@ -388,7 +350,8 @@ def warm_start(params: Any, offered: Mapping[str, Any]) -> tuple[Any, tree.Compa
         misshapen.
     """
     found = tree.compare(params, offered)
-    flat, new = tree.flatten(params), tree.flatten(offered)
+    flat = tree.flatten(params)
+    new = tree.flatten(offered)
     for path in found.matched:
         flat[path] = jax.device_put(new[path].astype(flat[path].dtype), flat[path].sharding)
     return tree.unflatten(flat), found

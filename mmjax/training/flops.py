@@ -39,7 +39,8 @@ def _equation(equation: Any) -> float:
             2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[i] for i in contracted)
         )
     if name == "conv_general_dilated":
-        kernel, out = equation.invars[1].aval.shape, equation.outvars[0].aval.shape
+        kernel = equation.invars[1].aval.shape
+        out = equation.outvars[0].aval.shape
         features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
         return 2.0 * math.prod(out) * math.prod(kernel) / features
     inner = 0.0

@@ -25,14 +25,15 @@ import jax
 import numpy as np
 
 from mmjax.errors import UserError
+from mmjax.tasks.base import size
 from mmjax.training.checkpoint import CheckpointError, Checkpoints
 from mmjax.training.progress import Progress
 from mmjax.training.state import State
 from mmjax.training.writer import Writer
 
 IN_A_ROW = "not_finite_in_a_row"  # what a checkpoint says beside its arrays
-# written, not printed: the signal may have come in the middle of a print
-HEARD = b"\nSIGINT: saves after this step and stops; Ctrl-C again stops at once\n"
+# what Ctrl-C is answered: written, not printed, as the signal may come in the middle of a print
+NOTICE = b"\nSIGINT: saves after this step and stops; Ctrl-C again stops at once\n"
 
 
 class NotFinite(UserError, ArithmeticError):
@@ -45,9 +46,7 @@ class Config:
     log_every: int = 10  # steps between lines of metrics.jsonl
     evaluate_every: int = 0  # steps between validations; 0: at the end alone
     stop_after_not_finite: int = 3  # skipped steps in a row before the run stops
-    profile: tuple[
-        int, ...
-    ] = ()  # (first, last) step of a profiler trace, for TensorBoard; (): none
+    profile: tuple[int, ...] = ()  # (first, last) step of a profiler trace, for TensorBoard
 
 
 @dataclasses.dataclass
@@ -71,10 +70,10 @@ class Stop:
 
     def __enter__(self) -> Stop:
         if threading.current_thread() is threading.main_thread():
-            heard = {signal.SIGINT: self._passed_on}  # SIGTERM's handler is JAX's, see `reached`
+            handlers = {signal.SIGINT: self._pass_on}  # SIGTERM's handler is JAX's, see `reached`
             if jax.process_count() == 1:
-                heard = {signal.SIGTERM: self._heard, signal.SIGINT: self._heard}
-            for number, handler in heard.items():
+                handlers = {signal.SIGTERM: self._remember, signal.SIGINT: self._remember}
+            for number, handler in handlers.items():
                 self._before[number] = signal.signal(number, handler)
         return self
 
@@ -82,19 +81,19 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _heard(self, number: int, frame: Any) -> None:
+    def _remember(self, number: int, frame: Any) -> None:
         if self.reason and number == signal.SIGINT:
             raise KeyboardInterrupt
         if number == signal.SIGINT:
-            os.write(2, HEARD)
+            os.write(2, NOTICE)
         self.reason = self.reason or signal.Signals(number).name
 
-    def _passed_on(self, number: int, frame: Any) -> None:
+    def _pass_on(self, number: int, frame: Any) -> None:
         """Ctrl-C of one of several processes, as the signal that JAX tells the others of."""
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
-        os.write(2, HEARD)
+        os.write(2, NOTICE)
         signal.raise_signal(signal.SIGTERM)
 
     def reached(self, step: int) -> bool:
@@ -172,120 +171,186 @@ def fit(
       about: what checkpoints say beside their arrays.
       flops, peak: of one step, and FLOP/s of the machine, for the progress bar.
       started: time.monotonic() when the program began.
+      folder: for a profiler trace.
+      metric_shown: the validation metric that the progress bar shows.
 
     Raises:
       NotFinite: too many steps in a row changed nothing.
     """
     start = int(state.step)
+    training = _Training(
+        state, step_function, batches, config, checkpoints, writer, save_every, evaluate,
+        about or {}, flops, peak, metric_shown,
+    )  # fmt: skip
+    training.remember_skipped_steps(start)
     begun = time.monotonic() if started is None else started
-    outcome = Outcome(state, finished=start >= config.steps)
-    progress = Progress(config.steps, start)
-    watch = _Watch(config, writer, checkpoints)
-    clock = _Clock(config.log_every)
-    pending = None
-    score = ""
-    if start in checkpoints.steps():
-        watch.skipped = checkpoints.about(start).get(IN_A_ROW, 0)
-
-    def save(metrics: Mapping[str, float] | None) -> None:
-        checkpoints.save(state, metrics, {**(about or {}), IN_A_ROW: watch.skipped})
-
-    def complete(kind: type | None, *_: Any) -> None:
-        """The save that is under way, when something else went wrong."""
-        if kind is not None and issubclass(kind, Exception) and jax.process_count() == 1:
-            with contextlib.suppress(CheckpointError):
-                checkpoints.wait()
-
     with Stop() as stop, contextlib.ExitStack() as stack:
-        stack.callback(progress.close)
-        stack.push(complete)
+        stack.callback(training.progress.close)
+        stack.push(training.finish_save)
         for step in range(start + 1, config.steps + 1):
             if config.profile and step == config.profile[0]:
                 jax.profiler.start_trace(str(Path(folder) / "profile"))
-            clock.begin()
-            try:
-                batch, examples = next(batches)
-            except Exception:  # too many corrupt examples, a disk that is gone: lose no step
-                if pending and jax.process_count() == 1:
-                    watch.look(*pending, progress)
-                    save(None)
-                raise
-            with jax.transfer_guard("disallow"):
-                state, metrics = step_function(state, batch)
-            batch_rows = jax.tree.leaves(batch)[0].shape[0]
-            if pending:
-                watch.look(*pending, progress)
-            pending = (step, metrics, examples)
-            evaluates = evaluate is not None and (
-                step == config.steps
-                or (config.evaluate_every and step % config.evaluate_every == 0)
-            )
-            saves = evaluates or step == config.steps or (save_every and step % save_every == 0)
+            training.clock.begin()
+            batch, examples = training.next_batch()
+            metrics = training.take_step(batch)
+            # the device works on this step while the one before is looked at
+            training.look()
+            training.pending = (step, metrics, examples)
             leaving = stop.reached(step)
+            evaluates = training.evaluates_at(step)
+            saves = training.saves_at(step)
             if step == start + 1:
                 jax.block_until_ready(metrics)
-                outcome.first_step_seconds = time.monotonic() - begun
+                training.outcome.first_step_seconds = time.monotonic() - begun
             if saves or leaving:
-                watch.look(*pending, progress)
-                pending = None
-            clock.end()
+                # what is evaluated or saved must be known to be finite
+                training.look()
+            training.clock.end()
             if config.profile and step == config.profile[-1]:
                 jax.profiler.stop_trace()
+            results = None
             if evaluates:
-                results = dict(evaluate(state, step))
-                writer.metrics(step, results)
-                if metric_shown in results:
-                    score = f"{results[metric_shown]:.3f}"
+                results = training.validate(step)
                 leaving = leaving or bool(stop.reason)  # heard during the validation
             if saves or leaving:
-                waited = time.monotonic()
-                save(results if evaluates else None)
-                outcome.seconds_waiting_for_saves += time.monotonic() - waited
+                training.save(results)
             if saves:
-                clock.pause()
-            if step % config.log_every == 0 or step == config.steps:
-                seconds = clock.step_seconds()
-                writer.timing(
-                    step,
-                    {
-                        "step_seconds": seconds,
-                        "examples_per_second": batch_rows / seconds,
-                        "flops_per_second": flops / seconds,
-                    },
-                )
-            if watch.recent:
-                seconds = clock.step_seconds()
-                shown = {
-                    "loss": f"{watch.recent['loss']:.4f}",
-                    "examples/s": f"{batch_rows / seconds:.0f}",
-                }
-                if np.isfinite(flops / peak):
-                    shown["FLOP/s"] = f"{flops / seconds / peak:.0%}"
-                if score:
-                    shown[metric_shown] = score
-                progress.update(step, shown, left=seconds * (config.steps - step))
+                training.clock.pause()
+            training.report(step, rows=size(batch))
             if leaving:
-                progress.say(
+                training.progress.say(
                     f"{stop.reason}: saved at step {step}; the same command goes on from there"
                 )
                 break
-        outcome.state = state
-        outcome.finished = int(state.step) >= config.steps and not stop.reason
-        outcome.train_seconds = clock.total
+        outcome = training.outcome
+        outcome.state = training.state
+        outcome.finished = int(training.state.step) >= config.steps and not stop.reason
+        outcome.train_seconds = training.clock.total
         checkpoints.wait()
     return outcome
+
+
+@dataclasses.dataclass
+class _Training:
+    """The parts of `fit`, and what they leave each other from step to step."""
+
+    state: State
+    step_function: Callable[[State, Any], tuple[State, Mapping[str, Any]]]
+    batches: Iterator[tuple[Any, Any]]
+    config: Config
+    checkpoints: Checkpoints
+    writer: Writer
+    save_every: int
+    evaluate: Callable[[State, int], Mapping[str, float]] | None
+    about: Mapping[str, Any]
+    flops: float
+    peak: float
+    metric_shown: str
+    pending: tuple[int, Any, Any] | None = None  # (step, metrics, examples) not yet looked at
+    score: str = ""  # of the last validation, as it is shown
+
+    def __post_init__(self) -> None:
+        start = int(self.state.step)
+        self.outcome = Outcome(self.state, finished=start >= self.config.steps)
+        self.progress = Progress(self.config.steps, start)
+        self.watch = _Watch(self.config, self.writer, self.checkpoints)
+        self.clock = _Clock(self.config.log_every)
+
+    def remember_skipped_steps(self, start: int) -> None:
+        """Counts on from the checkpoint: a run that is killed does not start to count anew."""
+        if start in self.checkpoints.steps():
+            self.watch.skipped = self.checkpoints.about(start).get(IN_A_ROW, 0)
+
+    def next_batch(self) -> tuple[Any, Any]:
+        """(batch, its example names). Where there is none, the steps so far are saved first."""
+        try:
+            return next(self.batches)
+        except Exception:  # too many corrupt examples, a disk that is gone: lose no step
+            if self.pending and jax.process_count() == 1:
+                self.look()
+                self.save(None)
+            raise
+
+    def take_step(self, batch: Any) -> Mapping[str, Any]:
+        """The metrics, still on the device."""
+        # what the step needs is on the devices already: an array that is not would be a bug, and
+        # would make every step wait
+        with jax.transfer_guard("disallow"):
+            self.state, metrics = self.step_function(self.state, batch)
+        return metrics
+
+    def look(self) -> None:
+        """Fetches the metrics of the step that was not looked at yet, which waits for its end."""
+        if self.pending:
+            self.watch.look(*self.pending, self.progress)
+        self.pending = None
+
+    def evaluates_at(self, step: int) -> bool:
+        every = self.config.evaluate_every
+        regular = bool(every) and step % every == 0
+        return self.evaluate is not None and (regular or step == self.config.steps)
+
+    def saves_at(self, step: int) -> bool:
+        regular = bool(self.save_every) and step % self.save_every == 0
+        return self.evaluates_at(step) or regular or step == self.config.steps
+
+    def validate(self, step: int) -> dict[str, float]:
+        results = dict(self.evaluate(self.state, step))
+        self.writer.metrics(step, results)
+        if self.metric_shown in results:
+            self.score = f"{results[self.metric_shown]:.3f}"
+        return results
+
+    def save(self, metrics: Mapping[str, float] | None) -> None:
+        """Starts a checkpoint, with the metrics of a validation at this very step."""
+        waited = time.monotonic()
+        about = {**self.about, IN_A_ROW: self.watch.skipped}
+        self.checkpoints.save(self.state, metrics, about)
+        self.outcome.seconds_waiting_for_saves += time.monotonic() - waited
+
+    def finish_save(self, kind: type | None, *_: Any) -> None:
+        """Completes the save that is under way, when something else went wrong."""
+        # with several processes, the others may be gone, and a save waits for all
+        if kind is not None and issubclass(kind, Exception) and jax.process_count() == 1:
+            with contextlib.suppress(CheckpointError):
+                self.checkpoints.wait()
+
+    def report(self, step: int, rows: int) -> None:
+        """The time of a step, into timing.jsonl and onto the progress bar."""
+        seconds = self.clock.step_seconds()
+        if step % self.config.log_every == 0 or step == self.config.steps:
+            times = {
+                "step_seconds": seconds,
+                "examples_per_second": rows / seconds,
+                "flops_per_second": self.flops / seconds,
+            }
+            self.writer.timing(step, times)
+        if not self.watch.recent:
+            return  # no step has been looked at yet
+        shown = {
+            "loss": f"{self.watch.recent['loss']:.4f}",
+            "examples/s": f"{rows / seconds:.0f}",
+        }
+        if np.isfinite(self.flops / self.peak):
+            shown["FLOP/s"] = f"{self.flops / seconds / self.peak:.0%}"
+        if self.score:
+            shown[self.metric_shown] = self.score
+        self.progress.update(step, shown, left=seconds * (self.config.steps - step))
 
 
 class _Clock:
     """Seconds per step: batches and steps, not validations or saves."""
 
     def __init__(self, window: int):
-        self.total, self.since, self.paused = 0.0, time.monotonic(), False
+        self.total = 0.0
+        self.since = time.monotonic()
+        self.paused = False
         self.recent: collections.deque[float] = collections.deque(maxlen=max(window, 1))
 
     def begin(self) -> None:
         if self.paused:  # a validation or save came between
-            self.since, self.paused = time.monotonic(), False
+            self.since = time.monotonic()
+            self.paused = False
 
     def end(self) -> None:
         now = time.monotonic()

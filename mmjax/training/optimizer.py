@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import optax
 
 from mmjax import tree
+from mmjax.config import ConfigError
 
 Axes = Mapping[str, tuple[str | None, ...]]
 
@@ -40,6 +41,7 @@ class Group:
     epsilon: float = 1e-8  # of Adam's denominator
     # of a Muon group's parameters that are no kernels; 0: as learning_rate
     adam_learning_rate: float = 0.0
+    name: str = ""  # in reports, "learning_rate/<name>"; "": the group's number, from 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Optimizer:
     owner: Mapping[str, int]  # path -> group
     groups: tuple[Group, ...]
     schedules: tuple[optax.Schedule, ...]
+    names: tuple[str, ...]  # of the groups, in reports
 
     def trained(self, path: str) -> bool:
         return self.groups[self.owner[path]].optimizer != "frozen"
@@ -67,11 +70,12 @@ def schedule(group: Group, steps: int) -> optax.Schedule:
     """Learning rate as a function of the step.
 
     Raises:
-      ValueError: a warm-up that does not end before the run.
+      ConfigError: a warm-up that does not end before the run.
     """
-    peak, warm = group.learning_rate, group.warmup
+    peak = group.learning_rate
+    warm = group.warmup
     if group.optimizer != "frozen" and warm >= steps:
-        raise ValueError(
+        raise ConfigError(
             f"optimizer group {group.match!r}: a warm-up of {warm} steps in a run of {steps}"
         )
     rest = max(steps - warm, 1)
@@ -83,12 +87,10 @@ def schedule(group: Group, steps: int) -> optax.Schedule:
             lambda count: peak * jnp.sqrt(max(warm, 1) / jnp.maximum(count + warm, max(warm, 1)))
         ),
     }[group.schedule]()
+    if not warm:
+        return after
     # the first update of a warm-up already moves: step 0 has 1 / (warm + 1) of the peak
-    return (
-        optax.join_schedules([lambda count: peak * (count + 1) / (warm + 1), after], [warm])
-        if warm
-        else after
-    )
+    return optax.join_schedules([lambda count: peak * (count + 1) / (warm + 1), after], [warm])
 
 
 def is_matrix(path: str, axes: Axes) -> bool:
@@ -185,12 +187,23 @@ def build(config: Config, axes: Axes, steps: int) -> Optimizer:
     """The optimizer of a model whose parameters have these paths and axes.
 
     Raises:
-      ValueError: a parameter that no group matches, or a group that matches none.
+      ConfigError: a parameter that no group matches, a group that matches none, or two groups of
+        one name.
     """
-    owner = tree.assign([group.match for group in config.groups], axes)
+    try:
+        owner = tree.assign([group.match for group in config.groups], axes)
+    except ValueError as error:
+        raise ConfigError(f"optimizer.groups: {error}") from error
+    names = tuple(group.name or str(number) for number, group in enumerate(config.groups))
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ConfigError(f"optimizer.groups: two groups are called {twice[0]!r}")
     rates = tuple(schedule(group, steps) for group in config.groups)
-    parts = {str(i): _transformation(g, rates[i], axes, steps) for i, g in enumerate(config.groups)}
+    parts = {
+        str(number): _transformation(group, rate, axes, steps)
+        for number, (group, rate) in enumerate(zip(config.groups, rates, strict=True))
+    }
     transformation = optax.partition(
         parts, lambda params: tree.map_with_path(lambda path, _: str(owner[path]), params)
     )
-    return Optimizer(transformation, config.clip_norm, owner, config.groups, rates)
+    return Optimizer(transformation, config.clip_norm, owner, config.groups, rates, names)

@@ -1,8 +1,8 @@
 """The train step as a compiled program.
 
 * The program for the usual shapes is compiled from shapes alone: on paper for `plan`, or in a
-  thread while a run draws its parameters and reads its first batch. Other shapes (length buckets)
-  are compiled when they come.
+  thread while a run draws its parameters and reads its first batch. Other shapes (length buckets,
+  an absent sub-batch) are compiled when they come.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ class Program:
         self,
         step: Callable[..., Any],
         spec: StateSpec,
-        shapes: Mapping[str, jax.ShapeDtypeStruct],
+        shapes: Mapping[str, Any],
         mesh: Mesh,
     ):
-        """shapes: of the usual global batch."""
+        """shapes: of the usual global batch, jax.ShapeDtypeStruct; nested as the batch is."""
         self.mesh = mesh
         where = sharding.batch_sharding(mesh)
-        self.usual = {name: (shape.shape, shape.dtype) for name, shape in shapes.items()}
+        self.usual = _kind(shapes)
         self.state = jax.tree.map(_placed, spec.shapes, spec.shardings)
-        self.batch = {name: _placed(shape, where) for name, shape in shapes.items()}
+        self.batch = jax.tree.map(lambda shape: _placed(shape, where), dict(shapes))
         self.jitted = jax.jit(
             step, donate_argnums=0, out_shardings=(spec.shardings, sharding.replicated(mesh))
         )
@@ -42,7 +42,7 @@ class Program:
 
     def start(self) -> Program:
         """Traces, and begins to compile in a thread."""
-        assert self.traced  # here: two threads would each trace it
+        _ = self.traced  # here: two threads would each trace it
         self._ahead = concurrent.futures.ThreadPoolExecutor(1).submit(self._compile)
         return self
 
@@ -65,10 +65,18 @@ class Program:
         with jax.set_mesh(self.mesh):
             return self.traced.lower().compile()
 
-    def __call__(self, state: State, batch: Mapping[str, jax.Array]) -> tuple[State, Any]:
-        if {name: (one.shape, one.dtype) for name, one in batch.items()} == self.usual:
+    def __call__(self, state: State, batch: Mapping[str, Any]) -> tuple[State, Any]:
+        if _kind(batch) == self.usual:
             return self.compiled(state, batch)
         return self.jitted(state, batch)
+
+
+def _kind(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """What a program is compiled for: names, shapes and types, at any depth."""
+    return {
+        name: _kind(value) if isinstance(value, Mapping) else (value.shape, value.dtype)
+        for name, value in batch.items()
+    }
 
 
 def _placed(shape: Any, where: Any) -> jax.ShapeDtypeStruct:

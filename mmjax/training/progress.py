@@ -17,7 +17,9 @@ class Progress:
     """Shows the step, the loss, examples/s, the share of the machine's FLOP/s and the time left."""
 
     def __init__(self, steps: int, start: int = 0, *, title: str = "train", seconds: float = 10.0):
-        self.steps, self.title, self.seconds = steps, title, seconds
+        self.steps = steps
+        self.title = title
+        self.seconds = seconds  # between lines, where there is no terminal
         self.shown = time.monotonic()
         self.bar = None
         if jax.process_index() == 0 and sys.stderr.isatty():

@@ -4,7 +4,7 @@
   width, vocabulary).
 * Models name the axes of their parameters and know no mesh. The table is checked: a name that no
   parameter has, a parameter axis without a row, and a size that does not divide are errors that say
-  so.
+  so. A vocabulary's size is the tokenizer's affair: one that does not divide is not cut.
 * Parameters are born sharded: shapes by `eval_shape`, values by a jit with `out_shardings`.
 """
 
@@ -18,10 +18,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mmjax import tree
+from mmjax.config import ConfigError
 from mmjax.layers.placement import BATCH_AXES
 
 AXES = (*BATCH_AXES, "tensor")
@@ -36,6 +36,7 @@ RULES: dict[str, str | None] = {
     "patch": None,
     "joint": None,
 }
+WHOLE_IF_UNEVEN = ("vocab",)  # not cut over devices that do not divide them: 50,257 words over 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,16 +44,15 @@ class Config:
     data: int = -1  # devices along the batch; -1: all that remain
     fsdp: int = 1  # devices along the batch and along the parameters
     tensor: int = 1  # devices along heads, MLP width and vocabulary
-    rules: Mapping[str, str] = dataclasses.field(
-        default_factory=dict
-    )  # logical axis -> mesh axis, "" = not cut
+    # logical axis -> mesh axis, "" = not cut
+    rules: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def make_mesh(config: Config) -> Mesh:
     """The mesh over all devices of all processes.
 
     Raises:
-      ValueError: sizes whose product is not the number of devices.
+      ConfigError: sizes whose product is not the number of devices.
     """
     devices = jax.device_count()
     sizes = [config.data, config.fsdp, config.tensor]
@@ -63,7 +63,7 @@ def make_mesh(config: Config) -> Mesh:
         or devices % fixed
         or (-1 not in sizes and fixed != devices)
     ):
-        raise ValueError(
+        raise ConfigError(
             f"mesh data={config.data}, fsdp={config.fsdp}, tensor={config.tensor} does not fit "
             f"{devices} device(s): their product must be {devices}; one of them may be -1 (all "
             "that remain)"
@@ -82,7 +82,7 @@ def part_of_batch(mesh: Mesh) -> tuple[int, int]:
     over share their rows, and read the same part.
 
     Raises:
-      ValueError: rows of processes that overlap, and are not the same.
+      ConfigError: rows of processes that overlap, and are not the same.
     """
     count = mesh.shape["data"] * mesh.shape["fsdp"]
     rows: dict[int, set[int]] = {}
@@ -90,7 +90,7 @@ def part_of_batch(mesh: Mesh) -> tuple[int, int]:
         rows.setdefault(device.process_index, set()).add(one.start or 0)
     parts = sorted({tuple(sorted(part)) for part in rows.values()})
     if sum(map(len, parts)) != count:
-        raise ValueError(
+        raise ConfigError(
             f"mesh {dict(mesh.shape)}: the batch does not divide among {len(rows)} processes; let "
             "'tensor' divide a process's devices, or be a multiple of them"
         )
@@ -118,27 +118,27 @@ def table(config: Config, axes: Mapping[str, tuple[str | None, ...]]) -> dict[st
     """The default rules with the config's changes, checked against the axes that the model has.
 
     Raises:
-      ValueError: a rule for an axis that no parameter has, a mesh axis that does not exist, an axis
-        without a rule.
+      ConfigError: a rule for an axis that no parameter has, a mesh axis that does not exist, an
+        axis without a rule.
     """
     present = {name for names in axes.values() for name in names if name is not None}
     for name, target in config.rules.items():
         if name not in present:
             near = difflib.get_close_matches(name, sorted(present), 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(
+            raise ConfigError(
                 f"mesh.rules names the axis {name!r}, which no parameter has{hint} They have: "
                 f"{', '.join(sorted(present))}"
             )
         if target not in (*AXES, "", None):
-            raise ValueError(
+            raise ConfigError(
                 f"mesh.rules puts {name!r} on {target!r}; the mesh has {', '.join(AXES)} "
                 "('' = not cut)"
             )
     rules = {**RULES, **{name: target or None for name, target in config.rules.items()}}
     unknown = sorted(present - set(rules))
     if unknown:
-        raise ValueError(
+        raise ConfigError(
             f"no rule for the logical axes {unknown}: add them to mesh.rules ('' = not cut)"
         )
     return rules
@@ -148,7 +148,7 @@ def parameter_shardings(boxed: Any, mesh: Mesh, config: Config) -> dict[str, Any
     """Shardings in the form of the unboxed tree.
 
     Raises:
-      ValueError: an axis whose size is not a multiple of the devices it is cut over.
+      ConfigError: an axis whose size is not a multiple of the devices it is cut over.
     """
     axes = logical_axes(boxed)
     rules = table(config, axes)
@@ -156,16 +156,18 @@ def parameter_shardings(boxed: Any, mesh: Mesh, config: Config) -> dict[str, Any
     out = {}
     for path, names in axes.items():
         spec: list[str | None] = []
-        for position, name in enumerate(names):
+        for name, length in zip(names, shapes[path].shape, strict=True):
             target = rules[name] if name is not None else None
             if target is not None and (mesh.shape[target] == 1 or target in spec):
                 target = None  # nothing to cut, or another axis of this tensor is cut so already
-            if target is not None and shapes[path].shape[position] % mesh.shape[target]:
-                raise ValueError(
-                    f"{path}: axis {name!r} of size {shapes[path].shape[position]} cannot be cut "
-                    f"over {mesh.shape[target]} devices of {target!r}; change the size, the mesh, "
-                    f"or set mesh.rules.{name}=''"
-                )
+            if target is not None and length % mesh.shape[target]:
+                if name not in WHOLE_IF_UNEVEN:
+                    raise ConfigError(
+                        f"{path}: axis {name!r} of size {length} cannot be cut over "
+                        f"{mesh.shape[target]} devices of {target!r}; change the size, the mesh, "
+                        f"or set mesh.rules.{name}=''"
+                    )
+                target = None
             spec.append(target)
         out[path] = NamedSharding(mesh, PartitionSpec(*spec))
     return tree.unflatten(out)
@@ -178,7 +180,8 @@ def like(abstract: Any, parameters: Any, shardings: Any, mesh: Mesh) -> Any:
     Args:
       abstract: the optimizer state's shapes, any pytree.
     """
-    shapes, places = tree.flatten(parameters), tree.flatten(shardings)
+    shapes = tree.flatten(parameters)
+    places = tree.flatten(shardings)
 
     def place(key_path: tuple, leaf: Any) -> NamedSharding:
         keys = [str(k.key) for k in key_path if isinstance(k, jax.tree_util.DictKey)]
@@ -189,12 +192,3 @@ def like(abstract: Any, parameters: Any, shardings: Any, mesh: Mesh) -> Any:
         return replicated(mesh)
 
     return jax.tree_util.tree_map_with_path(place, abstract)
-
-
-def to_host(value: Any) -> np.ndarray:
-    """An array of any sharding, whole, on this process (all processes must call it)."""
-    if isinstance(value, jax.Array) and not value.is_fully_addressable:
-        from jax.experimental import multihost_utils
-
-        return np.asarray(multihost_utils.process_allgather(value, tiled=True))
-    return np.asarray(value)

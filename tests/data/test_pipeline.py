@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mmjax.data.pipeline import CHUNK, Pipeline, TooManyCorrupt
-from mmjax.data.plan import Bucketed, Mixture, Sequential, Shuffled
+from mmjax.data.plan import Bucketed, Mixture, Sequential
 from mmjax.data.prefetch import to_device
 from mmjax.data.source import CorruptExample, InMemory, Subset
 from mmjax.tokenizers import bpe
@@ -50,7 +50,7 @@ def source(rows=40, bad=(), name="memory", several=True):
 
 
 def pipeline(data, batch=16, plan=None, transforms=RANDOM, **options):
-    plan = plan or Shuffled(len(data), batch, seed=1)
+    plan = plan or Mixture((len(data),), batch, seed=1)
     plan = Bucketed(plan, [text_lengths(data, TOKENIZE)], (4, 8, 12))
     return Pipeline([data], plan, transforms, **{"seed": 5, "threads": 0, **options})
 
@@ -233,7 +233,7 @@ def test_a_bug_stops_the_run_and_names_the_row(threads):
 def test_truncation_is_counted():
     data = source(several=False)
     tokenize = Tokenize(TOKENIZER, 6)
-    plan = Shuffled(40, 20, shape={"text": (6,)})
+    plan = Mixture((40,), 20, shape={"text": (6,)})
     made = Pipeline([data], plan, (DecodeImage(), Normalize(), tokenize), threads=0)
     with made.batches(0, 6) as batches:
         list(batches)
@@ -282,37 +282,48 @@ def test_mixtures_keep_the_fields_that_all_sources_have():
 
 def test_what_does_not_fit_is_explained():
     data = source(several=False)
-    plan = Shuffled(40, 8, shape={"text": (12,)})
+    plan = Mixture((40,), 8, shape={"text": (12,)})
     sizes = InMemory([{"image": np.zeros((4 + row, 8, 3), np.uint8)} for row in range(8)])
     cases = (
         (
             [sizes],
-            Shuffled(8, 8),
+            Mixture((8,), 8),
             (DecodeImage(),),
             r"'image' has shape .* and \(4, 8, 3\) at the first",
         ),
         ([data], plan, (TOKENIZE,), "still encoded"),
-        ([data], Shuffled(40, 8), (DecodeImage(), Normalize(), TOKENIZE), "give the plan a shape"),
         (
             [data],
-            Shuffled(40, 8, shape={"text": (4,)}),
+            Mixture((40,), 8),
+            (DecodeImage(), Normalize(), TOKENIZE),
+            "give the plan a shape",
+        ),
+        (
+            [InMemory([{"label": 1, "audio": b"RIFF"}] * 8)],
+            Mixture((8,), 8),
+            (),
+            r"the field 'audio' is still encoded \(4 bytes\)",
+        ),
+        (
+            [data],
+            Mixture((40,), 8, shape={"text": (4,)}),
             (DecodeImage(), TOKENIZE),
             r"longer than \(4,\)",
         ),
         (
             [InMemory([{"label": 1}] * 7 + [{"label": 2.0}])],
-            Shuffled(8, 8),
+            Mixture((8,), 8),
             (),
             "float32 here, int32",
         ),
         (
             [InMemory([{"label": 1}] * 7 + [{"labels": 1}])],
-            Shuffled(8, 8),
+            Mixture((8,), 8),
             (),
             "has the fields .*'labels'",
         ),
-        ([InMemory([{"weight": 1.0}] * 8)], Shuffled(8, 8), (), "reserved name"),
-        ([InMemory([{"label": 2**40}] * 8)], Shuffled(8, 8), (), "more than 32 bits"),
+        ([InMemory([{"weight": 1.0}] * 8)], Mixture((8,), 8), (), "reserved name"),
+        ([InMemory([{"label": 2**40}] * 8)], Mixture((8,), 8), (), "more than 32 bits"),
     )
     for sources, plan, transforms, message in cases:
         with pytest.raises(ValueError, match=message):

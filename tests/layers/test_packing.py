@@ -12,7 +12,7 @@ from toy import QUICK, mesh
 from mmjax import tree
 from mmjax.config import build, load
 from mmjax.data.pipeline import Pipeline
-from mmjax.data.plan import Packed, Shuffled, first_fit
+from mmjax.data.plan import Mixture, Packed, first_fit
 from mmjax.data.source import InMemory
 from mmjax.layers import packing
 from mmjax.run.assembly import Run
@@ -35,7 +35,7 @@ def test_first_fit_fills_rows_and_overfills_none():
 
 def test_packing_changes_no_batch_and_every_pack_is_its_own():
     lengths = np.random.default_rng(1).integers(1, 20, 200).astype(np.int32)
-    inner = Shuffled(200, 48, seed=2)
+    inner = Mixture((200,), 48, seed=2)
     plan = Packed(inner, [lengths], 24, pack=16)
     assert (plan.batch, plan.steps, plan.largest_shape) == (48, None, {"text": (16, 24)})
     heights = set()
@@ -69,7 +69,7 @@ TOKENIZE = Tokenize(bpe.train(["word other third"] * 9, 300), 12)
 
 def test_packed_batches_hold_the_same_tokens_whoever_reads_them():
     source = words(bad=range(0, 200, 9))
-    plan = Shuffled(200, 32, seed=3)
+    plan = Mixture((200,), 32, seed=3)
     lengths = [text_lengths(source, TOKENIZE)]
     padded = Pipeline([source], dataclasses.replace(plan, shape={"text": (12,)}), [TOKENIZE],
                       threads=0, max_corrupt_share=1.0)  # fmt: skip

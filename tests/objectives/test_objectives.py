@@ -49,8 +49,8 @@ def test_softmax_is_infonce(form, pair):
     a, b = pair
     pairs = softmax(form, a, b)
     everything = np.ones((B, B), bool)
-    np.testing.assert_allclose(pairs.there, softmax_by_hand(a, b, everything), rtol=1e-5)
-    np.testing.assert_allclose(pairs.back, softmax_by_hand(b, a, everything), rtol=1e-5)
+    np.testing.assert_allclose(pairs.loss_a_to_b, softmax_by_hand(a, b, everything), rtol=1e-5)
+    np.testing.assert_allclose(pairs.loss_b_to_a, softmax_by_hand(b, a, everything), rtol=1e-5)
 
 
 def test_groups_are_not_negatives(form, pair):
@@ -58,8 +58,8 @@ def test_groups_are_not_negatives(form, pair):
     groups = jnp.array([0, 1, 0, 2, 3, 1])
     keep = np.asarray(groups[:, None] != groups[None]) | np.eye(B, dtype=bool)
     pairs = softmax(form, a, b, groups=groups)
-    np.testing.assert_allclose(pairs.there, softmax_by_hand(a, b, keep), rtol=1e-5)
-    np.testing.assert_allclose(pairs.back, softmax_by_hand(b, a, keep), rtol=1e-5)
+    np.testing.assert_allclose(pairs.loss_a_to_b, softmax_by_hand(a, b, keep), rtol=1e-5)
+    np.testing.assert_allclose(pairs.loss_b_to_a, softmax_by_hand(b, a, keep), rtol=1e-5)
 
 
 @pytest.mark.parametrize("loss", [softmax, sigmoid])
@@ -71,7 +71,7 @@ def test_rows_of_weight_zero_change_nothing(form, pair, loss):
     for found, right in zip(pairs, without, strict=True):
         np.testing.assert_allclose(np.asarray(found)[real], right, rtol=1e-5)
     # and no gradient flows into them
-    grads = jax.grad(lambda a: (loss(form, a, b, weights).there * weights).sum())(a)
+    grads = jax.grad(lambda a: (loss(form, a, b, weights).loss_a_to_b * weights).sum())(a)
     assert not np.any(np.asarray(grads)[~real])
 
 
@@ -81,15 +81,16 @@ def test_sigmoid_is_siglip(form, pair):
     pairs = sigmoid(form, a, b)
     signs = 2 * np.eye(B) - 1
     logits = SCALE * np.asarray(a, np.float64) @ np.asarray(b, np.float64).T + BIAS
-    np.testing.assert_allclose(pairs.there, np.log1p(np.exp(-signs * logits)).sum(1), rtol=1e-5)
-    np.testing.assert_allclose(pairs.back, np.log1p(np.exp(-signs * logits)).sum(0), rtol=1e-5)
+    losses = np.log1p(np.exp(-signs * logits))
+    np.testing.assert_allclose(pairs.loss_a_to_b, losses.sum(1), rtol=1e-5)
+    np.testing.assert_allclose(pairs.loss_b_to_a, losses.sum(0), rtol=1e-5)
 
 
 def test_the_bias_of_the_sigmoid_has_a_gradient(form, pair):
     a, b = pair
 
     def loss(bias):
-        return sigmoid(form, a, b, bias=bias).there.sum()
+        return sigmoid(form, a, b, bias=bias).loss_a_to_b.sum()
 
     slope = (loss(BIAS + 0.1) - loss(BIAS - 0.1)) / 0.2
     np.testing.assert_allclose(jax.grad(loss)(jnp.float32(BIAS)), slope, rtol=1e-2)
@@ -122,7 +123,7 @@ def test_a_row_without_negatives(form, pair, loss, weights, groups):
     alone = np.log1p(np.exp(-own)) if loss is sigmoid else np.zeros(B)
     for found in pairs[:2]:
         np.testing.assert_allclose(found, alone, rtol=1e-5, atol=1e-6)
-    grads = jax.grad(lambda a: loss(form, a, b, weights, groups).there.sum())(a)
+    grads = jax.grad(lambda a: loss(form, a, b, weights, groups).loss_a_to_b.sum())(a)
     assert np.all(np.isfinite(grads)) and np.any(grads) == (loss is sigmoid)
 
 
@@ -130,12 +131,12 @@ def test_a_row_without_negatives(form, pair, loss, weights, groups):
 def test_what_is_not_a_number_is_not_hidden(form, pair, loss):
     a, b = pair
     pairs = loss(form, a.at[2, 1].set(jnp.nan), b)
-    assert np.all(np.isnan(pairs.back)) and np.isnan(pairs.there[2])
+    assert np.all(np.isnan(pairs.loss_b_to_a)) and np.isnan(pairs.loss_a_to_b[2])
 
 
 def test_half_precision_is_compared_in_float32(form, pair):
     a, b = (x.astype(jnp.bfloat16) for x in pair)
     pairs = softmax(form, a, b)
     right = softmax_by_hand(*(np.asarray(x, np.float64) for x in (a, b)), np.ones((B, B), bool))
-    np.testing.assert_allclose(pairs.there, right, rtol=1e-5)
-    assert jax.grad(lambda a: softmax(form, a, b).there.sum())(a).dtype == jnp.bfloat16
+    np.testing.assert_allclose(pairs.loss_a_to_b, right, rtol=1e-5)
+    assert jax.grad(lambda a: softmax(form, a, b).loss_a_to_b.sum())(a).dtype == jnp.bfloat16

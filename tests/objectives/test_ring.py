@@ -41,18 +41,19 @@ def batch(rows, scale):
 
 
 def call(form, loss, inputs, rows, **more):
-    """Compared: softmax takes no bias."""
+    """Comparison: softmax takes no bias."""
     return getattr(form, loss)(*inputs[: 3 if loss == "softmax" else 4], *rows, **more)
 
 
 def values_and_gradients(form, loss, inputs, rows, **more):
-    """Compared, and the gradients of a sum in which every row of either direction has a share of
+    """Comparison, and the gradients of a sum in which every row of either direction has a share of
     its own."""
 
     def total(inputs, rows):
         pairs = call(form, loss, inputs, rows, **more)
-        share = jnp.linspace(0.5, 1.5, len(pairs.there))
-        return jnp.sum(rows[0] * (share * pairs.there + share[::-1] * pairs.back)), pairs
+        share = jnp.linspace(0.5, 1.5, len(pairs.loss_a_to_b))
+        losses = share * pairs.loss_a_to_b + share[::-1] * pairs.loss_b_to_a
+        return jnp.sum(rows[0] * losses), pairs
 
     differentiate = jax.jit(jax.grad(total, has_aux=True), compiler_options=QUICK)
     gradients, pairs = differentiate(inputs, rows)
@@ -92,12 +93,12 @@ def test_every_mesh_gives_the_plain_result(loss, sizes):
         where = mesh(math.prod(sizes.values()), **sizes)
         with jax.set_mesh(where):
             found, pulled = values_and_gradients(ring, loss, inputs, rows, tile=5)
-    for name in ("there", "back"):
+    for name in ("loss_a_to_b", "loss_b_to_a"):
         value, plain = getattr(found, name), getattr(right, name)
         assert np.all(np.abs(value - plain) <= 1e-6 * np.maximum(1, np.abs(plain))), name
-    np.testing.assert_array_equal(found.found_there, right.found_there)
-    np.testing.assert_array_equal(found.found_back, right.found_back)
-    assert 0 < right.found_there.mean() < 1
+    np.testing.assert_array_equal(found.correct_a_to_b, right.correct_a_to_b)
+    np.testing.assert_array_equal(found.correct_b_to_a, right.correct_b_to_a)
+    assert 0 < right.correct_a_to_b.mean() < 1
     for name, one, plain in zip("first second scale bias".split(), pulled, gradients, strict=True):
         assert np.linalg.norm(one - plain) <= 1e-5 * np.linalg.norm(plain), name
 
@@ -137,8 +138,8 @@ def compiled(form, loss, rows, width, sizes, **more):
     def step(inputs, weights, groups):
         def mean(inputs):
             pairs = call(form, loss, inputs, (weights, groups), **more)
-            found = jnp.sum(weights * pairs.found_there), jnp.sum(weights * pairs.found_back)
-            return jnp.sum(weights * (pairs.there + pairs.back)) / rows, found
+            found = jnp.sum(weights * pairs.correct_a_to_b), jnp.sum(weights * pairs.correct_b_to_a)
+            return jnp.sum(weights * (pairs.loss_a_to_b + pairs.loss_b_to_a)) / rows, found
 
         return jax.value_and_grad(mean, has_aux=True)(inputs)
 
@@ -194,7 +195,7 @@ def test_the_blocks_travel_and_nothing_is_gathered():
     inputs, rows = batch(64, 10.0)
     with jax.set_mesh(mesh(8, data=4, tensor=2)):
         pairs = jax.jit(functools.partial(call, ring, "softmax"))(inputs, rows)
-    assert pairs.there.sharding.is_equivalent_to(
+    assert pairs.loss_a_to_b.sharding.is_equivalent_to(
         NamedSharding(mesh(8, data=4, tensor=2), PartitionSpec(("data", "tensor"))), 1
     )
 

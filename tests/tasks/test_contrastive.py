@@ -43,10 +43,11 @@ def test_every_two_modalities_are_compared():
     for name, part in found.parts.items():
         one, other = (encoded[side] for side in name.split("_"))
         pairs = plain.softmax(one, other, SCALE, batch["weight"], batch["group"])
-        np.testing.assert_allclose(part.values, (pairs.there + pairs.back) / 2, rtol=1e-6)
+        mean = (pairs.loss_a_to_b + pairs.loss_b_to_a) / 2
+        np.testing.assert_allclose(part.values, mean, rtol=1e-6)
         one, other = name.split("_")
-        np.testing.assert_array_equal(found.metrics[f"{one}_to_{other}"][0], pairs.found_there)
-        np.testing.assert_array_equal(found.metrics[f"{other}_to_{one}"][0], pairs.found_back)
+        np.testing.assert_array_equal(found.metrics[f"{one}_to_{other}"][0], pairs.correct_a_to_b)
+        np.testing.assert_array_equal(found.metrics[f"{other}_to_{one}"][0], pairs.correct_b_to_a)
 
 
 def test_one_modality_is_refused():
@@ -82,7 +83,7 @@ def test_groups_can_be_left_unread():
     without, batch = loss(encoded, groups=False)
     values = without.parts["image_text"].values
     pairs = plain.softmax(encoded["image"], encoded["text"], SCALE, batch["weight"])
-    np.testing.assert_allclose(values, (pairs.there + pairs.back) / 2, rtol=1e-6)
+    np.testing.assert_allclose(values, (pairs.loss_a_to_b + pairs.loss_b_to_a) / 2, rtol=1e-6)
     assert np.all(np.asarray(values[0]) > np.asarray(with_groups.parts["image_text"].values[0]))
 
 

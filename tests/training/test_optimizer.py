@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from mmjax import tree
+from mmjax.config import ConfigError
 from mmjax.training import optimizer
 from mmjax.training.optimizer import Config, Group
 
@@ -161,11 +162,19 @@ def test_schedules(kind, expected):
 
 
 def test_what_cannot_be_built_is_refused():
-    with pytest.raises(ValueError, match="a warm-up of 20 steps in a run of 20"):
+    with pytest.raises(ConfigError, match="a warm-up of 20 steps in a run of 20"):
         built(Group(warmup=20))
-    with pytest.raises(ValueError, match="matches no parameter that an earlier pattern left over"):
+    with pytest.raises(ConfigError, match="matches no parameter that an earlier pattern left"):
         built(Group(), Group("head/.*"))
-    with pytest.raises(ValueError, match="no pattern of .* matches the parameter 'scale'"):
+    with pytest.raises(ConfigError, match="no pattern of .* matches the parameter 'scale'"):
         built(Group("blocks/.*"))
     # a frozen group needs no schedule
     assert not built(Group(optimizer="frozen", warmup=50)).trained("scale")
+    with pytest.raises(ConfigError, match="two groups are called '1'"):
+        built(Group("scale", name="1"), Group())
+
+
+def test_groups_have_names():
+    """Their own, or their number; a group that does not train has no learning rate to report."""
+    groups = (Group("scale", optimizer="frozen"), Group(".*bias"), Group(name="rest"))
+    assert built(*groups).names == ("0", "1", "rest")

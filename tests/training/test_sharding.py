@@ -9,6 +9,7 @@ from jax.sharding import PartitionSpec
 from toy import Words, mesh, planned, words
 
 from mmjax import tree
+from mmjax.config import ConfigError
 from mmjax.training import sharding
 from mmjax.training.optimizer import Group
 from mmjax.training.sharding import Config
@@ -40,7 +41,7 @@ def test_mesh(config, sizes):
     Config(data=-2, fsdp=-4),
 ])  # fmt: skip
 def test_mesh_that_does_not_fit(config):
-    with pytest.raises(ValueError, match=r"does not fit 8 device\(s\): their product must be 8"):
+    with pytest.raises(ConfigError, match=r"does not fit 8 device\(s\): their product must be 8"):
         sharding.make_mesh(config)
 
 
@@ -50,7 +51,7 @@ def test_mesh_that_does_not_fit(config):
     ({"mlp": "tensr"}, "puts 'mlp' on 'tensr'; the mesh has data, fsdp, tensor"),
 ])  # fmt: skip
 def test_rules_that_say_nothing(rules, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         sharding.table(Config(rules=rules), AXES)
 
 
@@ -63,14 +64,46 @@ def test_an_axis_without_a_rule():
 
 def test_sizes_that_do_not_divide():
     where = mesh(8, data=1, fsdp=2, tensor=4)
-    with pytest.raises(ValueError, match="table: axis 'vocab' of size 10 cannot be cut over 4 dev"):
-        sharding.parameter_shardings(boxed(), where, Config())
-    places = sharding.parameter_shardings(boxed(), where, Config(rules={"vocab": ""}))
-    assert {path: place.spec for path, place in tree.flatten(places).items()} == {
-        "scale": PartitionSpec(),
-        "table": PartitionSpec(None, "fsdp"),
-        "up/kernel": PartitionSpec(None, "fsdp", "tensor"),
-    }
+    message = "up/kernel: axis 'mlp' of size 10 cannot be cut over 4 devices of 'tensor'"
+    with pytest.raises(ConfigError, match=message):
+        sharding.parameter_shardings(boxed(mlp=10), where, Config())
+    places = sharding.parameter_shardings(boxed(mlp=10), where, Config(rules={"mlp": ""}))
+    assert places["up"]["kernel"].spec == PartitionSpec(None, "fsdp", None)
+
+
+def test_a_vocabulary_that_does_not_divide_is_not_cut():
+    where = mesh(8, data=1, fsdp=2, tensor=4)
+    for rules in ({}, {"vocab": ""}):
+        places = sharding.parameter_shardings(boxed(), where, Config(rules=rules))
+        assert {path: place.spec for path, place in tree.flatten(places).items()} == {
+            "scale": PartitionSpec(),
+            "table": PartitionSpec(None, "fsdp"),
+            "up/kernel": PartitionSpec(None, "fsdp", "tensor"),
+        }
+    places = sharding.parameter_shardings(boxed(vocab=12), where, Config())
+    assert places["table"].spec == PartitionSpec("tensor", "fsdp")
+
+
+@pytest.mark.parametrize("size", [12, 13])
+def test_a_head_over_a_vocabulary_of_any_size(size):
+    """The loss and the gradient of an embedding and a head are those of one device."""
+    table = jax.random.normal(jax.random.key(0), (size, 8))
+    ids = jnp.arange(16) % size
+
+    def loss(table, ids):
+        logits = table[ids] @ table.T
+        own = jnp.take_along_axis(jax.nn.log_softmax(logits), ids[:, None], 1)
+        return -own.mean()
+
+    where = mesh(8, data=2, fsdp=2, tensor=2)
+    box = {"table": nn.LogicallyPartitioned(table, ("vocab", "embed"))}
+    places = sharding.parameter_shardings(box, where, Config())["table"]
+    with jax.set_mesh(where):
+        rows = jax.device_put(ids, sharding.batch_sharding(where))
+        found = jax.jit(jax.value_and_grad(loss))(jax.device_put(table, places), rows)
+    expected = jax.value_and_grad(loss)(table, ids)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found,
+                 expected)  # fmt: skip
 
 
 def test_one_mesh_axis_cuts_a_tensor_once():

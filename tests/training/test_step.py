@@ -80,7 +80,7 @@ def test_sources_are_measured_apart_and_add_up(task, batch, accumulate):
         ),
         compiler_options=QUICK,
     )(batch, jax.random.key(3))
-    name = "there" if task.encode else "right"
+    name = "a_to_b" if task.encode else "right"
     for kind in (name, "loss" if len(parts) == 1 else "loss/words"):
         each = [metrics[f"{kind}/{source}"] for source in "abc"]
         total, weight = np.sum(each, axis=0)
@@ -159,7 +159,7 @@ def test_noise_is_drawn_before_the_split_and_by_step():
 
 
 def test_teachers_average_state_and_report():
-    slow = dataclasses.replace(SGD, match="head/.*", learning_rate=0.01)
+    slow = dataclasses.replace(SGD, match="head/.*", learning_rate=0.01, name="head")
     plan, step = planned(Words(), words(), slow, SGD, ema=0.9)
     state = plan.init()
     equal(state.teachers["ema"], state.params)
@@ -180,10 +180,10 @@ def test_teachers_average_state_and_report():
     np.testing.assert_allclose(state.state["sums"], sums, atol=0.5)  # prepare's noise is in it
     assert np.abs(state.teachers["ema"]["head"]["kernel"] - params["head"]["kernel"]).max() > 1e-4
     names = {"loss", "loss/words", "loss/size", "right", "gradient_norm", "finite",
-             "learning_rate", "learning_rate/1"}  # fmt: skip
+             "learning_rate/head", "learning_rate/1"}  # fmt: skip
     assert set(report) == names
     np.testing.assert_allclose(report["loss"], report["loss/words"] + 0.1 * report["loss/size"])
-    assert report["learning_rate"] == np.float32(0.01)
+    assert report["learning_rate/head"] == np.float32(0.01)
 
 
 def test_frozen_parameters_stay_carry_nothing_and_clip_nothing():
@@ -192,6 +192,8 @@ def test_frozen_parameters_stay_carry_nothing_and_clip_nothing():
     state = first = plan.init()
     for _ in range(3):
         state, report = step(state, words())
+    rates = [name for name in report if name.startswith("learning_rate")]
+    assert rates == ["learning_rate"]  # of the one group that is trained
     equal(state.params["blocks"]["up"], first.params["blocks"]["up"])
     assert np.abs(np.asarray(state.params["head"]["kernel"] - first.params["head"]["kernel"])).max()
     names = {jax.tree_util.keystr(path)

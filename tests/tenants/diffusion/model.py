@@ -24,10 +24,12 @@ class Model(nn.Module):
     def __call__(self, images, time, label):
         """[B, H, W, 3] at times [B] in 0..1 of classes [B] (`classes`: unknown) -> the noise."""
         config = self.config
-        table = embedding("classes", self, (config.classes + 1, config.width), 0.02, (None, "embed"))
+        rows = (config.classes + 1, config.width)
+        table = embedding("classes", self, rows, 0.02, (None, "embed"))
         angles = time[:, None] * jnp.pi * jnp.arange(1, 9)[None]
         clock = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], 1)
-        x = Dense((config.width,), ("patch", "embed"), name="inside")(images.reshape(len(images), -1))
+        flat = images.reshape(len(images), -1)
+        x = Dense((config.width,), ("patch", "embed"), name="inside")(flat)
         x = x + Dense((config.width,), ("patch", "embed"), name="clock")(clock) + table[label]
         x = nn.gelu(Dense((config.width,), ("embed", "mlp"), name="middle")(nn.gelu(x)))
         return Dense(images.shape[1:], ("mlp", None, None, None), name="outside")(x)

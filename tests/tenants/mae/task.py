@@ -4,9 +4,9 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from tenants.mae.model import patches_of
 
 from mmjax.tasks.base import Loss, Part, Task
-from tenants.mae.model import patches_of
 
 
 @dataclasses.dataclass(frozen=True)

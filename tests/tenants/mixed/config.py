@@ -6,6 +6,7 @@ first, and the kinds of pictures. The head has an optimizer of its own.
 
 from mmjax.config import relative
 
+STAGES = (dict(share=0.3, until=2), dict(share=1.0))
 SMALL = dict(width=32, layers=1, heads=2, hidden=64)
 
 
@@ -18,7 +19,7 @@ def get_config():
     config.parts = dict(
         pairs=dict(
             train=dict(emoji=dict(name="emoji")),
-            curriculum=dict(emoji=dict(by="label", stages=(dict(share=0.3, until=2), dict(share=1.0)))),
+            curriculum=dict(emoji=dict(by="label", stages=STAGES)),
             processor=captions,
             batch_size=16,
         ),

@@ -3,11 +3,11 @@
 import dataclasses
 
 import numpy as np
+from tenants.sounds.processor import tone
 
 from mmjax.processors import base
 from mmjax.transforms.audio import DecodeAudio
 from mmjax.transforms.mel import LogMel
-from tenants.sounds.processor import tone
 
 LETTERS = "^$ abcdefghijklmnopqrstuvwxyz'"  # the start, the end, and what is written
 

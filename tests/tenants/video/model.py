@@ -27,8 +27,10 @@ class Model(nn.Module):
         """[B, T, H, W, 3] -> logits [B, classes]."""
         config = self.config.transformer
         width = config.width
-        x = Dense((width,), ("patch", "embed"), name="frame")(video.reshape(*video.shape[:2], -1))
-        positions = embedding("times", self, (self.config.frames, width), 0.02, ("position", "embed"))
+        frames = video.reshape(*video.shape[:2], -1)
+        x = Dense((width,), ("patch", "embed"), name="frame")(frames)
+        shape = (self.config.frames, width)
+        positions = embedding("times", self, shape, 0.02, ("position", "embed"))
         x = transformer.Transformer(config, name="transformer")(x + positions[None])
         return Dense((self.config.classes,), ("embed", None), name="head")(x.mean(1))
 

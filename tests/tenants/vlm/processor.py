@@ -98,7 +98,9 @@ class Processor(base.Processor):
 def build(config, sources, saved):
     if saved is not None and (saved / "tokenizer.json").exists():
         return Processor(config, bpe.load(saved / "tokenizer.json"))
-    rows = [paper(config)] if sources is None else [row for one in sources() for row in one.examples]
+    rows = [paper(config)]
+    if sources is not None:
+        rows = [row for source in sources() for row in source.examples]
     texts = [f"{row['text']} {row['answer']}" for row in rows]
     return Processor(config, words.train(texts, 200))
 
