@@ -50,7 +50,8 @@ class Restored:
             rows.append(example)
         fields = [key for key, value in rows[0].items() if isinstance(value, np.ndarray)]
         batch = {name: _stack([row[name] for row in rows]) for name in fields}
-        out = jax.jit(self.run.task.predict[name])(self.variables, batch, jax.random.key(0))
+        keys = jax.random.split(jax.random.key(0), len(rows))
+        out = jax.jit(self.run.task.predict[name])(self.variables, batch, keys)
         return {key: np.asarray(value) for key, value in out.items()}
 
 
@@ -90,4 +91,4 @@ def restore(folder: str | Path, step: int | None = None, weights: str = "ema") -
         state = checkpoints.restore(run.spec.shapes, run.spec.shardings, step, training=False)
     checkpoints.close()
     params = run.weights(state.params, state.teachers, weights)
-    return Restored(run, step, {"params": params, "state": state.state, "teachers": {}})
+    return Restored(run, step, {**state.variables, "params": params})

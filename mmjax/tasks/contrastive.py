@@ -129,7 +129,9 @@ class Contrastive(Task):
     @property
     def predict(self) -> dict:
         return {
-            "embed": lambda variables, batch, rng: self.encode(variables, batch, rng, train=False)
+            "embed": lambda variables, batch, keys: self.encode(
+                variables, batch, keys[0], train=False
+            )
         }
 
 
