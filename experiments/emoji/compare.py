@@ -119,13 +119,14 @@ def ours(folder: Path, seed: int, config: Path = CONFIG) -> Path:
     if not out.exists():
         command = ["-m", "mmjax.main", f"--config={config}", f"--config.seed={seed}"]
         subprocess.run([sys.executable, *command, f"--workdir={workdir}"], cwd=ROOT, check=True)
-        from mmjax.run.evaluations import evaluators
+        from mmjax.run.evaluations import build_evaluations
         from mmjax.run.restore import restore
 
         restored = restore(workdir)
         hits = {}
-        for name, evaluator in evaluators(restored.run, restored.run.options.test).items():
-            result = evaluator(restored.variables)
+        which = build_evaluations(restored.run, restored.run.options.test)
+        for name, evaluation in which.items():
+            result = evaluation(restored.variables)
             hits |= {f"{name}/{key}": value for key, value in result.queries.items()}
         np.savez(out, **hits)
     return out

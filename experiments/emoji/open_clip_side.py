@@ -23,8 +23,9 @@ from open_clip.loss import ClipLoss
 from open_clip.model import CLIP
 
 from mmjax.config import build, load
+from mmjax.evaluation.base import join_columns
 from mmjax.run.assembly import Run
-from mmjax.run.evaluations import evaluators
+from mmjax.run.evaluations import EvaluationRun, build_evaluations
 from mmjax.run.options import Options
 from mmjax.run.runtime import keep_memory
 
@@ -79,10 +80,11 @@ def tensors(arrays: dict) -> tuple[torch.Tensor, torch.Tensor]:
     return images, torch.from_numpy(text.reshape(-1, text.shape[-1])).long()
 
 
-def rows_of(model: CLIP, evaluator, length: int) -> dict:
+def rows_of(model: CLIP, evaluation: EvaluationRun, length: int) -> dict:
     """What retrieval needs of every example, as mmjax's evaluator gets it."""
-    rows: dict[str, list] = {"image": [], "text": [], "index": []}
-    with torch.no_grad(), evaluator.pipeline.batches(0, evaluator.pipeline.plan.steps) as batches:
+    rows: dict[str, list] = {"image": [], "text": [], "index": [], "source": []}
+    pipeline = evaluation.pipeline(evaluation.source)
+    with torch.no_grad(), pipeline.batches(0, pipeline.plan.steps) as batches:
         for batch in batches:
             arrays = batch.arrays
             real = arrays["weight"] > 0
@@ -90,9 +92,10 @@ def rows_of(model: CLIP, evaluator, length: int) -> dict:
             ids = torch.nn.functional.pad(ids, (0, length - ids.shape[1]))
             rows["image"].append(model.encode_image(images, normalize=True).float().numpy()[real])
             rows["text"].append(model.encode_text(ids, normalize=True).float().numpy()[real])
-            rows["index"].append(arrays["index"][real])
+            for name in ("index", "source"):
+                rows[name].append(arrays[name][real])
     out = {name: np.concatenate(parts) for name, parts in rows.items()}
-    return out | {name: column[out["index"]] for name, column in evaluator.columns.items()}
+    return join_columns(out, evaluation.evaluator.columns, evaluation.source)
 
 
 def main() -> None:
@@ -153,10 +156,11 @@ def main() -> None:
     model.eval()
     validation, hits = {}, {}
     for split, which in (("validation", run.options.validation), ("test", run.options.test)):
-        for name, evaluator in evaluators(run, which).items():
-            if evaluator.options.evaluator.name != "retrieval":
+        for name, evaluation in build_evaluations(run, which).items():
+            if evaluation.options.evaluator.name != "retrieval":
                 continue
-            result = evaluator.evaluator.finish(rows_of(model, evaluator, length))
+            rows = rows_of(model, evaluation, length)
+            result = evaluation.evaluator.finish(rows, evaluation.context)
             if split == "validation":  # what the learning rate is chosen by
                 validation |= {f"{name}/{key}": value for key, value in result.metrics.items()}
             else:

@@ -4,18 +4,21 @@
         --split=test
 
 * Of each run the best checkpoint is asked, as `--mode=evaluate` does. Means are over queries and
-  runs; "mrr" is the mean of 1 / rank.
+  runs; "mrr" is the mean of 1 / rank. A ratio (word errors over words) is one of sums.
 * A difference is paired by query. Its interval draws queries and runs (evaluation/bootstrap.py),
   and examples of one group together: two drawings of a thing are one observation.
+* Numbers that are one for each run (an FID) are compared as they are; their interval draws runs,
+  and there is none for a single run.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -23,10 +26,19 @@ import numpy as np
 from mmjax.commands.evaluate import answers
 from mmjax.config import ConfigError
 from mmjax.evaluation import bootstrap
-from mmjax.evaluation.base import Rows
+from mmjax.evaluation.base import Ratio
 from mmjax.report import table
 
 ASKED = ("index", "group", "label")  # of a query, where the other arrays are of its answer
+
+Values = np.ndarray | Ratio
+
+
+class Answers(NamedTuple):
+    """What a run answered, by "<evaluation>/<metric>"."""
+
+    queries: Mapping[str, Values]  # a value for each query
+    numbers: Mapping[str, float]  # metrics that are no mean or ratio over queries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,50 +74,96 @@ def compare(
       ConfigError: no such run, or runs that were not asked the same. CheckpointError.
     """
     groups = [[_answers(folder, split) for folder in group] for group in (ours, theirs)]
-    first, found = groups[0][0], {}
-    for name in first:
-        path, _, metric = name.rpartition("/")
-        everyone = [one.get(name) for group in groups for one in group]
-        if any(one is None for one in everyone):
-            continue  # an evaluation that they do not have in common
-        if metric in ASKED:
-            if not all(np.array_equal(one, first[name]) for one in everyone):
-                raise ConfigError(f"the runs were not asked the same: {name} differs")
-        else:
-            values = [np.stack([one[name] for one in group]) for group in groups]
-            difference = bootstrap.paired(*values, cluster=first.get(f"{path}/group"))
-            means = dict(
-                zip(("ours", "theirs"), (float(one.mean()) for one in values), strict=True)
-            )
-            found[name] = {**means, "difference": difference}
-    if not found:
+    compared = _of_queries(*groups) | _of_runs(*groups)
+    if not compared:
         raise ConfigError(f"the runs have no {split} evaluation in common")
     if jax.process_index() != 0:
-        return found
+        return compared
     rows = [
-        (name, f"{one['ours']:.3f}", f"{one['theirs']:.3f}", str(one["difference"]))
-        for name, one in found.items()
+        (name, f"{row['ours']:.3f}", f"{row['theirs']:.3f}", str(row["difference"]))
+        for name, row in compared.items()
     ]
     head = (f"{split}, mean over queries and runs", str(len(ours)), str(len(theirs)), "difference")
     print(table.aligned(head, rows, right=(1, 2, 3)))
     if out is not None:
-        written = {k: {**v, "difference": v["difference"]._asdict()} for k, v in found.items()}
+        written = {name: _plain(row) for name, row in compared.items()}
         Path(out).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
-    return found
+    return compared
 
 
-def _answers(folder: str | Path, split: str) -> Rows:
-    """By evaluation, kind of query and metric: a value for each query of a run."""
+def _of_queries(ours: Sequence[Answers], theirs: Sequence[Answers]) -> dict[str, dict[str, Any]]:
+    """Metrics over queries that all runs have in common.
+
+    Raises:
+      ConfigError: the runs were asked different queries.
+    """
+    first = ours[0].queries
+    compared = {}
+    for name, values in first.items():
+        path, _, metric = name.rpartition("/")
+        everyone = [run.queries.get(name) for run in (*ours, *theirs)]
+        if any(value is None for value in everyone):
+            continue  # an evaluation that they do not have in common
+        if metric in ASKED:
+            if not all(np.array_equal(value, values) for value in everyone):
+                raise ConfigError(f"the runs were not asked the same: {name} differs")
+            continue
+        mine = _stacked([run.queries[name] for run in ours])
+        others = _stacked([run.queries[name] for run in theirs])
+        compared[name] = {
+            "ours": bootstrap.value(mine),
+            "theirs": bootstrap.value(others),
+            "difference": bootstrap.paired(mine, others, cluster=first.get(f"{path}/group")),
+        }
+    return compared
+
+
+def _of_runs(ours: Sequence[Answers], theirs: Sequence[Answers]) -> dict[str, dict[str, Any]]:
+    """Metrics of whole runs that all of them have in common."""
+    compared = {}
+    for name in ours[0].numbers:
+        if not all(name in run.numbers for run in (*ours, *theirs)):
+            continue
+        mine = [run.numbers[name] for run in ours]
+        others = [run.numbers[name] for run in theirs]
+        compared[name] = {
+            "ours": float(np.mean(mine)),
+            "theirs": float(np.mean(others)),
+            "difference": bootstrap.runs(mine, others),
+        }
+    return compared
+
+
+def _stacked(values: Sequence[Values]) -> Values:
+    """[Q] of each run -> [R, Q]."""
+    if isinstance(values[0], Ratio):
+        return Ratio(*(np.stack(parts) for parts in zip(*values, strict=True)))
+    return np.stack(values)
+
+
+def _answers(folder: str | Path, split: str) -> Answers:
     step, results = answers(folder, split)
     print(f"{folder}: step {step}", flush=True)
-    out: Rows = {}
-    for name, (evaluator, result) in results.items():
+    queries: dict[str, Values] = {}
+    numbers: dict[str, float] = {}
+    for name, (evaluation, result) in results.items():
         for path, values in result.queries.items():
-            kind, _, metric = path.rpartition("/")
+            parent, _, metric = f"{name}/{path}".rpartition("/")
             if metric == "rank":
-                metric, values = "mrr", 1 / values
-            out[f"{name}/{kind}/{metric}"] = values
-            group = evaluator.columns.get("group")
+                metric = "mrr"
+                values = 1 / values
+            queries[f"{parent}/{metric}"] = values
+            group = evaluation.source.column("group")
             if metric == "index" and group is not None:
-                out[f"{name}/{kind}/group"] = group[values]
-    return out
+                queries[f"{parent}/group"] = group[values]
+        for metric, value in result.metrics.items():
+            if metric not in result.queries:
+                numbers[f"{name}/{metric}"] = value
+    return Answers(queries, numbers)
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """For JSON, which has no NaN: bounds that are not known are null."""
+    bounds = row["difference"]._asdict()
+    known = {name: None if math.isnan(value) else value for name, value in bounds.items()}
+    return {**row, "difference": known}

@@ -16,10 +16,10 @@ from mmjax.evaluation.base import Result
 from mmjax.report import table
 from mmjax.run import options as run_options
 from mmjax.run import workdir
-from mmjax.run.assembly import Run, checked
+from mmjax.run.assembly import Run
 from mmjax.run.embedded import Embedded
 from mmjax.run.encoder import Encoder
-from mmjax.run.evaluations import Evaluator, measured
+from mmjax.run.evaluations import EvaluationRun, located, named
 from mmjax.run.load import Loaded, load
 from mmjax.run.options import Evaluation, Execution
 from mmjax.run.restore import restore
@@ -62,9 +62,10 @@ def evaluate(
     """
     folder = Path(folder).expanduser().absolute()
     step, results = answers(folder, split, step)
-    values: dict[str, Any] = {}
-    for name, (evaluator, result) in results.items():
-        values |= measured(name, result) | evaluator.baseline()
+    values: dict[str, float] = {}
+    for name, (evaluation, result) in results.items():
+        values |= named(name, result)
+        values |= evaluation.baseline()
     if jax.process_index() == 0:
         print(f"step {step}, {split}")
         print(table.results(values))
@@ -76,21 +77,21 @@ def evaluate(
 
 def answers(
     folder: str | Path, split: str, step: int | None = None
-) -> tuple[int, dict[str, tuple[Evaluator, Result]]]:
+) -> tuple[int, dict[str, tuple[EvaluationRun, Result]]]:
     """The step of a run's checkpoint (None: the best) and what each evaluation of it found."""
     folder = Path(folder).expanduser().absolute()
     which = getattr(workdir.load_options(folder), split)
     if not which:
         raise ConfigError(f"the run in {folder} names no {split} evaluations")
-    kinds = {one.weights for one in which.values()}
-    restored = {weights: restore(folder, step, weights) for weights in sorted(kinds)}
-    found = {}
+    weights = sorted({options.weights for options in which.values()})
+    restored = {name: restore(folder, step, name) for name in weights}
+    results = {}
     for name, options in which.items():
-        one = restored[options.weights]
-        evaluator = Evaluator(name, one.run, options)
-        with jax.set_mesh(one.run.mesh):
-            found[name] = evaluator, evaluator(one.variables)
-    return one.step, found
+        trained = restored[options.weights]
+        evaluation = EvaluationRun(name, trained.run, options)
+        with jax.set_mesh(trained.run.mesh):
+            results[name] = evaluation, evaluation(trained.variables)
+    return trained.step, results
 
 
 def evaluate_model(
@@ -121,13 +122,15 @@ def evaluate_model(
     prepare(options.execution if options else Execution())
     loaded = model if isinstance(model, Loaded) else load(model)
     encoder = Encoder(loaded, refuse_unknown=False)
-    values: dict[str, Any] = {}
-    for name, one in evaluations.items():
-        if not isinstance(one, Evaluation):
-            one = configs.build(Evaluation, one, where=name)
-        evaluator = Embedded(name, options and Run(options), one, encoder=encoder)
-        with checked(name):
-            evaluator.evaluator.check(evaluator.columns)  # before anything is embedded
-            values |= measured(name, evaluator({})) | evaluator.baseline()
+    run = options and Run(options)
+    values: dict[str, float] = {}
+    for name, asked in evaluations.items():
+        if not isinstance(asked, Evaluation):
+            asked = configs.build(Evaluation, asked, where=name)
+        evaluation = Embedded(name, run, asked, encoder=encoder)
+        evaluation.check_data(name)  # before anything is embedded
+        with located(name):
+            values |= named(name, evaluation({}))
+        values |= evaluation.baseline()
     print(table.results(values))
     return values

@@ -23,7 +23,7 @@ from mmjax.report import table
 from mmjax.run import options as run_options
 from mmjax.run import runtime, workdir
 from mmjax.run.assembly import Run, on_device
-from mmjax.run.evaluations import Evaluator, evaluate, evaluators
+from mmjax.run.evaluations import EvaluationRun, build_evaluations, evaluate
 from mmjax.run.runtime import prepare
 from mmjax.run.warm_start import begin
 from mmjax.run.warm_start import checkpoints as checkpoints_of
@@ -82,7 +82,8 @@ def train(
 
 def _train(run: Run, folder: Path, started: float) -> Trained:
     options, spec = run.options, run.spec
-    validation, test = evaluators(run, options.validation), evaluators(run, options.test)
+    validation = build_evaluations(run, options.validation)
+    test = build_evaluations(run, options.test)
     _check(options, validation, test)
     checkpoints = checkpoints_of(run, folder)
     step = make_step(spec, options.optimizer.accumulate, run.sources, run.pack)
@@ -102,13 +103,16 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
         )
 
     def validate(state: State, step: int) -> dict[str, float]:
-        return evaluate(
+        begun = time.monotonic()
+        metrics = evaluate(
             run,
             validation,
             state,
             "validation/",
-            lambda name, image: writer.picture(step, name, image),
+            lambda name, medium: writer.media(step, name, medium),
         )
+        writer.timing(step, {"validation_seconds": time.monotonic() - begun})
+        return metrics
 
     about = {
         "data": run.pipeline.fingerprint,
@@ -152,7 +156,9 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
 
 
 def _check(
-    options: run_options.Options, validation: Mapping[str, Evaluator], test: Mapping[str, Evaluator]
+    options: run_options.Options,
+    validation: Mapping[str, EvaluationRun],
+    test: Mapping[str, EvaluationRun],
 ) -> None:
     """Finds before the first step what would stop the run at its first validation, or its end."""
     for room, which in (("validation", validation), ("test", test)):
@@ -249,7 +255,7 @@ def _finish(
     run: Run,
     folder: Path,
     checkpoints: Checkpoints,
-    test: Mapping[str, Evaluator],
+    test: Mapping[str, EvaluationRun],
     last: State,
     times: Mapping[str, float],
 ) -> dict:
@@ -262,7 +268,7 @@ def _finish(
     step = int(state.step)
     pictures = Writer(folder, run.options.train.steps, tensorboard=False)
     values = evaluate(
-        run, test, state, "", lambda name, image: pictures.picture(step, f"test/{name}", image)
+        run, test, state, "", lambda name, medium: pictures.media(step, f"test/{name}", medium)
     )
     for evaluator in test.values():
         values |= evaluator.baseline()
@@ -284,7 +290,7 @@ def _finish(
 
 def _times(folder: Path, times: Mapping[str, float]) -> dict[str, float]:
     """Seconds of training over all attempts: steps times their time, from timing.jsonl."""
-    rows = read(folder / "timing.jsonl")
+    rows = [row for row in read(folder / "timing.jsonl") if "step_seconds" in row]
     seconds, before = 0.0, 0
     for row in rows:
         seconds += (row["step"] - before) * row["step_seconds"]

@@ -1,30 +1,44 @@
-"""What an evaluator is, and the one loop that runs every evaluator.
+"""What an evaluator and a baseline are.
 
 * A number over a data set is not a mean over batches (retrieval, CIDEr, WER): an evaluator turns a
-  batch into rows on the device (`records`) and all rows into numbers on the host (`finish`).
-* Exact under sharding and padding: rows of every device and process are gathered, padding and
-  corrupt rows (weight 0) dropped, the rest ordered by (source, index). An example seen twice is an
-  error, so no number depends on the batch size, the device count or the process count.
-* Compiled once per shape, also across evaluations: a short last batch is filled up with weight 0.
-* Metric names are paths, "unseen_style/image_to_text/r1". A path with a segment of `BASELINES` in
-  it ("chance/image_to_text/r1") is what the number without that segment must be read against.
+  batch into rows on the device (`records`) and all rows into numbers on the host (`finish`). The
+  loop between them is in gather.py.
+* An evaluator is a frozen dataclass whose fields are its part of a config. What a config cannot
+  hold (the data, the processor, other processes) is in the `Context` that it is handed.
+* Metric names are paths, "image_to_text/r1". What a number must be read against stands under the
+  same name in `Result.baselines`, by the name of what measured it: "chance", "majority".
+
+A baseline that is no part of an evaluator is a module of its own:
+
+    NAME = "thumbnail_neighbour"                 which its numbers are written under
+    check(config, context) -> None               raises ConfigError where it cannot be measured;
+                                                 called before training
+    measure(config, context) -> {metric: value}  on the rows that the evaluator sees
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
+from jaxtyping import Int, Num
 
-Rows = dict[str, np.ndarray]  # every array with one leading row per example
-Predict = Callable[[Any, Any, jax.Array], dict[str, jax.Array]]  # (variables, batch, rng)
+from mmjax.config import Spec
+from mmjax.data.source import Example, Source
+from mmjax.evaluation.gather import Predict, Rows, gather
 
-# Path segments that mark a number as a baseline of the number named without it.
-BASELINES = ("chance", "majority", "thumbnail_neighbour", "question_only")
+
+class Ratio(NamedTuple):
+    """A metric that is a ratio of sums, such as words that are wrong over words that were said."""
+
+    numerator: Num[np.ndarray, " Q"]
+    denominator: Num[np.ndarray, " Q"]
+
+    @property
+    def value(self) -> float:
+        """The sum of the numerators over the sum of the denominators."""
+        return float(np.sum(self.numerator) / np.sum(self.denominator))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,35 +46,77 @@ class Result:
     """What an evaluation found."""
 
     metrics: dict[str, float]
-    pictures: dict[str, Any] = dataclasses.field(default_factory=dict)  # name -> PIL.Image
-    # Per-query values behind the metrics ("image_to_text/r1": [Q]), for evaluation/bootstrap.py.
-    queries: Rows = dataclasses.field(default_factory=dict)
+    # By the name of what measured them, numbers to read metrics of the same name against.
+    baselines: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    # What people see, by name: a PIL image, a clip (uint8 [T, H, W, 3]), an audio.Sound.
+    media: dict[str, Any] = dataclasses.field(default_factory=dict)
+    # Per-query values behind the metrics ("image_to_text/r1": [Q], or a Ratio), which two systems
+    # are compared by (evaluation/bootstrap.py). "index" and "group" say what was asked.
+    queries: dict[str, np.ndarray | Ratio] = dataclasses.field(default_factory=dict)
 
 
-@runtime_checkable
-class Evaluator(Protocol):
-    """Subclasses are frozen dataclasses: their fields are the config row and what is handed in."""
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What an evaluation runs on, made by run/evaluations.py."""
 
-    predict: str  # which of the task's predict functions it wants: "embed", "logits", "generate"
+    source: Source  # the data set that is evaluated; each row once
+    # () -> training data of the same set; raises ConfigError where there is no run
+    training: Callable[[], Sequence[Source]]
+    # (index, source=None) -> the raw row of `source`, or of another one, as a person sees it: image
+    # uint8 [H, W, 3], text, ...; raises CorruptExample
+    decode: Callable[..., Example]
+    # raw examples with any of the fields, such as [{"text": "a cat"}] -> a batch's arrays
+    encode: Callable[[Sequence[Example]], Mapping[str, np.ndarray]]
+    # (arrays, row) -> what people see of a row of a batch
+    show: Callable[[Mapping[str, Any], int], Mapping[str, Any]]
+    # each row of another data set once, in batches: what a probe is fitted on
+    batches: Callable[[Spec], Iterator[Mapping[str, Any]]]
+    share: tuple[int, int] = (0, 1)  # which part of a batch this process reads, of how many
 
-    def check(self, columns: Mapping[str, np.ndarray]) -> None:
-        """Raises ValueError where stored columns of the data show that `finish` cannot succeed."""
-        return None
 
-    def prepare(self, collect: Callable[..., Rows]) -> Any:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluator:
+    """Defaults for everything but `records` and `finish`; subclasses are frozen dataclasses."""
+
+    predict: str = "embed"  # which of the task's predict functions it asks
+    # keyword arguments of that function (guidance=3.0, temperature=0.0): numbers, texts or tuples
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    rows: int = 0  # so many rows are evaluated, always the same ones; 0: all
+    keep: int = 8  # rows whose pictures, clips or sounds are kept to be shown
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Stored columns of the data that are joined to the rows, where the data has them."""
+        return ()
+
+    def check(self, context: Context) -> None:
+        """Raises ConfigError where it shows before training that `finish` cannot succeed."""
+
+    def prepare(self, context: Context, collect: Callable[..., Rows]) -> Any:
         """What `records` needs from the weights, once per run (class embeddings); any pytree.
 
         `collect(records, batches) -> Rows` is `gather` with predict and variables filled in.
         """
         return None
 
-    def records(self, predict, variables, batch, prepared) -> dict[str, jax.Array]:
-        """One batch to per-example arrays, under jit. `predict(variables, batch)` has its rng."""
-        ...
+    def records(
+        self, predict: Predict, variables: Any, batch: Mapping[str, Any], prepared: Any
+    ) -> dict[str, Any]:
+        """One batch to arrays with a row for each example, under jit.
 
-    def finish(self, rows: Rows) -> Result:
-        """All rows of the data set, in order, to the result. `rows["index"]` is always there."""
-        ...
+        `predict(variables, batch)` has its keys and `arguments`; more keyword arguments may be
+        given, so that one evaluation can sweep over them. Large arrays that are only shown go into
+        a dict under "media": they are kept for `keep` rows alone.
+        """
+        raise NotImplementedError
+
+    def finish(self, rows: Rows, context: Context) -> Result:
+        """All rows of the data set, in order, to the result.
+
+        rows: what `records` returned, "index", "source" and the columns; "media" is a dict of its
+        own with the "index" of its few rows.
+        """
+        raise NotImplementedError
 
 
 def run(
@@ -68,117 +124,44 @@ def run(
     predict: Predict,
     variables: Any,
     batches: Iterable[Mapping[str, Any]],
+    context: Context,
     *,
     put: Callable[[Any], Any] | None = None,
-    columns: Mapping[str, np.ndarray] | None = None,
     seed: int = 0,
 ) -> Result:
     """Evaluates `variables` over `batches`, each example once.
 
-    predict: `task.predict[evaluator.predict]`, the same object at every call (else it recompiles).
-    batches: dicts with "weight" [B], "index" [B], optionally "source" [B], and the task's fields.
-    put:     places a process's own numpy batch on the devices; needed with several processes.
-    columns: stored columns of the one source (`source.column(name)`), joined to the rows by index.
     Every process returns the same result.
+
+    Args:
+      predict: `task.predict[evaluator.predict]`, always the same object, or it compiles again.
+      batches: of `context.source`, with "weight" [B] and "index" [B]; see `gather`.
+      put: places a process's own numpy batch on the devices; needed with several processes.
     """
-    collect = functools.partial(gather, predict, variables, put=put, seed=seed)
-    rows = collect(evaluator.records, batches, prepared=evaluator.prepare(collect))
-    for name, column in (columns or {}).items():
+    collect = functools.partial(
+        gather, predict, variables, put=put, seed=seed, arguments=evaluator.arguments
+    )
+    prepared = evaluator.prepare(context, collect)
+    kept = draw(len(context.source), evaluator.keep)
+    rows = collect(evaluator.records, batches, prepared=prepared, kept=kept)
+    return evaluator.finish(join_columns(rows, evaluator.columns, context.source), context)
+
+
+def join_columns(rows: Rows, names: Iterable[str], source: Source) -> Rows:
+    """The rows with those stored columns of their source that there are, joined by index."""
+    rows = dict(rows)
+    for name in names:
+        column = source.column(name)
+        if column is None or name in rows:
+            continue
         if len(np.unique(rows["source"])) > 1:
             raise ValueError(
                 f"column {name!r} cannot be joined by index: the batches hold several sources"
             )
-        if name not in rows:
-            rows[name] = np.asarray(column)[rows["index"]]
-    return evaluator.finish(rows)
-
-
-def gather(
-    predict: Predict,
-    variables: Any,
-    records: Callable[..., dict[str, jax.Array]],
-    batches: Iterable[Mapping[str, Any]],
-    *,
-    prepared: Any = None,
-    put: Callable[[Any], Any] | None = None,
-    seed: int = 0,
-) -> Rows:
-    """Rows of `records` over `batches`, from all processes, ordered by ("source", "index")."""
-    parts, pending, size = [], None, None
-    for number, batch in enumerate(batches):
-        batch, size = _filled(batch, size)
-        if put is not None:
-            batch = put(batch)
-        out = _step(records, predict, variables, batch, prepared, np.uint32(number), seed)
-        if pending is not None:  # fetched one batch late: the device works while the host copies
-            parts.append(_fetch(pending))
-        pending = out
-    if pending is None:
-        raise ValueError("nothing to evaluate: there is no batch")
-    parts.append(_fetch(pending))
-    return _ordered({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
-
-
-@functools.partial(jax.jit, static_argnames=("records", "predict", "seed"))
-def _step(records, predict, variables, batch, prepared, number, seed):
-    rng = jax.random.fold_in(jax.random.key(seed), number)
-
-    def seeded(variables, batch):
-        return predict(variables, batch, rng)
-
-    out = records(seeded, variables, batch, prepared)
-    out = {
-        name: value.astype(jnp.float32) if jnp.issubdtype(value.dtype, jnp.floating) else value
-        for name, value in out.items()
-    }
-    return out | {name: batch[name] for name in ("weight", "index", "source")}
-
-
-def _filled(batch: Mapping[str, Any], size: int | None) -> tuple[dict[str, Any], int]:
-    """The batch with its bookkeeping fields, a short one filled up to `size` rows of weight 0."""
-    batch = dict(batch)
-    for name in ("weight", "index"):
-        if name not in batch:
-            raise ValueError(f'a batch to evaluate has no {name!r}; it has {", ".join(batch)}')
-    rows = batch["weight"].shape[0]
-    if "source" not in batch:
-        batch["source"] = np.zeros(rows, np.int32)
-    missing = (size or rows) - rows
-    if missing <= 0 or isinstance(batch["weight"], jax.Array):
-        return batch, size or rows
-    # The last row is repeated, not zeros: whatever the model does with it, it is a valid example.
-    batch = {name: np.concatenate([x, np.repeat(x[-1:], missing, 0)]) for name, x in batch.items()}
-    batch["weight"][rows:] = 0
-    return batch, size
-
-
-def _fetch(out: Mapping[str, jax.Array]) -> Rows:
-    """Device arrays to numpy, with the rows of all processes."""
-
-    def fetch(value):
-        if jax.process_count() == 1 or value.is_fully_replicated and not value.is_fully_addressable:
-            return np.asarray(value)
-        return np.asarray(multihost_utils.process_allgather(value, tiled=True))
-
-    return {name: fetch(value) for name, value in out.items()}
-
-
-def _ordered(rows: Rows) -> Rows:
-    short = [name for name, value in rows.items() if value.shape[0] != rows["weight"].shape[0]]
-    if short:
-        raise ValueError(f"records must return one row per example: not so for {', '.join(short)}")
-    kept = rows["weight"] > 0
-    if not kept.any():
-        raise ValueError(f"nothing to evaluate: all {kept.size} rows have weight 0")
-    rows = {name: value[kept] for name, value in rows.items() if name != "weight"}
-    order = np.lexsort((rows["index"], rows["source"]))
-    rows = {name: value[order] for name, value in rows.items()}
-    places = np.stack([rows["source"], rows["index"]], axis=1)
-    repeated = np.flatnonzero((places[1:] == places[:-1]).all(axis=1))
-    if repeated.size:
-        source, index = places[repeated[0]]
-        raise ValueError(
-            f"{repeated.size} examples came more than once, the first is example {index} of source "
-            f"{source}: evaluate with a sequential plan that visits each example once"
-        )
+        rows[name] = np.asarray(column)[rows["index"]]
     return rows
+
+
+def draw(count: int, size: int) -> Int[np.ndarray, " N"]:
+    """At most `size` of `count` row numbers, always the same; more of them begin with the same."""
+    return np.random.default_rng(0).permutation(count)[:size]

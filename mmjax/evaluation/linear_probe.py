@@ -10,8 +10,8 @@ Letters: N rows, D width, C classes.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +19,15 @@ import numpy as np
 import optax
 from jaxtyping import Float, Int
 
-from mmjax.config import Spec
-from mmjax.evaluation import pictures
-from mmjax.evaluation.base import Evaluator, Result, Rows
+from mmjax.config import ConfigError, Spec
+from mmjax.data.source import DataError
+from mmjax.evaluation import accuracy
+from mmjax.evaluation.base import Context, Evaluator, Result
+from mmjax.evaluation.gather import Rows
 
 PENALTIES = (10.0, 1.0, 0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4)
 STEPS = 200  # of L-BFGS, at most
 TOLERANCE = 1e-4  # of the gradient's length
-FEW = 20  # classes whose accuracies are metrics of their own
 
 
 class Probe(NamedTuple):
@@ -44,9 +45,6 @@ class LinearProbe(Evaluator):
     class_names: tuple[str, ...] = ()  # name i belongs to label i; (): numbers
     penalties: tuple[float, ...] = PENALTIES  # that are tried, L2
     held_out: float = 0.2  # share of `train` that chooses among them
-    # () -> the batches of `train`, handed in by the command
-    batches: Callable[[], Iterable[Mapping[str, Any]]] | None = None
-    predict: str = "embed"  # the task's predict function; it returns one embedding per modality
     image: str = "image"  # key of what is classified in what `predict` returns
     label: str = "label"  # field of the right class, from 0
     group: str = "group"  # field: rows of one group are held out together; may be missing
@@ -57,11 +55,16 @@ class LinearProbe(Evaluator):
         if not 0 < self.held_out < 1:
             raise ValueError(f"linear probe: held_out={self.held_out} is a share, within 0 and 1")
 
-    def prepare(self, collect):
+    def check(self, context: Context) -> None:
+        if self.train is None:
+            raise ConfigError("linear probe needs `train`: the data set that it is fitted on")
+        labels = context.source.column(self.label)
+        if labels is not None and self.class_names:
+            accuracy.check_labels(np.asarray(labels), len(self.class_names))
+
+    def prepare(self, context: Context, collect) -> dict:
         """The fitted probe, as arrays."""
-        if self.batches is None:
-            raise ValueError("linear probe needs `train`: the data set that it is fitted on")
-        rows = collect(self._embed, self.batches())
+        rows = collect(self._embed, context.batches(self.train))
         probe = fit(
             rows["image"],
             rows["label"],
@@ -78,66 +81,41 @@ class LinearProbe(Evaluator):
 
     def _vectors(self, predict, variables, batch):
         if self.label not in batch:
-            raise ValueError(f"linear probe: no {self.label!r} among {', '.join(batch)}")
+            raise ConfigError(f"linear probe: no {self.label!r} among {', '.join(batch)}")
         out = predict(variables, batch)
         if self.image not in out:
-            raise ValueError(f"linear probe: predict gave no {self.image!r}: {', '.join(out)}")
+            raise ConfigError(f"linear probe: predict gave no {self.image!r}: {', '.join(out)}")
         return out[self.image].astype(jnp.float32)
 
     def records(self, predict, variables, batch, prepared):
         x, label = self._vectors(predict, variables, batch), batch[self.label]
         logits = jnp.einsum("bd,dc->bc", x, prepared["weights"], precision="highest")
         logits = logits + prepared["bias"][None]
-        right = jnp.take_along_axis(logits, label[:, None], axis=1, mode="fill", fill_value=jnp.inf)
         return {
             "label": label,
-            "best": logits.argmax(1),
-            "above": (logits > right).sum(1),
             "classes": jnp.full(label.shape, logits.shape[1]),
             "penalty": jnp.full(label.shape, prepared["penalty"], jnp.float32),
             "chosen_at": jnp.full(label.shape, prepared["held_out"], jnp.float32),
+            **accuracy.places(logits, label),
         }
 
-    def finish(self, rows: Rows) -> Result:
-        label, count = rows["label"], int(rows["classes"][0])
-        bad = np.flatnonzero((label < 0) | (label >= count))
-        if bad.size:
-            raise ValueError(
-                f"linear probe: example {rows['index'][bad[0]]} has label {label[bad[0]]}, but the "
-                f"probe was fitted on {count} classes"
-            )
-        names = self.class_names or tuple(str(number) for number in range(count))
-        per_class, metrics = accuracies(label, rows["best"], count), {}
-        queries = {"accuracy/label": label, "accuracy/index": rows["index"]}
-        for k in (1, 5):
-            if k < count:
-                queries[f"accuracy/top{k}"] = hits = (rows["above"] < k).astype(np.float64)
-                if k == 1:  # of equal logits the first class counts
-                    queries["accuracy/top1"] = hits = (rows["best"] == label).astype(np.float64)
-                metrics[f"accuracy/top{k}"] = float(hits.mean())
-                metrics[f"chance/accuracy/top{k}"] = k / count
-        metrics["accuracy/per_class"] = float(np.nanmean(per_class))
-        metrics["chance/accuracy/per_class"] = 1 / count
-        counts = np.bincount(label, minlength=count)
-        metrics["majority/accuracy/top1"] = float(counts.max() / counts.sum())
-        metrics["penalty"] = float(rows["penalty"][0])
-        metrics["held_out/accuracy/top1"] = float(rows["chosen_at"][0])
-        if count <= FEW:
-            found = zip(names, per_class, strict=True)
-            metrics |= {f"class/{name}": float(one) for name, one in found if np.isfinite(one)}
-        confusion = np.zeros((count, count), np.int64)
-        np.add.at(confusion, (label, rows["best"]), 1)
-        shown = {"confusion": pictures.confusion(confusion, names)} if count <= FEW else {}
-        return Result(metrics, shown, queries)
-
-
-def accuracies(
-    label: Int[np.ndarray, " N"], best: Int[np.ndarray, " N"], classes: int
-) -> Float[np.ndarray, " {classes}"]:
-    """The accuracy of each class; NaN of those that no row has."""
-    counts = np.bincount(label, minlength=classes)
-    right = np.bincount(label[label == best], minlength=classes)
-    return np.where(counts > 0, right / np.maximum(counts, 1), np.nan)
+    def finish(self, rows: Rows, context: Context) -> Result:
+        label = rows["label"]
+        count = int(rows["classes"][0])
+        few = count <= accuracy.FEW
+        accuracy.check_labels(label, count, rows["index"])
+        found = accuracy.result(
+            label,
+            rows["index"],
+            rows["best"],
+            accuracy.hits_of(label, rows["best"], rows["above"]),
+            self.class_names or accuracy.numbered(count),
+            each=few,
+            draw=few,
+        )
+        found.metrics["penalty"] = float(rows["penalty"][0])
+        found.metrics["held_out/accuracy/top1"] = float(rows["chosen_at"][0])
+        return found
 
 
 def fit(
@@ -156,11 +134,12 @@ def fit(
       group: rows of one group are held out together; None: each is its own.
 
     Raises:
-      ValueError: labels outside the classes, vectors that are not finite, too few rows.
+      DataError: labels outside the classes, too few rows.
+      ValueError: vectors that are not finite.
     """
     count = classes or int(label.max()) + 1
     if count < 2 or label.min() < 0 or label.max() >= count:
-        raise ValueError(
+        raise DataError(
             f"linear probe: labels from {label.min()} to {label.max()} with {count} classes"
         )
     if not np.isfinite(vectors).all():
@@ -170,7 +149,7 @@ def fit(
     drawn = np.random.default_rng(0).permutation(owners.max() + 1)
     apart = drawn[owners] < held_out * len(drawn)
     if apart.all() or not apart.any():
-        raise ValueError(f"linear probe: {len(drawn)} groups are too few to hold some out")
+        raise DataError(f"linear probe: {len(drawn)} groups are too few to hold some out")
     mean = vectors.mean(0, dtype=np.float64).astype(np.float32)
     std = np.maximum(vectors.std(0, dtype=np.float64), 1e-6).astype(np.float32)
     x = jnp.asarray((vectors - mean) / std)

@@ -12,19 +12,21 @@
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from mmjax.config import ConfigError
+from mmjax.data.source import DataError
 from mmjax.evaluation import ranking, sheets
-from mmjax.evaluation.base import Evaluator, Result, Rows
+from mmjax.evaluation.base import Context, Evaluator, Result
+from mmjax.evaluation.gather import Rows
 from mmjax.evaluation.ranking import Items, Ranks
 
 
 @dataclasses.dataclass(frozen=True)
 class Retrieval(Evaluator):
-    predict: str = "embed"  # the task's predict function; it returns one embedding per modality
     queries: str = "image"  # one modality: its key in what `predict` returns
     candidates: str = "text"  # the other modality; both directions are measured
     group: str = "group"  # column: rows of one group are right answers to each other; none: itself
@@ -33,19 +35,29 @@ class Retrieval(Evaluator):
     tile: int = 2048  # edge of the score tiles; memory on the device is about 8 * tile^2 bytes
     sheet: int = 6  # queries on the retrieval sheets, the same ones at every evaluation
     matrix: int = 32  # rows of the similarity matrix picture
-    # index -> {"image": uint8 [H, W, 3], "text": str or tuple of str}: what the sheets show, handed
-    # in by the command. None: no pictures.
-    example: Callable[[int], Mapping[str, Any]] | None = None
 
     @property
     def sides(self) -> tuple[str, str]:
         return self.queries, self.candidates
 
-    def records(self, predict, variables, batch, prepared=None):
+    @property
+    def columns(self) -> tuple[str, ...]:
+        identities = [f"{side}_id" for side in self.sides]
+        return (self.group, *identities, *([self.average_over] if self.average_over else []))
+
+    def check(self, context: Context) -> None:
+        asked = [self.average_over] if self.average_over else []
+        if self.group != Retrieval.group:
+            asked.append(self.group)
+        for name in asked:
+            if context.source.column(name) is None and name not in context.source[0]:
+                raise ConfigError(f"retrieval: the data has no column {name!r}")
+
+    def records(self, predict, variables, batch, prepared) -> dict[str, Any]:
         out = predict(variables, batch)
         missing = [side for side in self.sides if side not in out]
         if missing:
-            raise ValueError(
+            raise ConfigError(
                 f"retrieval between {self.queries} and {self.candidates}: predict gave no "
                 f"{' and no '.join(missing)}, only {', '.join(out)} (batch: {', '.join(batch)})"
             )
@@ -55,31 +67,39 @@ class Retrieval(Evaluator):
                 mask = out.get(f"{side}_mask", batch.get(f"{side}_mask"))
                 if mask is not None:
                     rows[f"{side}_mask"] = mask.any(-1) if mask.ndim == 3 else mask
-        columns = self.group, self.average_over, *(f"{side}_id" for side in self.sides)
-        return rows | {name: batch[name] for name in columns if name in batch}
+        return rows | {name: batch[name] for name in self.columns if name in batch}
 
-    def finish(self, rows: Rows) -> Result:
+    def finish(self, rows: Rows, context: Context) -> Result:
         parts = [self.items(part) for part in self._parts(rows)]
+        found = self.measure(parts)
+        return dataclasses.replace(found, media=self._pictures(parts, context))
+
+    def measure(self, parts: Sequence[tuple[Items, Items]]) -> Result:
+        """Metrics averaged over several retrievals, each among candidates of its own."""
         scores = [self.score(*sides) for sides in parts]
-        metrics = {
-            name: float(np.mean([score.metrics[name] for score in scores]))
-            for name in scores[0].metrics
-        }
+        first = scores[0]
+        metrics = {name: _mean([score.metrics[name] for score in scores]) for name in first.metrics}
+        chances = [score.baselines["chance"] for score in scores]
+        chance = {name: _mean([one[name] for one in chances]) for name in chances[0]}
         queries = {
             name: np.concatenate([score.queries[name] for score in scores])
-            for name in scores[0].queries
+            for name in first.queries
         }
-        pictures = {}
-        if self.example is not None:
-            for name, (a, b) in self._directions():
-                pictures[name] = sheets.draw(
-                    [(sides[a], sides[b]) for sides in parts],
-                    self.sides[a], self.sides[b], self.example, self.sheet,
-                )
-            pictures["similarity"] = sheets.similarity(
-                *parts[0], *self.sides, self.example, self.matrix
-            )
-        return Result(metrics, pictures, queries)
+        return Result(metrics, {"chance": chance}, queries=queries)
+
+    def _pictures(
+        self, parts: Sequence[tuple[Items, Items]], context: Context
+    ) -> dict[str, Any]:
+        """The sheets of both directions and the similarity matrix, of what can be drawn."""
+        example = context.decode(int(parts[0][0].index[0]))
+        if not all(sheets.drawable(example.get(side)) for side in self.sides):
+            return {}
+        out = {}
+        for name, (a, b) in self._directions():
+            pairs = [(sides[a], sides[b]) for sides in parts]
+            out[name] = sheets.draw(pairs, self.sides[a], self.sides[b], context.decode, self.sheet)
+        out["similarity"] = sheets.similarity(*parts[0], *self.sides, context.decode, self.matrix)
+        return out
 
     def score(self, queries: Items, candidates: Items) -> Result:
         """Metrics and per-query values of both directions, on one set of items.
@@ -91,24 +111,27 @@ class Retrieval(Evaluator):
         both = ranking.rank(
             queries.vectors, candidates.vectors, queries.group, candidates.group, tile=self.tile
         )
-        metrics, values = {}, {}
+        metrics: dict[str, float] = {}
+        chance: dict[str, float] = {}
+        values: dict[str, np.ndarray] = {}
         for (name, (a, b)), ranks in zip(self._directions(), both, strict=True):
             share = np.bincount(sides[b].group, minlength=sides[a].group.max() + 1)[sides[a].group]
             asked = np.flatnonzero(share)
             if not asked.size:
-                raise ValueError(f"{name}: no query has a right answer; are the groups right?")
+                raise DataError(f"{name}: no query has a right answer; are the groups right?")
             ranks = Ranks(*(count[asked] for count in ranks))
             by_chance = ranking.chance(share[asked], len(sides[b].group))
             for k in self.at:
-                values[f"{name}/r{k}"] = hits = ranks.hits(k)
+                hits = ranks.hits(k)
+                values[f"{name}/r{k}"] = hits
                 metrics[f"{name}/r{k}"] = float(hits.mean())
-                metrics[f"chance/{name}/r{k}"] = float(by_chance.hits(k).mean())
+                chance[f"{name}/r{k}"] = float(by_chance.hits(k).mean())
             values[f"{name}/rank"] = ranks.expected
             metrics[f"{name}/median_rank"] = float(np.median(ranks.expected))
-            metrics[f"chance/{name}/median_rank"] = float(np.median(by_chance.expected))
+            chance[f"{name}/median_rank"] = float(np.median(by_chance.expected))
             values[f"{name}/index"] = sides[a].index[asked]
             values[f"{name}/group"] = sides[a].group[asked]
-        return Result(metrics, queries=values)
+        return Result(metrics, {"chance": chance}, queries=values)
 
     def items(self, rows: Rows) -> tuple[Items, Items]:
         """The unique items of both sides, each in the order of (index, caption)."""
@@ -117,7 +140,7 @@ class Retrieval(Evaluator):
         elif self.group == Retrieval.group:
             group = np.arange(len(rows["index"]))
         else:
-            raise ValueError(f"retrieval: no column {self.group!r} among {', '.join(rows)}")
+            raise ConfigError(f"retrieval: no column {self.group!r} among {', '.join(rows)}")
         group = np.unique(group, return_inverse=True)[1].reshape(-1)
         return tuple(_items(rows, side, group) for side in self.sides)
 
@@ -125,7 +148,7 @@ class Retrieval(Evaluator):
         if not self.average_over:
             return [rows]
         if self.average_over not in rows:
-            raise ValueError(
+            raise ConfigError(
                 f"retrieval: no column {self.average_over!r} to average over among "
                 f"{', '.join(rows)}"
             )
@@ -144,22 +167,27 @@ def _items(rows: Rows, side: str, group: np.ndarray) -> Items:
     vectors = rows[side]
     count = vectors.shape[1] if vectors.ndim == 3 else 1
     number = np.tile(np.arange(count), len(vectors))
-    group, index = np.repeat(group, count), np.repeat(rows["index"], count)
+    group = np.repeat(group, count)
+    index = np.repeat(rows["index"], count)
     kept = np.ones(len(number), bool)
     if vectors.ndim == 3 and f"{side}_mask" in rows:
         kept = rows[f"{side}_mask"].reshape(-1).astype(bool)
         if not kept.any():
-            raise ValueError(f"retrieval: {side}_mask leaves no {side} at all")
+            raise DataError(f"retrieval: {side}_mask leaves no {side} at all")
     if f"{side}_id" in rows:
         kept = np.flatnonzero(kept)
         ids = np.repeat(rows[f"{side}_id"], count)[kept]
         _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
         other = np.flatnonzero(group[kept] != group[kept][first][inverse.reshape(-1)])
         if other.size:
-            raise ValueError(f"retrieval: {side}_id {ids[other[0]]} is in two groups")
+            raise DataError(f"retrieval: {side}_id {ids[other[0]]} is in two groups")
         kept = kept[np.sort(first)]
     vectors = vectors.reshape(-1, vectors.shape[-1])
     return Items(vectors[kept], group[kept], index[kept], number[kept])
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
 
 
 Config = Retrieval  # what a config's sub-tree of this evaluator is turned into

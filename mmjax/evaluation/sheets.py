@@ -31,6 +31,15 @@ Example = Callable[[int], Mapping[str, Any]]
 BEST = 5  # candidates shown
 
 
+def drawable(shown: Any) -> bool:
+    """Whether a sheet can show it: a text, several, or a picture uint8 [H, W, C]."""
+    if isinstance(shown, tuple | list):
+        return bool(shown) and drawable(shown[0])
+    if isinstance(shown, np.ndarray):
+        return shown.dtype == np.uint8 and shown.ndim == 3
+    return isinstance(shown, str)
+
+
 class Answer(NamedTuple):
     query: Any  # text or image
     truth: Any  # its best right candidate

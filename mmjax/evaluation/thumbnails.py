@@ -8,15 +8,19 @@ nothing.
 Q queries, R reference pictures, K candidates.
 """
 
-from __future__ import annotations
-
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Iterable
 
 import numpy as np
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
-NAME = "thumbnail_neighbour"  # segment of its metrics' names
+from mmjax.config import ConfigError
+from mmjax.data.source import CorruptExample, DataError, Source
+from mmjax.evaluation.base import Context
+
+NAME = "thumbnail_neighbour"  # first segment of its metrics' names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,27 +29,64 @@ class Config:
     at: tuple[int, ...] = (1, 5, 10)  # the k of recall at k
 
 
-def measure(
-    config: Config,
-    queries: np.ndarray,
-    query_groups: np.ndarray,
-    references: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
-) -> dict[str, float]:
-    """{"image_to_text/r1": ...} of ranking the queries' own texts, one per group.
+def check(config: Config, context: Context) -> None:
+    """Raises ConfigError where a group of what is evaluated has no training picture."""
+    groups = context.source.column("group")
+    if groups is None:
+        raise ConfigError("thumbnails are looked up by the column 'group', which the data has not")
+    seen = [source.column("group") for source in context.training()]
+    seen = [column for column in seen if column is not None]
+    if not seen or not np.isin(groups, np.concatenate(seen)).all():
+        raise ConfigError(
+            "the thumbnails baseline compares with training drawings of the candidates, and there "
+            "is none of some of them: leave `baseline` out"
+        )
 
-    Args:
-      queries: uint8 [Q, H, W, 3]; query_groups: int [Q].
-      references: groups [K] -> (uint8 [R, H, W, 3], groups [R]), the training pictures of these
-        groups.
-    """
-    candidates = np.unique(query_groups)
-    ranks = thumbnail_ranks(queries, query_groups, *references(candidates), candidates, config.size)
+
+def measure(config: Config, context: Context) -> dict[str, float]:
+    """{"image_to_text/r1": ...} of ranking the evaluated pictures' own texts, one per group."""
+    check(config, context)
+    source = context.source
+    rows, images = _pictures(context, source, range(len(source)))
+    groups = source.column("group")[rows]
+    candidates = np.unique(groups)
+    references: list[np.ndarray] = []
+    reference_groups: list[np.ndarray] = []
+    for training in context.training():
+        column = training.column("group")
+        if column is None:
+            continue
+        mine = np.flatnonzero(np.isin(column, candidates)).tolist()
+        rows, found = _pictures(context, training, mine)
+        if len(rows):
+            references.append(found)
+            reference_groups.append(column[rows])
+    ranks = thumbnail_ranks(
+        images,
+        groups,
+        np.concatenate(references),
+        np.concatenate(reference_groups),
+        candidates,
+        config.size,
+    )
     metrics = {f"image_to_text/r{k}": float(np.mean(ranks < k)) for k in config.at}
     return metrics | {"image_to_text/median_rank": float(np.median(ranks + 1))}
 
 
-def thumbnails(images: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [N, H, W, 3] -> float32 [N, size * size * 3] in 0..1, each pixel an area average."""
+def _pictures(
+    context: Context, source: Source, rows: Iterable[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(rows that can be read, uint8 [N, H, W, 3])."""
+    found: dict[int, np.ndarray] = {}
+    for row in rows:
+        with contextlib.suppress(CorruptExample):
+            found[row] = context.decode(row, source)["image"]
+    images = np.stack(list(found.values())) if found else np.zeros((0, 1, 1, 3), np.uint8)
+    return np.asarray(list(found), int), images
+
+
+def thumbnails(images: UInt8[np.ndarray, "N H W 3"], size: int) -> Float[np.ndarray, "N S"]:
+    """Values in 0..1, S = size * size * 3 of them, each pixel an area average."""
     small = [
         np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BOX))
         for image in images
@@ -54,29 +95,30 @@ def thumbnails(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def thumbnail_ranks(
-    queries: np.ndarray,
-    query_groups: np.ndarray,
-    references: np.ndarray,
-    reference_groups: np.ndarray,
-    candidate_groups: np.ndarray,
+    queries: UInt8[np.ndarray, "Q H W 3"],
+    query_groups: Int[np.ndarray, " Q"],
+    references: UInt8[np.ndarray, "R I J 3"],
+    reference_groups: Int[np.ndarray, " R"],
+    candidate_groups: Int[np.ndarray, " K"],
     size: int = 16,
-) -> np.ndarray:
-    """Rank of the right candidate for every query, 0 being the best; int32 [Q].
+) -> Int[np.ndarray, " Q"]:
+    """Rank of the right candidate for every query, 0 being the best.
 
     Candidates are ordered by the smallest Euclidean distance between the query's thumbnail and
     those of the references of the candidate's group; a tie counts against the right one.
 
     Args:
-        queries: uint8 [Q, H, W, 3]; `query_groups` [Q] names the right candidate of each.
-        references: uint8 [R, H, W, 3], training pictures; those of other groups are not used.
-        candidate_groups: [K], without repetition.
+        query_groups: the right candidate of each query.
+        references: training pictures; those of other groups are not used.
+        candidate_groups: without repetition.
 
     Raises:
-        ValueError: a candidate without references, or a query whose group is no candidate.
+        DataError: a candidate without references.
+        ValueError: a query whose group is no candidate.
     """
     bare = np.setdiff1d(candidate_groups, reference_groups)
     if bare.size:
-        raise ValueError(
+        raise DataError(
             f"{bare.size} of {len(candidate_groups)} candidates have no training "
             f"picture, so thumbnails cannot rank them: groups {bare[:5].tolist()}"
         )
@@ -84,7 +126,8 @@ def thumbnail_ranks(
     if lost.size:
         raise ValueError(f"groups of queries that are no candidates: {lost[:5].tolist()}")
     used = np.isin(reference_groups, candidate_groups)
-    query, reference = thumbnails(queries, size), thumbnails(references[used], size)
+    query = thumbnails(queries, size)
+    reference = thumbnails(references[used], size)
     column = {group: k for k, group in enumerate(np.asarray(candidate_groups).tolist())}
     columns = np.array([column[group] for group in reference_groups[used].tolist()])
     right = np.array([column[group] for group in np.asarray(query_groups).tolist()])

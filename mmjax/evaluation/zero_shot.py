@@ -4,36 +4,30 @@
   vectors of its prompts, made a unit vector again.
 * The prompts are embedded once per run, through the same sharded predict as the pictures.
 * Ties are averaged as in retrieval: a collapsed model scores chance, whatever the labels.
-* Beside the accuracies stand chance (1 of the classes) and the majority class of the labels. Top-1
-  averaged over classes shows what a skewed data set hides.
+* Beside the accuracies stand chance (1 of the classes) and the majority class of the labels.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.evaluation import pictures, ranking
-from mmjax.evaluation.base import Evaluator, Result, Rows
+from mmjax.config import ConfigError
+from mmjax.evaluation import accuracy, ranking
+from mmjax.evaluation.base import Context, Evaluator, Result
+from mmjax.evaluation.gather import Rows
 
 
 @dataclasses.dataclass(frozen=True)
 class ZeroShot(Evaluator):
     class_names: tuple[str, ...] = ()  # name i belongs to label i
     templates: tuple[str, ...] = ("{}",)  # prompts, each with one {} for the class name
-    # [N] strings -> {"text": int32 [N, L], "text_mask": bool [N, L]}, handed in by the command; L
-    # may differ from call to call, at the price of a compilation each.
-    encode: Callable[[Sequence[str]], Mapping[str, np.ndarray]] | None = None
-    predict: str = "embed"  # the task's predict function; it returns one embedding per modality
     image: str = "image"  # key of what is classified in what `predict` returns
-    text: str = "text"  # key of the prompts' embeddings
-    label: str = "label"  # field or column of the right class, from 0
+    text: str = "text"  # the raw field of a prompt, and key of its embedding
+    label: str = "label"  # field of the right class, from 0
     batch: int = 256  # prompts embedded at a time; over all processes; a multiple of the devices
-    # (which part of a batch this process reads, of how many), handed in by the command; None: a
-    # part for each process
-    share: tuple[int, int] | None = None
 
     def __post_init__(self):
         if len(self.class_names) < 2:
@@ -50,27 +44,53 @@ class ZeroShot(Evaluator):
             name = str(names[counts > 1][0])
             raise ValueError(f"class name {name!r} is given for several labels")
 
-    def check(self, columns):
-        labels = columns.get(self.label)
+    def check(self, context: Context) -> None:
+        labels = context.source.column(self.label)
         if labels is not None:
-            self._check_labels(labels, np.arange(len(labels)))
+            accuracy.check_labels(np.asarray(labels), len(self.class_names))
 
-    def prepare(self, collect):
+    def prepare(self, context: Context, collect) -> np.ndarray:
         """Unit vectors of the classes, [classes, D]."""
-        if self.encode is None:
-            raise ValueError("zero-shot needs `encode`: strings to the task's text fields")
         prompts = [
             template.replace("{}", name) for name in self.class_names for template in self.templates
         ]
-        rows = collect(self._embed_text, self._batches(prompts))
+        rows = collect(self._embed_text, self._batches(prompts, context))
         vectors = _unit(rows["text"]).reshape(len(self.class_names), len(self.templates), -1)
         return _unit(vectors.mean(1))
 
+    def _batches(
+        self, prompts: Sequence[str], context: Context
+    ) -> Iterator[Mapping[str, np.ndarray]]:
+        """This process's share of the prompts, in batches whose last one is filled up."""
+        devices = jax.device_count()
+        part, parts = context.share
+        size = min(self.batch, -(-len(prompts) // devices) * devices)
+        if size % parts:
+            raise ConfigError(f"zero-shot: {parts} processes cannot share {size} prompts a batch")
+        real = len(prompts)
+        filled = [*prompts, *prompts[-1:] * (-real % size)]
+        index = np.arange(len(filled), dtype=np.int32)
+        fields = {
+            **context.encode([{self.text: prompt} for prompt in filled]),
+            "index": index,
+            "weight": (index < real).astype(np.float32),
+            "source": np.zeros(len(filled), np.int32),
+        }
+        for start in range(0, len(filled), size):
+            mine = slice(start + part * size // parts, start + (part + 1) * size // parts)
+            yield {name: value[mine] for name, value in fields.items()}
+
+    def _embed_text(self, predict, variables, batch, prepared):
+        out = predict(variables, batch)
+        if self.text not in out:
+            raise ConfigError(f"zero-shot: predict gave no {self.text!r}, only {', '.join(out)}")
+        return {"text": out[self.text]}
+
     def records(self, predict, variables, batch, prepared):
         out = predict(variables, batch)
-        for name, there in ((self.image, out), (self.label, batch)):
-            if name not in there:
-                raise ValueError(f"zero-shot: no {name!r} among {', '.join(there)}")
+        for name, holder in ((self.image, out), (self.label, batch)):
+            if name not in holder:
+                raise ConfigError(f"zero-shot: no {name!r} among {', '.join(holder)}")
         image = out[self.image].astype(jnp.float32)  # [B, D]
         scores = jnp.einsum("bd,cd->bc", image, prepared, precision="highest")
         right = jnp.take_along_axis(scores, batch[self.label][:, None], axis=1)
@@ -83,59 +103,15 @@ class ZeroShot(Evaluator):
             "finite": jnp.isfinite(scores).all(1),
         }
 
-    def finish(self, rows: Rows) -> Result:
-        names, label = self.class_names, rows["label"]
-        self._check_labels(label, rows["index"])
+    def finish(self, rows: Rows, context: Context) -> Result:
+        label = rows["label"]
+        accuracy.check_labels(label, len(self.class_names), rows["index"])
         if not rows["finite"].all():
             count = f"{np.sum(~rows['finite'])} of {len(label)}"
             raise ValueError(f"zero-shot: scores of {count} examples are not finite")
         ranks = ranking.Ranks(rows["above"], rows["tied"], np.ones_like(label))
-        counts = np.bincount(label, minlength=len(names))
-        metrics, queries = {}, {"accuracy/label": label, "accuracy/index": rows["index"]}
-        for k in (1, 5):
-            if k < len(names):
-                queries[f"accuracy/top{k}"] = hits = ranks.hits(k)
-                metrics[f"accuracy/top{k}"] = float(hits.mean())
-                metrics[f"chance/accuracy/top{k}"] = k / len(names)
-        sums = np.bincount(label, queries["accuracy/top1"], minlength=len(names))
-        metrics["accuracy/per_class"] = float((sums[counts > 0] / counts[counts > 0]).mean())
-        metrics["chance/accuracy/per_class"] = 1 / len(names)
-        metrics["majority/accuracy/top1"] = float(counts.max() / counts.sum())
-        confusion = np.zeros((len(names), len(names)), np.int64)
-        np.add.at(confusion, (label, rows["best"]), 1)
-        return Result(metrics, {"confusion": pictures.confusion(confusion, names)}, queries)
-
-    def _check_labels(self, label, index):
-        count = len(self.class_names)
-        bad = np.flatnonzero((label < 0) | (label >= count))
-        if bad.size:
-            raise ValueError(
-                f"zero-shot: {bad.size} labels have no class name; example {index[bad[0]]} has "
-                f"label {label[bad[0]]}, but the {count} class names are for labels 0 to "
-                f"{count - 1}"
-            )
-
-    def _batches(self, prompts):
-        """This process's share of the prompts, in batches whose last one is filled up."""
-        devices = jax.device_count()
-        host, hosts = self.share or (jax.process_index(), jax.process_count())
-        size = min(self.batch, -(-len(prompts) // devices) * devices)
-        if size % hosts:
-            raise ValueError(f"zero-shot: {hosts} processes cannot share {size} prompts a batch")
-        real = len(prompts)
-        prompts = prompts + prompts[-1:] * (-real % size)
-        fields = self.encode(prompts)
-        index = np.arange(len(prompts), dtype=np.int32)
-        fields = dict(fields) | {"index": index, "weight": (index < real).astype(np.float32)}
-        for start in range(0, len(prompts), size):
-            mine = slice(start + host * size // hosts, start + (host + 1) * size // hosts)
-            yield {name: value[mine] for name, value in fields.items()}
-
-    def _embed_text(self, predict, variables, batch, prepared):
-        out = predict(variables, batch)
-        if self.text not in out:
-            raise ValueError(f"zero-shot: predict gave no {self.text!r}, only {', '.join(out)}")
-        return {"text": out[self.text]}
+        hits = {k: ranks.hits(k) for k in accuracy.TOP}
+        return accuracy.result(label, rows["index"], rows["best"], hits, self.class_names)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

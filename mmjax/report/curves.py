@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmjax.evaluation.base import BASELINES
+from mmjax.report.baselines import Names
 
 Real = float | int
 
@@ -23,28 +23,9 @@ class Panel:
     baselines: dict[str, dict[str, Real]]  # line name -> {"chance": value}, the latest one
 
 
-def baselines_of(name: str, metrics: Mapping[str, Any]) -> dict[str, Real]:
-    """Baselines in `metrics` for the metric `name`: {"chance": 0.005}.
-
-    "a/chance/b/r1" and "chance/a/b/r1" belong to "a/b/r1", and to it alone: what thumbnails score
-    on the test is not what they score on the validation.
-    """
-    found = ((split(key), value) for key, value in metrics.items())
-    return {kind: value for (kind, rest), value in found if kind and rest == name}
-
-
-def split(key: str) -> tuple[str, str]:
-    """("chance", "a/r1") of "a/chance/r1"; ("", key) if it is no baseline."""
-    segments = key.split("/")
-    for kind in BASELINES:
-        if kind in segments:
-            segments.remove(kind)
-            return kind, "/".join(segments)
-    return "", key
-
-
 def panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """Panels of rows {"step": 10, "train/loss": 0.3, ...}; a row may hold any subset of names."""
+    known = Names(key for row in rows for key in row)
     series: dict[str, tuple[list[Real], list[Real]]] = {}
     latest: dict[str, Real] = {}
     for row in rows:
@@ -54,7 +35,7 @@ def panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
             if not math.isfinite(value):
                 continue
             latest[key] = value
-            if not split(key)[0]:
+            if not known.split(key).baseline:
                 steps, values = series.setdefault(key, ([], []))
                 steps.append(row.get("step", len(steps)))
                 values.append(value)
@@ -74,7 +55,7 @@ def panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
     for title in order:
         names = _names(title, groups[title])
         lines = {names[key]: series[key] for key in sorted(groups[title], key=_natural)}
-        baselines = {names[key]: baselines_of(key, latest) for key in groups[title]}
+        baselines = {names[key]: known.of(key, latest) for key in groups[title]}
         out.append(Panel(title, lines, {name: base for name, base in baselines.items() if base}))
     return out
 

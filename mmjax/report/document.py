@@ -2,14 +2,10 @@
 
 * No model and no device: it works on a run in progress, a dead one, or a copied folder; what is
   missing or half written is left out.
-* Nothing is fetched: pictures are inside as WebP, charts as SVG, no script. It follows the
+* Nothing is fetched: pictures and sounds are inside, charts as SVG, no script. It follows the
   browser's light or dark mode, prints, and is read on a telephone.
 """
 
-import base64
-import dataclasses
-import html
-import io
 import json
 import math
 import os
@@ -19,28 +15,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from mmjax.evaluation.pictures import number
 from mmjax.report import charts, curves
-from mmjax.report.style import EXPLANATIONS, STYLE
+from mmjax.report.baselines import Names
+from mmjax.report.markup import escaped, explained, fact_table, section, spelled
+from mmjax.report.media import media
+from mmjax.report.style import STYLE
 
-EARLIER = 6  # older versions of a picture that are kept, small, to see progress
 CORRUPT = 100  # rows of the table of corrupt examples
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    workdir: str  # the work directory to describe
-
-
-def run(options: Options) -> Path:
-    """Writes the report and prints where it is. FileNotFoundError: no such work directory."""
-    if not Path(options.workdir).is_dir():
-        raise FileNotFoundError(f"there is no work directory {options.workdir!r}")
-    path = write(Path(options.workdir))
-    print(path)
-    return path
 
 
 def write(workdir: str | Path) -> Path:
@@ -48,7 +30,7 @@ def write(workdir: str | Path) -> Path:
     workdir = Path(workdir)
     files = _Files(workdir)
     sections = [
-        _result(files), _curves(files), _pictures(workdir / "pictures"), _corrupt(files),
+        _result(files), _curves(files), media(workdir / "pictures"), _corrupt(files),
         _time(files), _command(files), _details("Config", files.config),
         _details("Environment", files.environment),
     ]
@@ -56,8 +38,8 @@ def write(workdir: str | Path) -> Path:
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_safe(files.title)}</title><style>{STYLE}</style></head><body><main>\n"
-        f"<header><h1>{_safe(files.title)}</h1><p>{_safe(_status(files))}</p></header>\n"
+        f"<title>{escaped(files.title)}</title><style>{STYLE}</style></head><body><main>\n"
+        f"<header><h1>{escaped(files.title)}</h1><p>{escaped(_status(files))}</p></header>\n"
         f"{body or '<p>Nothing has been written to this work directory yet.</p>'}\n"
         "</main></body></html>\n"
     )
@@ -131,9 +113,10 @@ def _result(files: _Files) -> str:
             latest |= row
         kept = (key for key in latest if key != "step" and not key.startswith("train/"))
         metrics, title = {key: latest[key] for key in kept}, f"So far, at step {files.step:,}"
+    names = Names(metrics)
     groups: dict[str, list[str]] = {}
     for key in metrics:
-        if _is_number(metrics[key]) and not curves.split(key)[0] and not _is_time(key):
+        if _is_number(metrics[key]) and not names.split(key).baseline and not _is_time(key):
             groups.setdefault(key.rpartition("/")[0], []).append(key)
     if not groups:
         return ""
@@ -148,26 +131,28 @@ def _result(files: _Files) -> str:
         title_of_rest = "Validation, on which the checkpoint was chosen"
         rest = _numbers(chosen, groups, metrics)
         content += f"<details class=rest><summary>{title_of_rest}</summary>{rest}</details>"
-    return _section(title, content + _table(facts))
+    return section(title, content + fact_table(facts))
 
 
 def _numbers(parents: list[str], groups: Mapping[str, list[str]], metrics: Mapping) -> str:
+    names = Names(metrics)
     rows = []
     for parent in parents:
-        rows.append(f'<tr class="group"><th colspan="3">{_path(parent)}</th></tr>')
-        rows += [_number_row(key, metrics) for key in groups[parent]]
+        rows.append(f'<tr class="group"><th colspan="3">{spelled(parent)}</th></tr>')
+        rows += [_number_row(key, metrics, names) for key in groups[parent]]
     head = "<tr><th></th><th class=value>value</th><th>to be read against</th></tr>"
     return f"<table class=result>{head}{''.join(rows)}</table>" if rows else ""
 
 
-def _number_row(key: str, metrics: Mapping[str, Any]) -> str:
-    value, leaf = metrics[key], key.rpartition("/")[2]
-    baselines = {k: v for k, v in curves.baselines_of(key, metrics).items() if _is_number(v)}
+def _number_row(key: str, metrics: Mapping[str, Any], names: Names) -> str:
+    value = metrics[key]
+    leaf = key.rpartition("/")[2]
+    baselines = {k: v for k, v in names.of(key, metrics).items() if _is_number(v)}
     share = baselines and all(0 <= x <= 1 for x in (value, *baselines.values()))
     shown = "{:.3f}".format if share else number
-    name, meaning = _explain(leaf)
+    name, meaning = explained(leaf)
     against = "".join(
-        f"<span class=baseline><i>{_safe(kind.replace('_', ' '))}</i> {shown(base)}</span>"
+        f"<span class=baseline><i>{escaped(kind.replace('_', ' '))}</i> {shown(base)}</span>"
         for kind, base in baselines.items()
     )
     bar = ""
@@ -175,70 +160,15 @@ def _number_row(key: str, metrics: Mapping[str, Any]) -> str:
         ticks = "".join(f'<b style="left:{100 * x:.1f}%"></b>' for x in baselines.values())
         bar = f'<div class=bar><div style="width:{100 * value:.1f}%"></div>{ticks}</div>'
     return (
-        f"<tr><td>{_safe(name)}<small>{_safe(meaning)}</small></td>"
+        f"<tr><td>{escaped(name)}<small>{escaped(meaning)}</small></td>"
         f"<td class=value>{shown(value)}</td><td>{bar}{against}</td></tr>"
     )
-
-
-def _explain(leaf: str) -> tuple[str, str]:
-    """A metric's name as people write it, and what it means."""
-    for pattern, name, meaning in EXPLANATIONS:
-        match = re.fullmatch(pattern, leaf)
-        if match:
-            return match.expand(name), match.expand(meaning)
-    return leaf.replace("_", " "), ""
 
 
 def _curves(files: _Files) -> str:
     panels = curves.panels(files.metrics)
     drawn = "".join(f"<figure>{charts.chart(panel)}</figure>" for panel in panels)
-    return _section("Curves", f"<div class=charts>{drawn}</div>") if drawn else ""
-
-
-def _pictures(folder: Path) -> str:
-    """The newest version of every picture, earlier ones in a strip below it."""
-    versions: dict[str, list[tuple[int, Path]]] = {}
-    roots = [path for path in folder.glob("*") if path.name.isdigit()]
-    for root in sorted(roots, key=lambda path: int(path.name)):
-        step = int(root.name)
-        for path in sorted(root.rglob("*.png")):
-            name = path.relative_to(root).with_suffix("").as_posix()
-            versions.setdefault(name, []).append((step, path))
-    out = []
-    for name, paths in versions.items():
-        image = ""
-        while paths and not image:  # the newest that is whole
-            step, path = paths.pop()
-            image = _embed(path, 1720)
-        if not image:
-            continue
-        caption = f"<b>{_path(name)}</b>, step {step:,}. {_safe(_explain(name.split('/')[-1])[1])}"
-        stride = max(1, -(-len(paths) // EARLIER))
-        strip = "".join(
-            f"<figure>{_embed(path, 640)}<figcaption>step {step:,}</figcaption></figure>"
-            for step, path in paths[::stride]
-        )
-        earlier = f"<details><summary>earlier</summary><div class=strip>{strip}</div></details>"
-        out.append(
-            f"<figure><div class=picture>{image}</div><figcaption>{caption}</figcaption>"
-            f"{earlier if strip else ''}</figure>"
-        )
-    return _section("Pictures", "".join(out)) if out else ""
-
-
-def _embed(path: Path, width: int) -> str:
-    """An `<img>` with the picture inside, at most `width` pixels wide; "" if it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            image = image.convert("RGB")
-            image.thumbnail((width, 10 * width))
-            data = io.BytesIO()
-            image.save(data, "WEBP", quality=82, method=2)
-    except (OSError, ValueError):  # being written, or cut short
-        return ""
-    code = base64.b64encode(data.getvalue()).decode()
-    size = f'width="{image.width}" height="{image.height}"'
-    return f'<img {size} alt="{_safe(path.stem)}" src="data:image/webp;base64,{code}">'
+    return section("Curves", f"<div class=charts>{drawn}</div>") if drawn else ""
 
 
 def _corrupt(files: _Files) -> str:
@@ -250,7 +180,7 @@ def _corrupt(files: _Files) -> str:
         for row in files.corrupt
     )
     rows = "".join(
-        f"<tr><td>{_safe(where)}</td><td>{_safe(reason)}</td></tr>"
+        f"<tr><td>{escaped(where)}</td><td>{escaped(reason)}</td></tr>"
         for where, reason in list(seen)[:CORRUPT]
     )
     count = f"{len(seen):,} example{'s' * (len(seen) > 1)} could not be used"
@@ -258,31 +188,31 @@ def _corrupt(files: _Files) -> str:
     if len(seen) > CORRUPT:
         note += f" The first {CORRUPT}:"
     table = f"<table><tr><th>where</th><th>reason</th></tr>{rows}</table>"
-    return _section("Corrupt examples", f"<p>{note}</p><div class=wide>{table}</div>")
+    return section("Corrupt examples", f"<p>{note}</p><div class=wide>{table}</div>")
 
 
 def _time(files: _Files) -> str:
     spent = {k: v for k, v in files.result.items() if _is_time(k) and _is_number(v)}
-    for row in files.timing[-1:]:
+    for row in files.timing:  # the latest of each
         spent |= {k: v for k, v in row.items() if _is_number(v) and k != "step"}
     shown = {
         key.removesuffix("_seconds"): _duration(value) if _is_time(key) else number(value)
         for key, value in spent.items()
     }
-    return _section("Time", _table(shown)) if shown else ""
+    return section("Time", fact_table(shown)) if shown else ""
 
 
 def _command(files: _Files) -> str:
     if not files.command:
         return ""
-    return _section("To run it again", f"<pre>{_safe(files.command)}</pre>")
+    return section("To run it again", f"<pre>{escaped(files.command)}</pre>")
 
 
 def _details(title: str, tree: Mapping[str, Any]) -> str:
     if not tree:
         return ""
     lines = "\n".join(_lines(tree))
-    return f"<details class=tree><summary>{title}</summary><pre>{_safe(lines)}</pre></details>"
+    return f"<details class=tree><summary>{title}</summary><pre>{escaped(lines)}</pre></details>"
 
 
 def _lines(tree: Mapping[str, Any], depth: int = 0) -> Iterable[str]:
@@ -292,22 +222,6 @@ def _lines(tree: Mapping[str, Any], depth: int = 0) -> Iterable[str]:
             yield from _lines(value, depth + 1)
         else:
             yield f"{'  ' * depth}{key}: {value if isinstance(value, str) else json.dumps(value)}"
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{_safe(title)}</h2>{content}</section>"
-
-
-def _table(facts: Mapping[str, Any]) -> str:
-    rows = (
-        f"<tr><td>{_path(key)}</td><td class=value>{_safe(str(value))}</td></tr>"
-        for key, value in facts.items()
-    )
-    return f"<table class=facts>{''.join(rows)}</table>" if facts else ""
-
-
-def _path(key: str) -> str:
-    return " / ".join(_safe(part.replace("_", " ")) for part in key.split("/") if part)
 
 
 def _duration(seconds: float | int) -> str:
@@ -325,7 +239,3 @@ def _is_time(key: str) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _safe(text: str) -> str:
-    return html.escape(text)

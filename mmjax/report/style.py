@@ -8,6 +8,8 @@ EXPLANATIONS = (
     (r"top1", "top-1 accuracy", "share of examples whose best class is right"),
     (r"top(\d+)", r"top-\1 accuracy", r"share of examples whose class is among the best \1"),
     (r"per_class", "accuracy per class", "top-1 accuracy averaged over classes"),
+    (r"wer", "word error rate", "words put in, left out or replaced, over words said; 0 is best"),
+    (r"cer", "character error rate", "the same of characters; 0 is best"),
     (r"loss", "loss", "the training objective; lower is better"),
     (r"examples_per_second", "examples per second", ""),
     (r"image_to_text", "image to text", "Fixed held-out pictures, the five nearest texts of each."),
@@ -54,6 +56,7 @@ figure { margin: 0 0 28px; } .charts figure { margin: 0; }
 figcaption { padding: 6px 0; }
 img { max-width: 100%; height: auto; border-radius: 6px; border: 1px solid var(--line);
   background: #fff; display: block; }
+audio { width: 100%; max-width: 480px; display: block; }
 svg { width: 100%; max-width: 420px; display: block; overflow: visible; }
 svg text { font: 11px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 svg .title { font-size: 13px; font-weight: 600; fill: var(--ink); }

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mmjax.evaluation.base import BASELINES
+from mmjax.report.baselines import VALIDATION, Names
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
@@ -23,18 +23,17 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
 
 def results(values: Mapping[str, float | int]) -> str:
     """One line for each held-out number of a result.json, validation left out."""
-    baselines = [name for name in BASELINES if any(key.startswith(f"{name}/") for key in values)]
+    held_out = [key for key in values if not key.startswith(f"{VALIDATION}/")]
+    names = Names(held_out)
     rows = []
-    for key, value in values.items():
-        first = key.split("/")[0]
-        if "/" not in key or first in (*BASELINES, "validation"):
+    for key in held_out:
+        if "/" not in key or names.split(key).baseline:
             continue
-        rows.append(
-            (key, _shown(value), *(_shown(values.get(f"{name}/{key}")) for name in baselines))
-        )
+        against = [values.get(f"{name}/{key}") for name in names.baselines]
+        rows.append((key, _shown(values[key]), *(_shown(value) for value in against)))
     if not rows:
         return "(no held-out numbers: the config names no test)"
-    head = ("held out", "model", *(name.replace("_", " ") for name in baselines))
+    head = ("held out", "model", *(name.replace("_", " ") for name in names.baselines))
     return aligned(head, rows, right=range(1, len(head)))
 
 

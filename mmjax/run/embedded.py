@@ -4,91 +4,117 @@
   retrieval, zero-shot classification, linear probe.
 * As in a run: pictures that cannot be read are left out and named, and a text of unknown words
   alone, which embed and search refuse, is an empty one.
+
+Letters: B rows of a batch, K captions of a row, E embedding.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from mmjax.config import ConfigError
 from mmjax.data.batching import Corrupt
-from mmjax.data.source import CorruptExample, Source
+from mmjax.data.source import CorruptExample, Example, Source
 from mmjax.data.storage import Progress
 from mmjax.run.encoder import Encoder, decode
-from mmjax.run.evaluations import Evaluator
+from mmjax.run.evaluations import EvaluationRun
 from mmjax.transforms.text import column_of_captions
 
-KINDS = ("image", "text")  # what there are vectors of
+MODALITIES = ("image", "text")  # what there are vectors of
 
 
-def given(variables: Any, batch: Mapping[str, Any], rng: jax.Array) -> dict[str, Any]:
+def embedded(variables: Any, batch: Mapping[str, Any], keys: jax.Array) -> dict[str, Any]:
     """What `predict` is where a batch holds vectors already."""
-    return {kind: batch[kind] for kind in KINDS if kind in batch}
+    return {name: batch[name] for name in MODALITIES if name in batch}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Embedded(Evaluator):
+class Embedded(EvaluationRun):
     """One evaluation of a checkpoint."""
 
     encoder: Encoder
 
-    def encode(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        size = min(self.options.batch_size, len(texts))
-        parts = (texts[start : start + size] for start in range(0, len(texts), size))
+    def encode(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
+        """Raw examples that hold a text alone -> their vectors."""
+        size = min(self.options.batch_size, len(examples))
+        texts = [example["text"] for example in examples]
+        parts = [texts[start : start + size] for start in range(0, len(texts), size)]
         return {"text": np.concatenate([self.encoder.texts(part, size) for part in parts])}
 
+    def show(self, arrays: Mapping[str, Any], row: int) -> Mapping[str, Any]:
+        """The raw row: nobody can read a vector."""
+        return self.decode(int(arrays["index"][row]))
+
+    @property
+    def share(self) -> tuple[int, int]:
+        return jax.process_index(), jax.process_count()
+
     @functools.cached_property
-    def predict(self) -> Any:
-        return given
+    def predict(self) -> Callable[..., Any]:
+        if self.evaluator.predict != "embed":
+            raise ConfigError(
+                f"{self.name}: a checkpoint's towers embed; there is no {self.evaluator.predict!r}"
+            )
+        return embedded
 
     def put(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         return batch
 
-    def rows(self, source: Source) -> Source:
+    def pipeline(self, source: Source) -> Source:
         return source
 
-    def read(self, rows: Source, corrupt: list[Corrupt]) -> Iterator[Mapping[str, np.ndarray]]:
+    def read(
+        self, pipeline: Source, corrupt: list[Corrupt]
+    ) -> Iterator[Mapping[str, np.ndarray]]:
         """Batches of vectors: "image" [B, E], "text" [B, K, E] with "text_mask" [B, K]."""
-        texts = list(column_of_captions(rows))
-        most, size = max(map(len, texts)), min(self.options.batch_size, len(rows))
-        columns = {name: rows.column(name) for name in ("label", "group")}
+        source = pipeline
+        captions = list(column_of_captions(source))
+        most = max(map(len, captions))
+        size = min(self.options.batch_size, len(source))
+        columns = {name: source.column(name) for name in ("label", "group")}
         columns = {name: column for name, column in columns.items() if column is not None}
-        with Progress(f"embedding {self.name}", len(rows)) as bar:
-            for start in range(0, len(rows), size):
-                index = np.arange(start, min(start + size, len(rows)))
+        with Progress(f"embedding {self.name}", len(source)) as bar:
+            for start in range(0, len(source), size):
+                index = np.arange(start, min(start + size, len(source)))
                 batch = {"index": index, "weight": np.ones(len(index), np.float32)}
                 batch |= {name: np.asarray(column)[index] for name, column in columns.items()}
-                pictures = self._pictures(rows, batch, corrupt)
+                pictures = self._pictures(source, batch, corrupt)
                 if pictures is None:  # none of them can be read
                     continue
                 batch["image"] = self.encoder.images(pictures, size)
                 if most:
-                    batch |= self._texts([texts[row] for row in index], most)
+                    batch |= self._texts([captions[row] for row in index], most)
                 yield batch
                 bar.advance(len(index))
 
     def _pictures(self, source: Source, batch: dict, corrupt: list[Corrupt]) -> list | None:
-        """One a row; in the place of one that cannot be read, whose weight is 0, another."""
-        found: list[Any] = []
+        """A picture for each row; in the place of one that cannot be read, whose weight becomes 0,
+        another. None where no picture can be read."""
+        pictures: list[Any] = []
         for place, row in enumerate(batch["index"]):
             try:
-                found.append(decode(source[int(row)]["image"]))
+                pictures.append(decode(source[int(row)]["image"]))
             except CorruptExample as error:
-                found.append(None)
+                pictures.append(None)
                 batch["weight"][place] = 0
                 corrupt.append(Corrupt(0, 0, int(row), source.locate(int(row)), str(error)))
-        good = next((one for one in found if one is not None), None)
-        return None if good is None else [good if one is None else one for one in found]
+        readable = [picture for picture in pictures if picture is not None]
+        if not readable:
+            return None
+        return [readable[0] if picture is None else picture for picture in pictures]
 
-    def _texts(self, texts: Sequence[Sequence[str]], most: int) -> dict[str, np.ndarray]:
-        mask = np.arange(most) < np.array([len(one) for one in texts])[:, None]  # [B, K]
+    def _texts(self, captions: Sequence[Sequence[str]], most: int) -> dict[str, np.ndarray]:
+        """Vectors [B, K, E] of at most K captions a row, and which of them exist."""
+        counts = np.array([len(several) for several in captions])
+        mask = np.arange(most) < counts[:, None]  # [B, K]
         vectors = np.zeros((*mask.shape, self.encoder.loaded.config.embedding), np.float32)
-        flat = [text for one in texts for text in one]
+        flat = [text for several in captions for text in several]
         if flat:
             vectors[mask] = self.encoder.texts(flat, mask.size)
         return {"text": vectors, "text_mask": mask}

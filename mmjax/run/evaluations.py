@@ -11,77 +11,101 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from mmjax import registry
-from mmjax.config import ConfigError, Spec, build, to_dict
+from mmjax.config import ConfigError, Spec
 from mmjax.data.batching import Corrupt
-from mmjax.data.source import CorruptExample, Source
+from mmjax.data.source import Example, Source, Subset
 from mmjax.evaluation import base
-from mmjax.run.assembly import Run, checked
+from mmjax.run.assembly import Run
 from mmjax.run.configured import configured
 from mmjax.run.options import Evaluation
-from mmjax.run.part import open_source
+from mmjax.run.part import Part, open_source
 from mmjax.training import sharding
 from mmjax.training.state import State
 from mmjax.transforms.decode import DecodeImage
 
-Picture = Callable[[str, Any], None]
+DECODE = DecodeImage()
+SHOWN_CORRUPT = 5  # corrupt examples that are named
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluator:
-    """One evaluation, ready to run."""
+class EvaluationRun:
+    """One evaluation of a config, ready to be called with weights."""
 
     name: str
     run: Run | None  # None: of no run, and no "@name" then
     options: Evaluation
 
+    @property
+    def part(self) -> Part:
+        """Of the run, whose data and processor it asks."""
+        return self.run.part(self.options.part, f"{self.name}.part")
+
     @functools.cached_property
     def source(self) -> Source:
-        return self._open(self.options.source, f"{self.name}.source")
+        """The rows that are evaluated."""
+        source = self._open(self.options.source, f"{self.name}.source")
+        count = self.evaluator.rows
+        if 0 < count < len(source):
+            source = Subset(source, base.draw(len(source), count))
+        return source
 
     def _open(self, spec: Spec, where: str) -> Source:
         if spec.name.startswith("@"):  # a training set's other split
-            spec = self._trainer(f"{where}.name={spec.name!r}").part(self.options.part).variation(
-                spec.name[1:], spec.options, f"{where}.name"
-            )
+            if self.run is None:
+                raise ConfigError(f"{where}.name={spec.name!r}: there is no run to look it up in")
+            spec = self.part.variation(spec.name[1:], spec.options, f"{where}.name")
         return open_source(spec, where)
 
-    def _trainer(self, where: str) -> Run:
-        """The run, where its training data is asked for."""
-        if self.run is None:
-            raise ConfigError(f"{where}: there is no run to look it up in")
-        return self.run
+    @functools.cached_property
+    def evaluator(self) -> base.Evaluator:
+        spec = self.options.evaluator
+        _, config = configured("mmjax.evaluation", spec, f"{self.name}.evaluator")
+        if not isinstance(config, base.Evaluator):
+            raise ConfigError(f"{self.name}.evaluator.name: {spec.name!r} is no evaluator")
+        return config
 
     @functools.cached_property
-    def evaluator(self) -> Any:
-        """The evaluator with what it cannot read from a config: pictures, prompts."""
-        spec = self.options.evaluator
-        module = registry.find("mmjax.evaluation", spec.name, where=f"{self.name}.evaluator.name")
-        made = build(module.Config, to_dict(spec.options), where=f"{self.name}.evaluator")
-        fields = {field.name for field in dataclasses.fields(made)}
-        if "example" in fields:
-            made = dataclasses.replace(made, example=self.example)
-        if "encode" in fields:
-            made = dataclasses.replace(made, encode=self.encode)
-        if "batches" in fields and made.train is not None:
-            made = dataclasses.replace(made, batches=functools.partial(self._batches, made.train))
-        if "share" in fields and self.run is not None:
-            made = dataclasses.replace(made, share=sharding.part_of_batch(self.run.mesh))
-        return made
+    def context(self) -> base.Context:
+        """What the evaluator and the baseline cannot read from a config."""
+        return base.Context(
+            source=self.source,
+            training=self.training,
+            decode=self.decode,
+            encode=self.encode,
+            show=self.show,
+            batches=self._batches,
+            share=self.share,
+        )
 
-    def example(self, index: int) -> dict[str, Any]:
+    def training(self) -> list[Source]:
+        """Training data of the same set."""
+        if self.run is None:
+            raise ConfigError("there is no run whose training data could be looked up")
+        return self.part.of_the_same_set(self.options.source.name)
+
+    def decode(self, index: int, source: Source | None = None) -> Example:
         """A row as a person sees it."""
-        return DecodeImage()(self.source[index])
+        example = (self.source if source is None else source)[index]
+        return DECODE(example) if "image" in example else example
 
-    def encode(self, texts: Any) -> dict[str, np.ndarray]:
-        """Strings -> text [N, L] and text_mask."""
-        batch = self.run.part(self.options.part).processor.tokenize({"text": tuple(texts)})
-        return {"text": batch["text"], "text_mask": batch["text_mask"]}
+    def encode(self, examples: Sequence[Example]) -> Mapping[str, np.ndarray]:
+        """Raw examples, with any of the fields, as the model sees them."""
+        return self.part.processor.encode(examples)
+
+    def show(self, arrays: Mapping[str, Any], row: int) -> Mapping[str, Any]:
+        """What people see of a row of a batch."""
+        return self.part.processor.show(arrays, row)
+
+    @functools.cached_property
+    def share(self) -> tuple[int, int]:
+        """Which part of a batch this process reads, of how many."""
+        return sharding.part_of_batch(self.run.mesh)
 
     def put(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
         """A process's own rows on its devices."""
@@ -89,37 +113,44 @@ class Evaluator:
 
     def _batches(self, spec: Spec) -> Iterator[Mapping[str, np.ndarray]]:
         """All rows of another data set, each once: what a probe is fitted on."""
-        return self.read(self.rows(self._open(spec, f"{self.name}.evaluator.train")), [])
+        return self.read(self.pipeline(self._open(spec, f"{self.name}.evaluator")), [])
 
     @functools.cached_property
-    def _rows(self) -> Any:
-        return self.rows(self.source)
+    def _pipeline(self) -> Any:
+        return self.pipeline(self.source)
 
-    def rows(self, source: Source) -> Any:
-        """What `read` reads."""
-        return self.run.part(self.options.part).evaluation_pipeline(source, self.options.batch_size)
+    def pipeline(self, source: Source) -> Any:
+        """What `read` reads each row of `source` from, once."""
+        return self.part.evaluation_pipeline(source, self.options.batch_size)
 
-    def read(self, rows: Any, corrupt: list[Corrupt]) -> Iterator[Mapping[str, np.ndarray]]:
+    def read(self, pipeline: Any, corrupt: list[Corrupt]) -> Iterator[Mapping[str, np.ndarray]]:
         """Each row once, in batches; what cannot be used is added to `corrupt`."""
-        with self.run.batches(rows, 0, rows.plan.steps) as batches:
+        with self.run.batches(pipeline, 0, pipeline.plan.steps) as batches:
             for batch in batches:
                 corrupt.extend(batch.corrupt)
                 yield batch.arrays
 
     @functools.cached_property
-    def columns(self) -> dict[str, np.ndarray]:
-        wanted = ("group", "style", "label")
-        found = {name: self.source.column(name) for name in wanted}
-        return {name: column for name, column in found.items() if column is not None}
+    def predict(self) -> Callable[..., Any]:
+        """The task's function that the evaluator asks."""
+        known = self.run.task.predict
+        wanted = self.evaluator.predict
+        if wanted not in known:
+            raise ConfigError(
+                f"{self.name}: the task predicts {', '.join(known) or 'nothing'}, not {wanted!r}"
+            )
+        return known[wanted]
 
     @functools.cached_property
-    def predict(self) -> Any:
-        known = self.run.task.predict
-        if self.evaluator.predict not in known:
-            raise ValueError(
-                f"{self.name}: the task predicts {', '.join(known)}, not {self.evaluator.predict!r}"
-            )
-        return known[self.evaluator.predict]
+    def _baseline(self) -> tuple[Any, Any] | None:
+        """The baseline's module and its config."""
+        spec = self.options.baseline
+        if spec is None:
+            return None
+        module, config = configured("mmjax.evaluation", spec, f"{self.name}.baseline")
+        if not hasattr(module, "measure"):
+            raise ConfigError(f"{self.name}.baseline.name: {spec.name!r} measures no baseline")
+        return module, config
 
     def check(self, where: str) -> None:
         """Finds before any training what would stop the evaluation after it.
@@ -130,28 +161,38 @@ class Evaluator:
         Raises:
           ConfigError, DataError: it cannot be done.
         """
-        with checked(where):
-            assert self.predict
-            self.evaluator.check(self.columns)
-            rows = self.options.batch_size
-            cut = self.run.mesh.shape["data"] * self.run.mesh.shape["fsdp"]
-            if rows % cut:
-                raise ConfigError(f"{where}.batch_size={rows} is not a multiple of {cut} devices")
+        with located(where):
+            _check_arguments(self.predict, self.evaluator)
+        self.check_data(where)
+        rows = self.options.batch_size
+        cut = self.run.mesh.shape["data"] * self.run.mesh.shape["fsdp"]
+        if rows % cut:
+            raise ConfigError(f"{where}.batch_size={rows} is not a multiple of {cut} devices")
+
+    def check_data(self, where: str) -> None:
+        """The part of `check` that asks the data alone."""
+        context = self.context
+        with located(where):
+            self.evaluator.check(context)
+        if self._baseline is not None:
+            module, config = self._baseline
+            with located(f"{where}.baseline"):
+                module.check(config, context)
 
     def __call__(self, variables: Mapping[str, Any]) -> base.Result:
-        """Metrics and pictures; corrupt examples are left out, and named at the first call."""
+        """Metrics and media; corrupt examples are left out, and named at the first call."""
         corrupt: list[Corrupt] = []
         result = base.run(
             self.evaluator,
             self.predict,
             variables,
-            self.read(self._rows, corrupt),
+            self.read(self._pipeline, corrupt),
+            self.context,
             put=self.put,
-            columns=self.columns,
         )
         if corrupt and not self._named:
             self._named.extend(corrupt)
-            names = "\n".join(f"  {one.where}: {one.reason}" for one in corrupt[:5])
+            names = "\n".join(f"  {row.where}: {row.reason}" for row in corrupt[:SHOWN_CORRUPT])
             print(
                 f"note: {self.name} leaves out {len(corrupt)} corrupt of {len(self.source)} "
                 f"examples, the first ones:\n{names}"
@@ -165,77 +206,78 @@ class Evaluator:
 
     def baseline(self) -> dict[str, float]:
         """{"<baseline>/<evaluation>/<metric>": value}; empty where none is configured."""
-        spec = self.options.baseline
-        if spec is None:
+        if self._baseline is None:
             return {}
-        module, config = configured("mmjax.evaluation", spec, f"{self.name}.baseline")
-        rows, images = _pictures(self.source, range(len(self.source)))
-        groups = self.source.column("group")[rows]
-        found = module.measure(config, images, groups, self._references)
-        return {f"{module.NAME}/{self.name}/{metric}": value for metric, value in found.items()}
-
-    def _references(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Training pictures of these groups, and their groups."""
-        pictures, owners = [], []
-        run = self._trainer(f"{self.name}.baseline")
-        for source in run.part(self.options.part).of_the_same_set(self.options.source.name):
-            column = source.column("group")
-            mine = np.flatnonzero(np.isin(column, groups))
-            if mine.size:
-                rows, images = _pictures(source, mine)
-                pictures.append(images)
-                owners.append(column[rows])
-        if not pictures:
-            raise ConfigError(
-                f"{self.name}: the thumbnails baseline compares with training drawings of the "
-                "candidates, and there is none: leave `baseline` out"
-            )
-        return np.concatenate(pictures), np.concatenate(owners)
+        module, config = self._baseline
+        with located(f"{self.name}.baseline"):
+            measured = module.measure(config, self.context)
+        return {f"{module.NAME}/{self.name}/{metric}": value for metric, value in measured.items()}
 
 
-def _pictures(source: Source, rows: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """(rows that can be read, uint8 [N, H, W, 3])."""
-    found = {}
-    for row in rows:
-        with contextlib.suppress(CorruptExample):
-            found[int(row)] = DecodeImage()(source[int(row)])["image"]
-    return np.asarray(list(found), int), np.stack(list(found.values()))
-
-
-def evaluators(run: Run, which: Mapping[str, Evaluation]) -> dict[str, Evaluator]:
+def build_evaluations(run: Run, which: Mapping[str, Evaluation]) -> dict[str, EvaluationRun]:
     """The evaluations of a config's `validation` or `test`."""
-    return {name: Evaluator(name, run, options) for name, options in which.items()}
+    return {name: EvaluationRun(name, run, options) for name, options in which.items()}
 
 
 def evaluate(
     run: Run,
-    which: Mapping[str, Evaluator],
+    which: Mapping[str, EvaluationRun],
     state: State,
     prefix: str = "",
-    picture: Picture | None = None,
+    show: Callable[[str, Any], None] | None = None,
 ) -> dict[str, float]:
     """Metrics of all evaluations with the weights that each names.
 
     Args:
       prefix: "validation/" or "": put before every name.
-      picture: takes (name, PIL image).
+      show: takes (name, a picture, clip or sound).
     """
     metrics: dict[str, float] = {}
-    for name, evaluator in which.items():
-        params = run.weights(state.params, state.teachers, evaluator.options.weights)
-        result = evaluator({"params": params, "state": state.state, "teachers": {}})
-        metrics |= {prefix + path: value for path, value in measured(name, result).items()}
-        for label, image in result.pictures.items():
-            if picture is not None:
-                picture(f"{prefix}{name}/{label}", image)
+    for name, evaluation in which.items():
+        params = run.weights(state.params, state.teachers, evaluation.options.weights)
+        result = evaluation({**state.variables, "params": params})
+        metrics |= {prefix + path: value for path, value in named(name, result).items()}
+        for label, medium in result.media.items():
+            if show is not None:
+                show(f"{prefix}{name}/{label}", medium)
     return metrics
 
 
-def measured(name: str, result: base.Result) -> dict[str, float]:
-    """Metrics of the evaluation `name`, baselines first: "<name>/<metric>" and
-    "chance/<name>/<metric>"."""
-    out = {}
+def named(name: str, result: base.Result) -> dict[str, float]:
+    """The numbers of the evaluation `name`: "<name>/<metric>" and "<baseline>/<name>/<metric>".
+
+    Chance stands beside its number, other baselines behind all of them.
+    """
+    numbers: dict[str, float] = {}
+    chance = result.baselines.get("chance", {})
     for metric, value in result.metrics.items():
-        first, _, rest = metric.partition("/")
-        out[f"{first}/{name}/{rest}" if first in base.BASELINES else f"{name}/{metric}"] = value
-    return out
+        numbers[f"{name}/{metric}"] = value
+        if metric in chance:
+            numbers[f"chance/{name}/{metric}"] = chance[metric]
+    for baseline, values in result.baselines.items():
+        for metric, value in values.items():
+            numbers[f"{baseline}/{name}/{metric}"] = value
+    return numbers
+
+
+@contextlib.contextmanager
+def located(where: str) -> Iterator[None]:
+    """Puts the config's path before what an evaluator or a baseline objects to."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _check_arguments(predict: Callable[..., Any], evaluator: base.Evaluator) -> None:
+    """Raises ConfigError where predict does not take the evaluator's arguments."""
+    parameters = inspect.signature(predict).parameters
+    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
+        return
+    known = list(parameters)[3:]  # after variables, batch and keys
+    for name in evaluator.arguments:
+        if name not in known:
+            raise ConfigError(
+                f"evaluator.arguments.{name}: predict {evaluator.predict!r} takes "
+                f"{', '.join(known) or 'none'}"
+            )

@@ -77,4 +77,4 @@ def restore(folder: str | Path, step: int | None = None, weights: str = "ema") -
         state = checkpoints.restore(run.spec.shapes, run.spec.shardings, step, training=False)
     checkpoints.close()
     params = run.weights(state.params, state.teachers, weights)
-    return Restored(run, step, {"params": params, "state": state.state, "teachers": {}})
+    return Restored(run, step, {**state.variables, "params": params})

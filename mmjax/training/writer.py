@@ -17,6 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmjax.training import media
+
 
 class Writer:
     """Appends to a work directory's metric files from `step` on; later lines of an earlier attempt
@@ -64,20 +66,23 @@ class Writer:
             for row in rows:
                 out.write(json.dumps({"step": step, **row}) + "\n")
 
-    def picture(self, step: int, name: str, picture) -> None:
-        """A PIL image as pictures/<step>/<name>.png and in TensorBoard."""
+    def media(self, step: int, name: str, medium: Any) -> None:
+        """What people see, as pictures/<step>/<name> with an ending of its kind, and in
+        TensorBoard.
+
+        Args:
+          medium: a PIL image, a clip (uint8 [T, H, W, 3]) or an audio.Sound.
+        """
         if not self.active:
             return
-        path = self.folder / "pictures" / f"{step:08d}" / f"{name}.png"
+        ending, data = media.encoded(medium)
+        path = self.folder / "pictures" / f"{step:08d}" / f"{name}{ending}"
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
-        # level 1 takes half the time of the default, for a fifth more bytes
-        picture.save(temporary, format="PNG", compress_level=1)
+        temporary.write_bytes(data)
         os.replace(temporary, path)
         if self.board:
-            small = picture.convert("RGB")
-            small.thumbnail((640, 640))  # the file above has every pixel
-            self.board.add_image(name, np.asarray(small), step, dataformats="HWC")
+            media.to_board(self.board, step, name, medium)
 
     def close(self) -> None:
         if self.board:

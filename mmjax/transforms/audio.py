@@ -11,12 +11,20 @@ T samples.
 
 import dataclasses
 import io
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
 import soxr
 
 from mmjax.data.source import CorruptExample, Example
+
+
+class Sound(NamedTuple):
+    """A sound as people hear it."""
+
+    samples: np.ndarray  # float32 [T], -1..1
+    rate: int  # samples per second
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ from mmjax.commands import inspect, prepare, show
 from mmjax.commands.evaluate import evaluate
 from mmjax.config import ConfigError, Spec
 from mmjax.run import dispatch, workdir
-from mmjax.run.evaluations import evaluators
+from mmjax.run.evaluations import build_evaluations
 from mmjax.run.options import Evaluation, Options
 from mmjax.training.writer import read
 
@@ -215,17 +215,17 @@ def test_thumbnails_compare_with_drawings_of_their_own_set():
     """The groups of another set in the mixture have the same numbers, and nothing to say."""
     from mmjax.config import build
     from mmjax.run.assembly import Run
-    from mmjax.run.evaluations import evaluators
+    from mmjax.run.evaluations import build_evaluations
 
     own = "data.train.own={'name': 'manifest', 'path': 'experiments/own_data/pictures.jsonl'}"
     found = []
     for overrides in ((), (own, "data.batch_size=8")):
         run = Run(build(Options, tiny(*overrides)))
-        found.append(evaluators(run, run.options.test)["unseen_style"].baseline())
+        found.append(build_evaluations(run, run.options.test)["unseen_style"].baseline())
     assert found[0] == found[1] and len(found[0]) > 2
     run = Run(build(Options, tiny(own, "data.batch_size=8", "data.train.emoji.weight=0.0")))
-    with pytest.raises(ConfigError, match="unseen_style: the thumbnails .* leave `baseline` out"):
-        evaluators(run, run.options.test)["unseen_style"].baseline()
+    with pytest.raises(ConfigError, match="unseen_style.baseline: the thumbnails .* leave"):
+        build_evaluations(run, run.options.test)["unseen_style"].baseline()
 
 
 def test_a_run_is_exported_and_loaded_by_its_folder(trained, tmp_path):
@@ -250,7 +250,7 @@ def test_a_linear_probe_of_a_run(trained):
         Spec("emoji", {"split": "validation/unseen_style"}),
         Spec("linear_probe", {"train": {"name": "@emoji", "split": "test/unseen_style"}}),
     )
-    evaluator = evaluators(restored.run, {"probe": options})["probe"]
+    evaluator = build_evaluations(restored.run, {"probe": options})["probe"]
     metrics = evaluator(restored.variables).metrics
     assert 0 < metrics["accuracy/top1"] <= 1
     assert metrics["majority/accuracy/top1"] > metrics["chance/accuracy/top1"]

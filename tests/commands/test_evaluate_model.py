@@ -80,7 +80,7 @@ def test_what_cannot_be_evaluated_is_said():
         mmjax.evaluate_model(GOLDEN.parent / "bert" / "bert", dict(pairs=one))
     with pytest.raises(ConfigError, match="mine.source.*there is no run to look it up in"):
         mmjax.evaluate_model("emoji_clip", dict(mine=on(dict(name="@pairs"), RETRIEVAL)))
-    with pytest.raises(ConfigError, match="mine: zero-shot: .* labels have no class name"):
+    with pytest.raises(ConfigError, match="mine: .* labels have no class name"):
         few = dict(name="zero_shot", class_names=("a circle", "a square"))
         mmjax.evaluate_model("emoji_clip", dict(mine=on(dict(SHAPES, split="test"), few)))
     with pytest.raises(ConfigError, match="mine.baseline: there is no run"):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from mmjax.evaluation import bootstrap
+from mmjax.evaluation.base import Ratio
 
 
 def test_the_interval_of_a_mean_is_that_of_the_binomial():
@@ -62,3 +63,40 @@ def test_what_cannot_be_paired_is_refused():
         bootstrap.paired(np.zeros(4), np.zeros(5))
     with pytest.raises(ValueError, match="a cluster for each of 4 queries"):
         bootstrap.paired(np.zeros(4), np.zeros(4), cluster=np.zeros(3))
+
+
+def test_a_ratio_is_one_of_sums_in_every_draw():
+    rng = np.random.default_rng(0)
+    words = rng.integers(1, 30, 200)
+    errors = rng.binomial(words, 0.2)
+    rate = Ratio(errors, words)
+    assert bootstrap.value(rate) == rate.value == errors.sum() / words.sum()
+    nothing = Ratio(np.zeros(200), words)
+    interval = bootstrap.paired(rate, nothing)
+    assert interval.mean == pytest.approx(rate.value)
+    # the standard error of a ratio of means (Cochran, 1977, 2.46)
+    residual = errors - rate.value * words
+    half = 1.96 * residual.std() / np.sqrt(200) / words.mean()
+    np.testing.assert_allclose(interval[1:], [rate.value - half, rate.value + half], atol=0.004)
+
+
+def test_a_mean_is_the_ratio_over_the_number_of_values():
+    hits = (np.random.default_rng(0).random((2, 50)) < 0.3).astype(float)
+    ones = Ratio(hits, np.ones_like(hits))
+    other = np.zeros(50)
+    assert bootstrap.paired(hits, other) == bootstrap.paired(ones, other)
+
+
+def test_ratios_of_runs_are_paired_by_query():
+    words = np.full(100, 10)
+    worse = np.random.default_rng(0).integers(1, 9, 100)
+    ours = Ratio(np.stack([worse - 1, worse - 1]), np.stack([words, words]))
+    interval = bootstrap.paired(ours, Ratio(worse, words))
+    np.testing.assert_allclose(interval, [-0.1, -0.1, -0.1])
+
+
+def test_numbers_of_whole_runs():
+    interval = bootstrap.runs([1.0, 2.0, 3.0], [4.0, 5.0, 6.0])
+    assert interval.mean == -3 and -5 <= interval.low < -3 < interval.high <= -1
+    alone = bootstrap.runs([1.0], [4.0, 5.0])
+    assert alone.mean == -3.5 and np.isnan(alone[1:]).all() and str(alone) == "-3.500"

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from evaluation.contexts import context
 from evaluation.test_base import put_on
 
+from mmjax.config import ConfigError, Spec
 from mmjax.evaluation import base
 from mmjax.evaluation.linear_probe import LinearProbe, fit
 
@@ -28,7 +30,7 @@ def batches(x, label, size=8):
         yield batch | {"weight": np.ones(len(batch["label"]), np.float32)}
 
 
-def embed(variables, batch, rng):
+def embed(variables, batch, keys):
     return {"image": batch["image"] @ variables}
 
 
@@ -81,27 +83,30 @@ def test_rows_of_a_group_are_held_out_together():
 def test_as_an_evaluator(put):
     training, (x, label) = blobs(0), blobs(1, count=45)
     label[label == 2] = 1  # one class is never right
-    evaluator = LinearProbe(class_names=NAMES, batches=lambda: batches(*training))
-    result = base.run(evaluator, embed, jnp.eye(6), batches(x, label), put=put)
+    ours = context(batches=lambda spec: batches(*training))
+    evaluator = LinearProbe(Spec("blobs"), class_names=NAMES)
+    result = base.run(evaluator, embed, jnp.eye(6), batches(x, label), ours, put=put)
     metrics, lions = result.metrics, (blobs(1, count=45)[1] == 2).sum()
     assert metrics["accuracy/top1"] == pytest.approx(1 - lions / 45)
     assert metrics["class/cat"] == 1.0
     assert metrics["class/dog"] == pytest.approx(1 - lions / (label == 1).sum())
     assert "class/lion" not in metrics  # there is none of it
     assert metrics["accuracy/per_class"] == pytest.approx((1 + metrics["class/dog"]) / 2)
-    assert metrics["chance/accuracy/top1"] == pytest.approx(1 / 3)
-    assert metrics["majority/accuracy/top1"] == pytest.approx((label == 1).mean())
+    assert result.baselines["chance"]["accuracy/top1"] == pytest.approx(1 / 3)
+    majority = result.baselines["majority"]["accuracy/top1"]
+    assert majority == pytest.approx((label == 1).mean())
     assert metrics["held_out/accuracy/top1"] == 1.0
-    assert set(result.pictures) == {"confusion"}
+    assert set(result.media) == {"confusion"}
 
 
 def test_what_cannot_be_done_is_said():
     x, label = blobs(0)
-    with pytest.raises(ValueError, match="needs `train`"):
-        base.run(LinearProbe(), embed, jnp.eye(6), batches(x, label))
-    with pytest.raises(ValueError, match="label 5, but the probe was fitted on 3 classes"):
-        evaluator = LinearProbe(batches=lambda: batches(x, label))
-        base.run(evaluator, embed, jnp.eye(6), batches(x, np.full_like(label, 5)))
+    with pytest.raises(ConfigError, match="needs `train`"):
+        LinearProbe().check(context())
+    with pytest.raises(ConfigError, match="label 5, but the 3 classes are labels 0 to 2"):
+        ours = context(batches=lambda spec: batches(x, label))
+        stream = batches(x, np.full_like(label, 5))
+        base.run(LinearProbe(Spec("blobs")), embed, jnp.eye(6), stream, ours)
     with pytest.raises(ValueError, match="not finite"):
         fit(x * np.nan, label)
     with pytest.raises(ValueError, match="held_out=1.5"):

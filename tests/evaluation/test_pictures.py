@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+from evaluation.contexts import context
 
 from mmjax.evaluation import page, pictures
 from mmjax.evaluation.retrieval import Retrieval
@@ -54,25 +55,6 @@ def test_values_that_are_not_finite_leave_a_gap():
     rows = [{"step": 1, "train/loss": 2.0}, {"step": 2, "train/loss": float("nan")}]
     rows += [{"step": 3, "train/loss": "inf"}, {"step": 4, "train/loss": 1.0}]
     assert curves.panels(rows)[0].lines == {"train": ([1, 4], [2.0, 1.0])}
-
-
-@pytest.mark.parametrize("key", ["chance/a/b/r1", "a/chance/b/r1", "a/b/chance/r1"])
-def test_a_baseline_is_found_wherever_its_name_stands(key):
-    metrics = {key: 0.1, "chance/c/r1": 0.7, "majority/a/b/r1": 0.2}
-    assert curves.baselines_of("a/b/r1", metrics) == {"chance": 0.1, "majority": 0.2}
-
-
-def test_a_baseline_of_the_test_is_none_of_the_validation():
-    metrics = {"thumbnail_neighbour/seen/r1": 0.42, "chance/r1": 0.1}
-    assert curves.baselines_of("validation/seen/r1", metrics) == {}
-
-
-def test_curves_are_drawn_with_and_without_numbers():
-    drawn = pictures.curves(RUN)
-    assert drawn.width == page.WIDTH * page.SCALE
-    assert rgb(page.SERIES[1]) in colours(drawn)
-    assert pictures.curves([]).width == page.WIDTH * page.SCALE
-    assert pictures.curves([{"step": 0, "train/loss": 0.0}]).width == page.WIDTH * page.SCALE
 
 
 def test_charts_are_svg_in_the_colours_of_the_page():
@@ -130,7 +112,7 @@ def sheets():
     vectors = rng.standard_normal((40, 6)).astype(np.float32)
     captions = [f"thing {i}, $x_{i}^" for i in range(40)]
 
-    def example(index):
+    def decode(index, source=None):
         return {"image": images[index], "text": (captions[index], "再 second")}
 
     def draw(noise, text_noise=0.0):
@@ -138,7 +120,7 @@ def sheets():
         image = vectors + noise * rng.standard_normal(vectors.shape)
         rows = {"image": image, "text": text, "index": np.arange(40)}
         rows["style"] = np.arange(40) % 2
-        return Retrieval(example=example, average_over="style").finish(rows).pictures
+        return Retrieval(average_over="style").finish(rows, context(decode=decode)).media
 
     return draw
 

@@ -3,10 +3,17 @@ import math
 import jax
 import numpy as np
 import pytest
+from evaluation.contexts import context
 from jax.sharding import AxisType
 
+from mmjax.config import ConfigError
+from mmjax.data.source import DataError, InMemory
 from mmjax.evaluation import ranking
 from mmjax.evaluation.retrieval import Retrieval
+
+
+def finish(rows, **config):
+    return Retrieval(**config).finish(rows, context())
 
 
 def unit(x):
@@ -79,12 +86,12 @@ def test_a_collapsed_model_scores_chance_not_everything():
     vector = unit(np.random.default_rng(0).standard_normal(512))
     rows = {name: np.tile(vector, (200, 1)) for name in ("image", "text")}
     rows |= {"index": np.arange(200), "group": np.arange(200) // 2}
-    metrics = Retrieval(tile=128).finish(rows).metrics
+    found = finish(rows, tile=128)
     for direction in ("image_to_text", "text_to_image"):
         for name in ("r1", "r5", "r10", "median_rank"):
-            chance = metrics[f"chance/{direction}/{name}"]
-            np.testing.assert_allclose(metrics[f"{direction}/{name}"], chance, rtol=1e-9)
-    assert metrics["chance/image_to_text/r1"] == pytest.approx(2 / 200)
+            chance = found.baselines["chance"][f"{direction}/{name}"]
+            np.testing.assert_allclose(found.metrics[f"{direction}/{name}"], chance, rtol=1e-9)
+    assert found.baselines["chance"]["image_to_text/r1"] == pytest.approx(2 / 200)
 
 
 def test_rounding_does_not_decide_between_equal_texts():
@@ -92,9 +99,8 @@ def test_rounding_does_not_decide_between_equal_texts():
     image = unit(rng.standard_normal((400, 512)))
     text = image[np.arange(400) // 2 * 2]  # texts come in equal pairs of different groups
     noise = 1 + 1e-7 * rng.standard_normal(text.shape).astype(np.float32)
-    metrics = Retrieval(tile=128).finish(
-        {"image": image[np.arange(400) // 2 * 2], "text": text * noise, "index": np.arange(400)}
-    ).metrics
+    rows = {"image": image[np.arange(400) // 2 * 2], "text": text * noise}
+    metrics = finish(rows | {"index": np.arange(400)}, tile=128).metrics
     assert metrics["image_to_text/r1"] == 0.5 and metrics["image_to_text/median_rank"] == 1.5
 
 
@@ -112,25 +118,26 @@ def captions(rng, images=60, most=5):
 
 def test_several_captions_per_image_as_one_row_or_as_many():
     wide, long = captions(np.random.default_rng(0))
-    one, many = Retrieval().finish(wide).metrics, Retrieval().finish(long).metrics
-    assert one == many
+    found, many = finish(wide), finish(long)
+    one, chance = found.metrics, found.baselines["chance"]
+    assert one == many.metrics and chance == many.baselines["chance"]
     image, text, mask = wide["image"], wide["text"], wide["text_mask"]
     scores = image @ text[mask].T
     owner = np.nonzero(mask)[0]
     first = owner[scores.argmax(1)] == np.arange(60)
     assert one["image_to_text/r1"] == pytest.approx(first.mean())
     assert one["text_to_image/r1"] == pytest.approx((scores.argmax(0) == owner).mean())
-    assert one["chance/text_to_image/r1"] == pytest.approx(1 / 60)
+    assert chance["text_to_image/r1"] == pytest.approx(1 / 60)
     per_image = mask.sum(1) / mask.sum()
-    assert one["chance/image_to_text/r1"] == pytest.approx(per_image.mean())
+    assert chance["image_to_text/r1"] == pytest.approx(per_image.mean())
 
 
 def test_an_image_without_captions_is_no_query_but_still_a_candidate():
     wide, _ = captions(np.random.default_rng(0))
     wide["text_mask"] = wide["text_mask"] & (np.arange(60) != 7)[:, None]
-    result = Retrieval().finish(wide)
+    result = finish(wide)
     assert 7 not in result.queries["image_to_text/index"]
-    assert result.metrics["chance/text_to_image/r1"] == pytest.approx(1 / 60)
+    assert result.baselines["chance"]["text_to_image/r1"] == pytest.approx(1 / 60)
 
 
 def test_average_over_runs_one_retrieval_per_value():
@@ -140,15 +147,15 @@ def test_average_over_runs_one_retrieval_per_value():
     image = unit(text + 0.5 * rng.standard_normal(text.shape))
     rows = {"image": image, "text": text, "group": concept, "index": np.arange(100)}
     rows["style"] = np.tile(["noto", "fluent"], 50)
-    both = Retrieval(average_over="style").finish(rows)
+    both = finish(rows, average_over="style")
     apart = [
-        Retrieval().finish({name: x[rows["style"] == style] for name, x in rows.items()})
+        finish({name: x[rows["style"] == style] for name, x in rows.items()})
         for style in ("fluent", "noto")
     ]
     for name in both.metrics:
         mean = np.mean([part.metrics[name] for part in apart])
         assert both.metrics[name] == pytest.approx(mean)
-    assert both.metrics["chance/image_to_text/r1"] == pytest.approx(1 / 50)
+    assert both.baselines["chance"]["image_to_text/r1"] == pytest.approx(1 / 50)
     hits = both.queries["image_to_text/r1"]
     assert hits.mean() == pytest.approx(both.metrics["image_to_text/r1"]) and len(hits) == 100
     assert sorted(both.queries["image_to_text/index"]) == list(range(100))
@@ -158,8 +165,9 @@ def test_other_modalities_have_their_names():
     rng = np.random.default_rng(0)
     rows = {"audio": unit(rng.standard_normal((9, 4))), "video": unit(rng.standard_normal((9, 4)))}
     evaluator = Retrieval(queries="audio", candidates="video", at=(2,))
-    metrics = evaluator.finish(rows | {"index": np.arange(9)}).metrics
-    assert {"audio_to_video/r2", "chance/video_to_audio/median_rank"} < set(metrics)
+    found = evaluator.finish(rows | {"index": np.arange(9)}, context())
+    assert {"audio_to_video/r2", "video_to_audio/median_rank"} < set(found.metrics)
+    assert set(found.baselines["chance"]) == set(found.metrics)
 
 
 def test_token_masks_are_told_from_caption_masks():
@@ -168,26 +176,30 @@ def test_token_masks_are_told_from_caption_masks():
     tokens[:, :2, :5] = True
     batch = {"text_mask": tokens, "group": np.arange(2)}
     embed = {"image": vectors[:, 0], "text": vectors}
-    rows = Retrieval().records(lambda variables, batch: embed, None, batch)
+    rows = Retrieval().records(lambda variables, batch: embed, None, batch, None)
     np.testing.assert_array_equal(rows["text_mask"], [[True, True, False]] * 2)
     embed = {"image": vectors[:, 0], "text": vectors[:, 0]}
     batch = {"text_mask": tokens[:, 0], "group": np.arange(2)}
-    assert "text_mask" not in Retrieval().records(lambda variables, batch: embed, None, batch)
+    assert "text_mask" not in Retrieval().records(lambda variables, batch: embed, None, batch, None)
 
 
 def test_what_cannot_be_right_is_refused():
     wide, long = captions(np.random.default_rng(0))
-    with pytest.raises(ValueError, match="predict gave no text, only image"):
+    with pytest.raises(ConfigError, match="predict gave no text, only image"):
         only = {"image": wide["image"]}
-        Retrieval().records(lambda variables, batch: only, None, {"pixels": None})
-    with pytest.raises(ValueError, match="no column 'concept' among image, text"):
-        Retrieval(group="concept").finish(wide)
-    with pytest.raises(ValueError, match="no column 'style' to average over"):
-        Retrieval(average_over="style").finish(wide)
+        Retrieval().records(lambda *_: only, None, {"pixels": None}, None)
+    with pytest.raises(ConfigError, match="no column 'concept' among image, text"):
+        finish(wide, group="concept")
+    with pytest.raises(ConfigError, match="no column 'style' to average over"):
+        finish(wide, average_over="style")
     wide["image"][3, 0] = np.nan
     with pytest.raises(ValueError, match=r"1 of 60 query embeddings .* finite \(the first: 3\)"):
-        Retrieval().finish(wide)
-    with pytest.raises(ValueError, match="image_id .* is in two groups"):
-        Retrieval().finish(long | {"group": long["index"]})
-    with pytest.raises(ValueError, match="text_mask leaves no text at all"):
-        Retrieval().finish(wide | {"text_mask": np.zeros_like(wide["text_mask"])})
+        finish(wide)
+    with pytest.raises(DataError, match="image_id .* is in two groups"):
+        finish(long | {"group": long["index"]})
+    with pytest.raises(DataError, match="text_mask leaves no text at all"):
+        finish(wide | {"text_mask": np.zeros_like(wide["text_mask"])})
+    bare = context(InMemory([{"image": b"", "text": "a cat"}]))
+    with pytest.raises(ConfigError, match="the data has no column 'style'"):
+        Retrieval(average_over="style").check(bare)
+    Retrieval().check(bare)

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from mmjax.report import document as report
+from mmjax.report import media
 
 RESULT = {
     "unseen/image_to_text/r1": 0.56,
@@ -57,7 +58,7 @@ def test_everything_is_in_one_file(workdir):
     assert "<svg" in page and "14.2 s" in page and "238" in page
     assert "1 example could not be used (3 times)" in page and "truncated &lt;JPEG&gt;" in page
     assert "--config=configs/clip.py:smoke" in page and "versions:\n  jax: 0.10" in page
-    assert "step 9" in page and 3 <= page.count("data:image/webp") <= 1 + report.EARLIER
+    assert "step 9" in page and 3 <= page.count("data:image/webp") <= 1 + media.EARLIER
     # Nothing is fetched and nothing runs.
     assert not re.search(r"https?://|<script|<link|@import|url\(", page)
 
@@ -83,13 +84,6 @@ def test_a_work_directory_in_any_state(workdir, tmp_path_factory):
     assert "<h1>clip:smoke</h1>" in page and "not finished · step 4<" in page
     assert "So far, at step 4" in page and ">0.25<" in page
     assert "step 8" in page and "step 9" not in page  # the newest picture that can be read
-
-
-def test_the_command(workdir, capsys):
-    assert report.run(report.Options(str(workdir))) == workdir / "report.html"
-    assert "report.html" in capsys.readouterr().out
-    with pytest.raises(FileNotFoundError, match="no work directory"):
-        report.run(report.Options(str(workdir / "nothing")))
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_going_on_writes_the_same_file(tmp_path):
 def test_pictures_corrupt_rows_and_tensorboard(tmp_path):
     writer = Writer(tmp_path, -1)
     writer.metrics(3, {"loss": 1.0})
-    writer.picture(3, "validation/sheet", Image.new("RGB", (20, 10)))
+    writer.media(3, "validation/sheet", Image.new("RGB", (20, 10)))
     writer.corrupt(3, [{"source": "own", "index": 5, "where": "line 6", "reason": "empty caption"}])
     writer.close()
     with Image.open(tmp_path / "pictures" / "00000003" / "validation" / "sheet.png") as picture:
