@@ -67,20 +67,27 @@ class Run:
             return {"": Part("", options.data, options, self.workdir, paper=self.paper)}
         made: dict[str, Part] = {}
         for name, data in options.parts.items():
-            shared = None
-            if data.processor.name.startswith("@"):
-                shared = self._shared(made, name, data.processor.name[1:])
             folder = self.workdir / name if self.workdir else None
-            made[name] = Part(name, data, options, folder, shared, self.paper)
+            made[name] = Part(name, data, options, folder, paper=self.paper)
+        for name, data in options.parts.items():
+            if data.processor.name.startswith("@"):
+                made[name] = dataclasses.replace(made[name], owner=self._owner(made, name))
         return made
 
-    def _shared(self, made: Mapping[str, Part], name: str, owner: str) -> Any:
-        if owner not in made:
+    def _owner(self, made: Mapping[str, Part], name: str) -> Part:
+        """The part whose processor another one shares."""
+        owner = self.options.parts[name].processor.name[1:]
+        own = [
+            other
+            for other, data in self.options.parts.items()
+            if not data.processor.name.startswith("@")
+        ]
+        if owner not in own:
             raise ConfigError(
-                f"parts.{name}.processor: '@{owner}' is none of the parts before it: "
-                f"{', '.join(made) or 'there is none'}"
+                f"parts.{name}.processor: '@{owner}' is no part with a processor of its own; "
+                f"there are {', '.join(own) or 'none'}"
             )
-        return made[owner].processor
+        return made[owner]
 
     def part(self, name: str = "", where: str = "part") -> Part:
         """A part by its name.

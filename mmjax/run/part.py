@@ -70,7 +70,7 @@ class Part:
     data: Data
     options: Options  # of the run
     folder: Path | None = None  # where its tokenizer is kept; None: nowhere
-    shared: Processor | None = None  # another part's processor, which this one uses
+    owner: Part | None = None  # whose processor this one shares
     paper: bool = False  # every data set is one made-up example over and over
 
     @property
@@ -95,7 +95,7 @@ class Part:
     def sources(self) -> dict[str, Source]:
         """Training data by name."""
         if self.paper:
-            module, config = self._processor_config
+            module, config = (self.owner or self)._processor_config
             example = module.paper(config)
             return {name: OnPaper(example, self.data.batch_size) for name in self.mixture}
         return {
@@ -128,8 +128,8 @@ class Part:
     @functools.cached_property
     def processor(self) -> Processor:
         """Built, and kept in the folder of the run."""
-        if self.shared is not None:
-            return self.shared
+        if self.owner is not None:
+            return self.owner.processor
         module, config = self._processor_config
         if self.paper:
             return module.build(config, None, None)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from mmjax.layers import transformer
 from mmjax.layers.dense import Dense
-from mmjax.models import text
+from mmjax.models.text import Config as Text
+from mmjax.models.text import Model as TextModel
 
 SMALL = transformer.Config(width=32, layers=1, heads=2, hidden=64)
 
@@ -16,13 +17,13 @@ SMALL = transformer.Config(width=32, layers=1, heads=2, hidden=64)
 @dataclasses.dataclass(frozen=True)
 class Audio:
     bins: int = 16  # of the mel scale
-    transformer: transformer.Config = SMALL  # over the frames
+    body: transformer.Config = SMALL  # over the frames
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     audio: Audio = Audio()  # the sound tower
-    text: text.Config = text.Config(100, 8, SMALL, causal=False, pool="mean")  # the text tower
+    text: Text = Text(100, 8, SMALL, causal=False, pool="mean")  # the text tower
     embedding: int = 16  # E
     bias_init: float | None = None  # of the sigmoid loss; None: softmax
 
@@ -32,9 +33,9 @@ class Model(nn.Module):
 
     def setup(self):
         config = self.config
-        self.frames = Dense((config.audio.transformer.width,), ("patch", "embed"))
-        self.audio = transformer.Transformer(config.audio.transformer)
-        self.text = text.Model(config.text)
+        self.frames = Dense((config.audio.body.width,), ("patch", "embed"))
+        self.audio = transformer.Transformer(config.audio.body)
+        self.text = TextModel(config.text)
         self.audio_head = Dense((config.embedding,), ("embed", "joint"))
         self.text_head = Dense((config.embedding,), ("embed", "joint"))
         self.log_scale = self.param("log_scale", nn.initializers.constant(2.0), (), jnp.float32)

@@ -16,7 +16,7 @@ class Config:
     frames: int = 6  # T
     side: int = 8  # pixels along each edge
     classes: int = 4
-    transformer: transformer.Config = transformer.Config(width=32, layers=1, heads=2, hidden=64)
+    body: transformer.Config = transformer.Config(width=32, layers=1, heads=2, hidden=64)
 
 
 class Model(nn.Module):
@@ -25,7 +25,7 @@ class Model(nn.Module):
     @nn.compact
     def __call__(self, video):
         """[B, T, H, W, 3] -> logits [B, classes]."""
-        config = self.config.transformer
+        config = self.config.body
         width = config.width
         frames = video.reshape(*video.shape[:2], -1)
         x = Dense((width,), ("patch", "embed"), name="frame")(frames)
