@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from mmjax.config import ConfigError, Spec
 from mmjax.data.source import DataError
@@ -77,7 +77,9 @@ class LinearProbe(Evaluator):
 
     def _embed(self, predict, variables, batch, prepared):
         rows = {"image": self._vectors(predict, variables, batch), "label": batch[self.label]}
-        return rows | ({"group": batch[self.group]} if self.group in batch else {})
+        if self.group in batch:
+            rows["group"] = batch[self.group]
+        return rows
 
     def _vectors(self, predict, variables, batch):
         if self.label not in batch:
@@ -88,7 +90,8 @@ class LinearProbe(Evaluator):
         return out[self.image].astype(jnp.float32)
 
     def records(self, predict, variables, batch, prepared):
-        x, label = self._vectors(predict, variables, batch), batch[self.label]
+        x = self._vectors(predict, variables, batch)
+        label = batch[self.label]
         logits = jnp.einsum("bd,dc->bc", x, prepared["weights"], precision="highest")
         logits = logits + prepared["bias"][None]
         return {
@@ -144,57 +147,66 @@ def fit(
         )
     if not np.isfinite(vectors).all():
         raise ValueError("linear probe: some of the embeddings are not finite")
-    owners = np.unique(np.arange(len(label)) if group is None else group, return_inverse=True)[1]
-    owners = owners.reshape(-1)
-    drawn = np.random.default_rng(0).permutation(owners.max() + 1)
-    apart = drawn[owners] < held_out * len(drawn)
-    if apart.all() or not apart.any():
-        raise DataError(f"linear probe: {len(drawn)} groups are too few to hold some out")
+    held = _held_out(np.arange(len(label)) if group is None else group, held_out)
     mean = vectors.mean(0, dtype=np.float64).astype(np.float32)
     std = np.maximum(vectors.std(0, dtype=np.float64), 1e-6).astype(np.float32)
     x = jnp.asarray((vectors - mean) / std)
     y = jax.nn.one_hot(label, count)
-    start = {"weights": jnp.zeros((x.shape[1], count)), "bias": jnp.zeros(count)}
-    weight, parts = jnp.asarray(~apart, jnp.float32), start
+    weight = jnp.asarray(~held, jnp.float32)
+    params = {"weights": jnp.zeros((x.shape[1], count)), "bias": jnp.zeros(count)}
     tried = []
     for penalty in sorted(penalties, reverse=True):  # each begins where the stronger one ended
-        parts = _solve(parts, x, y, weight, jnp.float32(penalty))
-        best = np.asarray((x @ parts["weights"] + parts["bias"][None]).argmax(1))
-        tried.append((float((best == label)[apart].mean()), penalty, parts))
-    score, penalty, parts = max(tried, key=lambda one: one[:2])  # of equals the strongest
-    parts = _solve(parts, x, y, jnp.ones_like(weight), jnp.float32(penalty))
-    weights = np.asarray(parts["weights"]) / std[:, None]
-    return Probe(weights, np.asarray(parts["bias"]) - mean @ weights, float(penalty), score)
+        params = _solve(params, x, y, weight, jnp.float32(penalty))
+        best = np.asarray((x @ params["weights"] + params["bias"][None]).argmax(1))
+        tried.append((float((best == label)[held].mean()), penalty, params))
+    score, penalty, params = max(tried, key=lambda row: row[:2])  # of equals the strongest
+    params = _solve(params, x, y, jnp.ones_like(weight), jnp.float32(penalty))
+    weights = np.asarray(params["weights"]) / std[:, None]
+    bias = np.asarray(params["bias"]) - mean @ weights
+    return Probe(weights, bias, float(penalty), score)
+
+
+def _held_out(group: Shaped[np.ndarray, " N"], share: float) -> Bool[np.ndarray, " N"]:
+    """Which rows choose the penalty: whole groups, about `share` of them."""
+    groups = np.unique(group, return_inverse=True)[1].reshape(-1)
+    count = groups.max() + 1
+    order = np.random.default_rng(0).permutation(count)
+    held = order[groups] < share * count
+    if held.all() or not held.any():
+        raise DataError(f"linear probe: {count} groups are too few to hold some out")
+    return held
 
 
 @jax.jit
-def _solve(parts, x, y, weight, penalty):
+def _solve(params, x, y, weight, penalty):
     """Minimises the weighted mean cross-entropy and the penalty on the weights."""
 
-    def loss(parts):
-        logits = x @ parts["weights"] + parts["bias"][None]
-        each = optax.softmax_cross_entropy(logits, y)
-        fitted = (each * weight).sum() / weight.sum()
-        return fitted + penalty / 2 * (parts["weights"] ** 2).sum()
+    def loss(params):
+        logits = x @ params["weights"] + params["bias"][None]
+        values = optax.softmax_cross_entropy(logits, y)
+        cross_entropy = (values * weight).sum() / weight.sum()
+        return cross_entropy + penalty / 2 * (params["weights"] ** 2).sum()
 
     solver = optax.lbfgs()
-    gradient = optax.value_and_grad_from_state(loss)
+    value_and_grad = optax.value_and_grad_from_state(loss)
 
-    def more(carry):
+    def unfinished(carry):
         _, _, step, length = carry
         return (step < STEPS) & (length > TOLERANCE)
 
-    def step(carry):
-        parts, state, number, _ = carry
-        value, slope = gradient(parts, state=state)
-        updates, state = solver.update(slope, state, parts, value=value, grad=slope, value_fn=loss)
-        return optax.apply_updates(parts, updates), state, number + 1, _length(slope)
+    def iterate(carry):
+        params, state, step, _ = carry
+        value, grad = value_and_grad(params, state=state)
+        updates, state = solver.update(grad, state, params, value=value, grad=grad, value_fn=loss)
+        return optax.apply_updates(params, updates), state, step + 1, _length(grad)
 
-    return jax.lax.while_loop(more, step, (parts, solver.init(parts), 0, jnp.inf))[0]
+    start = (params, solver.init(params), 0, jnp.inf)
+    return jax.lax.while_loop(unfinished, iterate, start)[0]
 
 
-def _length(parts):
-    return jnp.sqrt(sum((leaf**2).sum() for leaf in parts.values()))
+def _length(tree):
+    """Euclidean length of all leaves together."""
+    return jnp.sqrt(sum((leaf**2).sum() for leaf in tree.values()))
 
 
 Config = LinearProbe  # what a config's sub-tree of this evaluator is turned into

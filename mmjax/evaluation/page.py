@@ -15,9 +15,14 @@ from PIL import Image
 Pixels = float | int  # of the page
 WIDTH = 860
 SCALE = 2  # pixels of the file per pixel of the page
-INK, MUTED, LINE, PAPER = "#1f2328", "#656d76", "#d8dee4", "#ffffff"
-GREEN, RED = "#1a7f37", "#c93c37"
-GREEN_TINT, RED_TINT = "#dff3e4", "#fbe3e1"
+INK = "#1f2328"
+MUTED = "#656d76"
+LINE = "#d8dee4"
+PAPER = "#ffffff"
+GREEN = "#1a7f37"
+RED = "#c93c37"
+GREEN_TINT = "#dff3e4"
+RED_TINT = "#fbe3e1"
 SERIES = ("#2f6db3", "#c2662d", "#3f8f6b", "#8a5a9e", "#9a8420", "#5f6b76")
 # Letters that matplotlib's own font lacks, where such a font is installed.
 FALLBACK = ("Noto Sans", "Noto Sans CJK JP", "Noto Sans Arabic", "Noto Sans Devanagari", "Unifont")
@@ -31,7 +36,8 @@ class Page:
         from matplotlib.figure import Figure
 
         dpi = 72 * SCALE  # one point is then one page pixel
-        self.width, self.height = width, height
+        self.width = width
+        self.height = height
         # Images go on a sheet below the figure: there they cost 0.3 ms each, in matplotlib 6 ms.
         self.figure = Figure(figsize=(width / 72, height / 72), dpi=dpi, facecolor="none")
         self.canvas = FigureCanvasAgg(self.figure)
@@ -64,7 +70,8 @@ class Page:
         part = side * SCALE / max(image.size)
         size = [max(1, round(edge * part)) for edge in image.size]
         image = image.resize(size, Image.Resampling.NEAREST if sharp else Image.Resampling.BICUBIC)
-        middle_x, middle_y = (x + side / 2) * SCALE, (y + side / 2) * SCALE
+        middle_x = (x + side / 2) * SCALE
+        middle_y = (y + side / 2) * SCALE
         self._below.paste(image, (round(middle_x - size[0] / 2), round(middle_y - size[1] / 2)))
 
     def box(self, x, y, width, height, *, edge="none", fill="none", line=1.0):
@@ -98,7 +105,8 @@ def fit(
     text: str, width: Pixels, *, size: Pixels = 12, bold: bool = False, lines: int = 1
 ) -> list[str]:
     """`text` broken into at most `lines` lines of at most `width`, cut with an ellipsis."""
-    words, out = " ".join(text.split()).split(" "), []
+    words = " ".join(text.split()).split(" ")
+    out: list[str] = []
     while words and len(out) < lines:
         taken = 1
         while taken < len(words) and _width(" ".join(words[: taken + 1]), size, bold) <= width:
@@ -113,7 +121,9 @@ def fit(
 def _cut(line: str, width: Pixels, size: Pixels, bold: bool) -> str:
     if _width(line, size, bold) <= width:
         return line
-    low, high = 0, min(len(line), 400)  # low characters and the ellipsis fit
+    # Bisection: `low` characters and the ellipsis fit, `high` do not.
+    low = 0
+    high = min(len(line), 400)
     while high - low > 1:
         middle = (low + high) // 2
         if _width(line[:middle].rstrip(" ,;") + "…", size, bold) <= width:

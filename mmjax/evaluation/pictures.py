@@ -1,4 +1,4 @@
-"""Curves, matrices and image grids, in the style of evaluation/page.py. All return PIL images."""
+"""Matrices and image grids, in the style of evaluation/page.py. All return PIL images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Num
 from PIL import Image
 
-from mmjax.evaluation.page import INK, LINE, MUTED, SERIES, WIDTH, Page, fit
+from mmjax.evaluation.page import INK, LINE, MUTED, WIDTH, Page, fit
 
 
 def number(value: float | int) -> str:
@@ -28,14 +28,9 @@ def spread(places: Sequence[float | int], gap: float) -> list[float]:
             if short > 1e-9:
                 out[i - 1], out[i] = out[i - 1] - short / 2, out[i] + short / 2
         out += max(0.0, -out.min()) - max(0.0, out.max() - 1)
-    back = np.empty_like(out)
-    back[order] = out
-    return back.tolist()
-
-
-def _cycle():
-    while True:
-        yield from SERIES
+    in_order_given = np.empty_like(out)
+    in_order_given[order] = out
+    return in_order_given.tolist()
 
 
 def matrix(
@@ -46,10 +41,12 @@ def matrix(
     text_width = 150
     left = 16 + (text_width if rows and isinstance(rows[0], str) else size + 6)
     written = bool(columns) and isinstance(columns[0], str)
-    top, below = 44, text_width if written else size + 8
+    top = 44
+    below = text_width if written else size + 8
     page = Page(WIDTH, top + size * len(rows) + below + 8)
     page.text(16, 22, title, size=15, bold=True)
     axes = page.axes(left, top, size * len(columns), size * len(rows))
+    # The ends of the scale leave out a few values, so that one of them does not pale all others.
     low, high = np.percentile(values, [1, 99.5]) if values.size else (0, 1)
     shown = axes.imshow(values, cmap="Blues", vmin=low, vmax=max(high, low + 1e-6), aspect="auto")
     axes.set(xticks=[], yticks=[])
@@ -62,7 +59,8 @@ def matrix(
         else:
             page.image(16, middle - size / 2 + 0.5, size - 1, name)
     for column, name in enumerate(columns):
-        middle, y = left + size * (column + 0.5), top + size * len(rows) + 6
+        middle = left + size * (column + 0.5)
+        y = top + size * len(rows) + 6
         if isinstance(name, str):
             line = fit(name, text_width - 8, size=letters)[0]
             page.rising(middle, y, line, size=letters)
@@ -80,10 +78,17 @@ def confusion(counts: Num[np.ndarray, "R R"], names: Sequence[str]) -> Image.Ima
     total = counts.sum(1, keepdims=True)
     share = counts / np.maximum(total, 1)
     few = len(names) <= 20
-    size, label = (min(52.0, 660 / len(names)), 150) if few else (min(20.0, 640 / len(names)), 130)
-    letters = 11 if few else size * 0.62
+    if few:
+        size = min(52.0, 660 / len(names))  # edge of a cell
+        label = 150  # width of the classes' names
+        letters = 11
+    else:
+        size = min(20.0, 640 / len(names))
+        label = 130
+        letters = size * 0.62
     legible = letters >= 6
-    left, top = 16 + (label if legible else 0), 68
+    left = 16 + (label if legible else 0)
+    top = 68
     page = Page(WIDTH, top + size * len(names) + (label if legible else 0) + 8)
     right = np.trace(counts) / max(counts.sum(), 1)
     page.text(16, 22, f"Confusion of {len(names)} classes", size=15, bold=True)
@@ -93,7 +98,8 @@ def confusion(counts: Num[np.ndarray, "R R"], names: Sequence[str]) -> Image.Ima
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.set(xticks=[], yticks=[])
     for row, name in enumerate(names if legible else ()):
-        line, middle = fit(name, label - 8, size=letters)[0], size * (row + 0.5)
+        line = fit(name, label - 8, size=letters)[0]
+        middle = size * (row + 0.5)
         page.text(left - 6, top + middle, line, size=letters, align="right")
         page.rising(left + middle, top + size * len(names) + 6, line, size=letters)
     for row, column in np.argwhere(counts > 0) if few else ():
@@ -122,12 +128,15 @@ def grid(
         images = (np.clip(np.nan_to_num(images), 0, 1) * 255).round().astype(np.uint8)
     columns = max(1, min(columns, len(images)))
     step = min((WIDTH - 20) / columns, 210)
-    side, text, top = step - 12, 46, 44 if title else 12
+    side = step - 12
+    text = 46  # height of a caption
+    top = 44 if title else 12
     page = Page(WIDTH, top + -(-len(images) // columns) * (side + text) + 4)
     if title:
         page.text(16, 22, fit(title, WIDTH - 32, size=15, bold=True), size=15, bold=True)
     for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        x, y = 16 + step * (number % columns), top + (side + text) * (number // columns)
+        x = 16 + step * (number % columns)
+        y = top + (side + text) * (number // columns)
         page.image(x, y, side, image, sharp=True)
         page.box(x, y, side, side, edge=LINE)
         page.text(x, y + side + 11, fit(caption, side, size=10, lines=2), size=10, color=INK)

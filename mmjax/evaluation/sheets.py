@@ -62,7 +62,8 @@ def draw(
     among = " or ".join(f"{size:,}" for size in sizes)
     title = f"{query.capitalize()} to {candidate}: the best {BEST} of {among}"
     texts = bool(chosen) and isinstance(chosen[0].truth, str)
-    return (_text_sheet if texts else _image_sheet)(chosen, title)
+    draw_sheet = _text_sheet if texts else _image_sheet
+    return draw_sheet(chosen, title)
 
 
 def similarity(
@@ -90,23 +91,26 @@ def hits(
     Args:
       query: a text, or an image uint8 [H, W, 3].
     """
-    columns, side, top = 6, 112, 44 if isinstance(query, str) else 148
+    columns = 6
+    side = 112
+    top = 44 if isinstance(query, str) else 148
     step = (WIDTH - 32) / columns
-    texts = all(isinstance(one, str) for one in found)
+    texts = all(isinstance(item, str) for item in found)
     page = Page(WIDTH, top + (20 * len(found) if texts else 168 * -(-len(found) // columns)) + 12)
     if isinstance(query, str):
         page.text(16, 22, fit(query, WIDTH - 32, size=15, bold=True), size=15, bold=True)
     else:
         page.image(16, 12, side, query)
         page.box(16, 12, side, side, edge=INK)
-    for number, (one, name, score) in enumerate(zip(found, names, scores, strict=True)):
+    for number, (item, name, score) in enumerate(zip(found, names, scores, strict=True)):
         if texts:
             middle = top + 20 * number + 10
             page.text(16, middle, f"{score:.2f}", size=11, color=MUTED)
             page.text(56, middle, fit(name, WIDTH - 72))
             continue
-        x, y = 16 + step * (number % columns), top + 168 * (number // columns)
-        page.image(x, y, side, one)
+        x = 16 + step * (number % columns)
+        y = top + 168 * (number // columns)
+        page.image(x, y, side, item)
         page.box(x, y, side, side, edge=LINE)
         page.text(x, y + side + 13, f"{score:.2f}", size=11, color=MUTED)
         page.text(x, y + side + 28, fit(name, side, size=10, lines=2), size=10)
@@ -147,17 +151,21 @@ def _mark(page: Page, x, y, right: bool) -> None:
 
 def _text_sheet(answers: Sequence[Answer], title: str) -> Image.Image:
     """Two columns of queries (images, or texts of another kind); candidates as lines of text."""
-    card, height, side = (WIDTH - 48) / 2, 148, 116
+    card = (WIDTH - 48) / 2  # width of a query with its candidates
+    height = 148
+    side = 116
     page = Page(WIDTH, 52 + height * -(-len(answers) // 2))
     _header(page, title)
     for number, answer in enumerate(answers):
-        x, y = 16 + (card + 16) * (number % 2), 52 + height * (number // 2)
+        x = 16 + (card + 16) * (number % 2)
+        y = 52 + height * (number // 2)
         if isinstance(answer.query, str):
             page.text(x, y + 20, fit(answer.query, side, lines=6))
         else:
             page.image(x, y + 4, side, answer.query)
             page.box(x, y + 4, side, side, edge=LINE)
-        left, width = x + side + 12, card - side - 12
+        left = x + side + 12
+        width = card - side - 12
         rank = f"rank {answer.rank:,}"
         page.text(left, y + 11, fit(answer.truth, width - 52, bold=True), bold=True)
         page.text(left + width, y + 11, rank, size=11, color=MUTED, align="right")
@@ -171,7 +179,10 @@ def _text_sheet(answers: Sequence[Answer], title: str) -> Image.Image:
 
 def _image_sheet(answers: Sequence[Answer], title: str) -> Image.Image:
     """One query a row; candidates as framed images, the right one behind a line if not found."""
-    height, side, first, step = 134, 98, 204, 108
+    height = 134  # of a row
+    side = 98  # edge of an image
+    first = 204  # where candidates begin
+    step = 108  # from one to the next
     page = Page(WIDTH, 52 + height * len(answers))
     _header(page, title)
     for row, answer in enumerate(answers):

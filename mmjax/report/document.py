@@ -43,7 +43,8 @@ def write(workdir: str | Path) -> Path:
         f"{body or '<p>Nothing has been written to this work directory yet.</p>'}\n"
         "</main></body></html>\n"
     )
-    path, part = workdir / "report.html", workdir / ".report.html.part"
+    path = workdir / "report.html"
+    part = workdir / ".report.html.part"
     part.write_text(page, encoding="utf-8")
     os.replace(part, path)
     return path
@@ -106,13 +107,15 @@ def _status(files: _Files) -> str:
 
 
 def _result(files: _Files) -> str:
-    metrics, title = files.result, "Result"
+    metrics = files.result
+    title = "Result"
     if not metrics:  # the newest value of everything that was evaluated
         latest: dict[str, Any] = {}
         for row in files.metrics:
             latest |= row
         kept = (key for key in latest if key != "step" and not key.startswith("train/"))
-        metrics, title = {key: latest[key] for key in kept}, f"So far, at step {files.step:,}"
+        metrics = {key: latest[key] for key in kept}
+        title = f"So far, at step {files.step:,}"
     names = Names(metrics)
     groups: dict[str, list[str]] = {}
     for key in metrics:
@@ -123,7 +126,8 @@ def _result(files: _Files) -> str:
     chosen = [parent for parent in groups if parent.startswith("validation/")]
     other = [parent for parent in groups if parent and parent not in chosen]
     if not other:  # a run in progress has nothing but its validation
-        chosen, other = [], chosen
+        other = chosen
+        chosen = []
     facts = {k: number(metrics[k]) for k in groups.get("", ())}
     facts |= {k: v for k, v in metrics.items() if isinstance(v, str | bool)}
     content = _numbers(other, groups, metrics)
