@@ -35,20 +35,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mmjax.schema import (
-    ConfigError,
-    Spec,
-    build,
-    comment_of,
-    comments_by_line,
-    elsewhere,
-    nearest,
-    plain,
-    to_dict,
-)
+from mmjax.comments import comment_of, comments_by_line
+from mmjax.schema import ConfigError, Spec, build, elsewhere, merged, nearest, plain, to_dict
 
 __all__ = [
-    "ConfigError", "Spec", "build", "difference", "fingerprint", "load", "relative", "to_dict",
+    "ConfigError", "Spec", "build", "difference", "fingerprint", "load", "merged", "relative",
+    "to_dict",
 ]  # fmt: skip
 
 _CHECKOUT = Path(__file__).resolve().parent.parent  # relative paths are looked for here as well

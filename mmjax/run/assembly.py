@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from mmjax import registry, tree
-from mmjax.config import ConfigError, Spec, build, to_dict
+from mmjax.config import ConfigError, Spec, build, merged, to_dict
 from mmjax.data.pipeline import Pipeline
 from mmjax.data.plan import Bucketed, Mixture, Packed, Sequential, buckets
 from mmjax.data.source import CorruptExample, DataError, Source
@@ -54,14 +54,20 @@ def configured(
                 f"it has {', '.join(rows) or 'none'}"
             )
         base = to_dict(rows[variant])
+    tree = merged(base, options)
     for path, value in (given or {}).items():
         stated = _get(options, path)
-        if stated is not None and stated != value:
+        if stated is None:
+            _put(tree, path, value)
+        # a table may have more rows than the data needs
+        elif stated != value and not (path.endswith(LOWER_BOUNDS) and stated > value):
             raise ConfigError(
                 f"{where}.{path} is {stated}, but the data needs {value}; leave it out"
             )
-        _put(base, path, value)
-    return module, build(module.Config, _merged(base, options), where=where)
+    return module, build(module.Config, tree, where=where)
+
+
+LOWER_BOUNDS = ("vocab_size", "context_length")
 
 
 def _get(nested: Mapping[str, Any], path: str) -> Any:
@@ -77,12 +83,6 @@ def _put(nested: dict[str, Any], path: str, value: Any) -> None:
     for key in parents:
         nested = nested.setdefault(key, {})
     nested[last] = value
-
-
-def _merged(base: Any, change: Any) -> Any:
-    if isinstance(base, Mapping) and isinstance(change, Mapping):
-        return {**base, **{key: _merged(base.get(key), value) for key, value in change.items()}}
-    return change
 
 
 # By the processor's `tokenizer`: what is trained on the captions of a run.
