@@ -10,39 +10,21 @@ from __future__ import annotations
 
 import functools
 import importlib
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from mmjax import config as configs
-from mmjax import models, tree
-from mmjax.conversion import bert, clip, files, gpt2, llama, vit, wav2vec2, whisper
+from mmjax import models, registry, tree
+from mmjax.conversion import files
 from mmjax.conversion.table import Entry
 from mmjax.processors import trained as trained_processor
 
 MODEL_TYPES = ("mmjax",)
 DTYPE = "float32"  # of parameters, where the reader does not say
-
-
-def _ids(config: Any) -> tuple[Any, ...]:
-    return (jax.ShapeDtypeStruct((1, 4), jnp.int32),)
-
-
-def _square(config: Any) -> tuple[Any, ...]:
-    return (jax.ShapeDtypeStruct((1, config.image_size, config.image_size, 3), jnp.float32),)
-
-
-# Of each model, what its parameters are made from.
-INPUTS: Mapping[str, Callable[[Any], tuple[Any, ...]]] = {
-    "bert": bert.inputs, "clip": clip.inputs, "gpt2": gpt2.inputs, "llama": llama.inputs,
-    "image_classifier": vit.inputs, "wav2vec2": wav2vec2.inputs, "whisper": whisper.inputs,
-    "vit": lambda config: (clip.images(config),), "text": _ids, "resnet": _square,
-}  # fmt: skip
 
 
 def config(upstream: Mapping[str, Any]) -> Any:
@@ -52,10 +34,10 @@ def config(upstream: Mapping[str, Any]) -> Any:
       CheckpointFileError: no name of a model here. ConfigError: fields that it does not have.
     """
     name = upstream.get("model")
-    if name not in INPUTS:
+    if name not in registry.names(models.__name__):
         raise files.CheckpointFileError(
-            f"config.json: model = {name!r} is none of mmjax.models that are read: "
-            f"{', '.join(sorted(INPUTS))}"
+            f"config.json: model = {name!r} is none of mmjax.models: "
+            f"{', '.join(registry.names(models.__name__))}"
         )
     module = importlib.import_module(f"{models.__name__}.{name}")
     return configs.build(module.Config, upstream.get("config", {}), where="config.json: config")
@@ -77,13 +59,14 @@ def name(config: Any) -> str:
     Raises:
       ValueError: a model from elsewhere.
     """
-    found = re.fullmatch(rf"{re.escape(models.__name__)}\.(\w+)", type(config).__module__)
-    if found is None or found[1] not in INPUTS:
+    module = type(config).__module__
+    room, _, name = module.rpartition(".")
+    if room != models.__name__:
         raise ValueError(
-            f"{type(config).__module__} is none of mmjax.models that have this format: "
-            f"{', '.join(sorted(INPUTS))}"
+            f"{module} is none of mmjax.models, which alone have this format: "
+            f"{', '.join(registry.names(models.__name__))}"
         )
-    return found[1]
+    return name
 
 
 def model(config: Any) -> nn.Module:
@@ -92,13 +75,13 @@ def model(config: Any) -> nn.Module:
 
 
 def inputs(config: Any) -> tuple[Any, ...]:
-    """What the model is initialised with."""
-    return INPUTS[name(config)](config)
+    """What the model is initialised with, as its file says."""
+    return importlib.import_module(type(config).__module__).inputs(config)
 
 
 @functools.lru_cache(maxsize=4)
 def table(config: Any) -> list[Entry]:
-    """One row a parameter, under its own path."""
+    """Every parameter, under its own path."""
     made = jax.eval_shape(model(config).init, jax.random.key(0), *inputs(config))["params"]
     return [Entry(path, path) for path in tree.flatten(nn.unbox(made))]
 

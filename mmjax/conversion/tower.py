@@ -21,7 +21,7 @@ import flax.linen as nn
 from mmjax.conversion import clip as clips
 from mmjax.conversion import fields, siglip
 from mmjax.conversion.table import Entry
-from mmjax.models import clip
+from mmjax.models import clip, text, vit
 from mmjax.processors import checkpoint as checkpoint_processor
 
 PAIRS = {"clip": clips, "siglip": siglip, "siglip2": siglip}  # the files that have the tables
@@ -54,15 +54,16 @@ def config(upstream: Mapping[str, Any]) -> Config:
     names = _architectures(kind, part)
     fields.only(upstream, "architectures", None, *([name] for name in names))
     whole = {**upstream, "model_type": kind, "architectures": None, f"{part}_config": upstream}
-    one = Config(kind, part, PAIRS[kind].config(whole))
-    projected, size = one.projected, one.pair.embedding
-    width = getattr(one.pair, one.side).transformer.width
+    tower = Config(kind, part, PAIRS[kind].config(whole))
+    projected = tower.projected
+    size = tower.pair.embedding
+    width = getattr(tower.pair, tower.side).transformer.width
     if kind == "clip":
         projected = (upstream.get("architectures") or names)[0] != names[0]
     elif projected:
         size = upstream.get("projection_size", width)
-    changes = {f"{one.side}_projection": projected, "embedding": size if projected else width}
-    return Config(kind, part, dataclasses.replace(one.pair, **changes))
+    changes = {f"{tower.side}_projection": projected, "embedding": size if projected else width}
+    return Config(kind, part, dataclasses.replace(tower.pair, **changes))
 
 
 def upstream(config: Config) -> dict[str, Any]:
@@ -85,8 +86,8 @@ def model(config: Config) -> nn.Module:
 
 def inputs(config: Config) -> tuple[Any, ...]:
     """Shapes of what the model is called with, one row."""
-    both = PAIRS[config.kind].inputs(config.pair)
-    return (both[list(SIDES).index(config.part)],)
+    model = {"vision": vit, "text": text}[config.part]
+    return model.inputs(getattr(config.pair, config.side))
 
 
 def processor(folder: Path, config: Config) -> Any:
@@ -96,17 +97,17 @@ def processor(folder: Path, config: Config) -> Any:
 
 
 def rename(name: str) -> str:
-    """Names without the tower's."""
+    """Names without the tower's prefix."""
     return re.sub(r"^(vision|text)_model\.", "", name)
 
 
 def saved(name: str, config: Config) -> str:
-    """With it."""
+    """Names with the tower's prefix, which a projection's lacks."""
     return name if "_projection." in name else f"{config.part}_model.{name}"
 
 
 def table(config: Config) -> list[Entry]:
-    """One row a parameter."""
+    """Every parameter and where a file keeps it."""
     side = config.side
     own = (f"{side}/", f"{side}_head/") if config.projected else (f"{side}/",)
     rows = PAIRS[config.kind].table(config.pair)

@@ -76,7 +76,7 @@ class Encoder:
         config = self.loaded.config.text
         length = min(-(-ids.shape[1] // LENGTHS) * LENGTHS, config.context_length)
         room = length - ids.shape[1]
-        if room > 0 and not config.attend_padding:
+        if room > 0 and not getattr(config, "padded_in_full", False):
             ids, mask = (np.pad(one, ((0, 0), (0, room))) for one in (ids, mask))
         out = self._text(self.loaded.variables, jnp.asarray(ids), jnp.asarray(mask))
         return np.asarray(out, np.float32)[:count]

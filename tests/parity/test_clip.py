@@ -174,6 +174,7 @@ SIGLIPS = {
 
 @pytest.mark.parametrize("kind", SIGLIPS)
 def test_siglip(tmp_path, kind):
+    import torch
     import transformers
 
     vision, text = SIGLIPS[kind]
@@ -181,9 +182,14 @@ def test_siglip(tmp_path, kind):
     text = {**text, "vocab_size": V, "max_position_embeddings": L}
     config = transformers.SiglipConfig(text_config=text, vision_config=vision)
     model = reference(transformers.SiglipModel(config))
+    with torch.no_grad():
+        model.logit_scale.fill_(np.log(117))  # as published weights hold it
     x, their_x = pixels(30)
-    ids, _ = captions()
-    both_ways(tmp_path, transformers.SiglipModel, model, x, ids, pixel_values=their_x)
+    ids, mask = captions()
+    both_ways(tmp_path / "read", transformers.SiglipModel, model, x, ids, pixel_values=their_x)
+    # a mask that is given hides the padding, and the final position is pooled all the same
+    folder = tmp_path / "hidden"
+    both_ways(folder, transformers.SiglipModel, model, x, ids, mask, pixel_values=their_x)
 
 
 @pytest.mark.parametrize("kind", SIGLIPS)

@@ -27,6 +27,10 @@ SIZES = {
         image_size=14, patch_size=7, hidden_act="relu", layer_norm_eps=1e-3,
     ),
 }  # fmt: skip
+SIZES["no biases of queries, keys and values"] = dict(
+    hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=32,
+    image_size=16, patch_size=4, qkv_bias=False,
+)  # fmt: skip
 LABELS = {0: "cat", 1: "dog", 2: "cow"}
 HEADS = {
     "ViTModel": dict(pooler_output_size=12),

@@ -1,4 +1,4 @@
-"""A bag of trained token vectors beside a text tower (`clip.Config.bag`)."""
+"""A text tower beside a bag of trained token vectors."""
 
 import dataclasses
 
@@ -8,15 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax import tree
+from mmjax.config import ConfigError
 from mmjax.layers import transformer
-from mmjax.models import clip, text, vit
+from mmjax.models import bagged, clip, text, vit
 
 BODY = transformer.Config(width=16, layers=2, heads=2, hidden=32)
 CONFIG = clip.Config(
     vit.Config(image_size=8, patch_size=4, transformer=BODY),
-    text.Config(vocab_size=32, context_length=6, transformer=BODY),
+    bagged.Config(32, 6, 8, text.Config(40, 7, BODY)),
     embedding=16,
-    bag=True,
+    text_projection=False,
 )
 HALVES = slice(None, 8), slice(8, None)  # of the embedding: the tower's, the bag's
 
@@ -26,6 +28,14 @@ def inputs(rows=8):
     ids = jax.random.randint(jax.random.key(2), (rows, 6), 0, 32)
     mask = jnp.arange(6)[None] < 2 + jnp.arange(rows)[:, None] % 5
     return jax.random.normal(jax.random.key(1), (rows, 8, 8, 3)), ids, mask
+
+
+def test_parameter_paths():
+    made = jax.eval_shape(clip.Model(CONFIG).init, jax.random.key(0), *inputs())["params"]
+    paths = tree.flatten(nn.unbox(made))
+    assert {path for path in paths if "bag" in path} == {"text/bag/tokens"}
+    assert {"text/tower/tokens", "text/head/kernel", "image_head/kernel"} <= set(paths)
+    assert "text_head/kernel" not in paths
 
 
 def test_a_bag_beside_the_tower():
@@ -55,12 +65,19 @@ def test_a_bag_beside_the_tower():
 @pytest.mark.parametrize(
     "change, rows, message",
     [
-        (dict(embedding=15), 8, "embedding=15 has no halves"),
+        (dict(embedding=15), 8, "embedding=15 has no 2 equal parts"),
         (dict(), 7, "7 captions cannot be divided between two readers"),
-        (dict(text_projection=False), 8, "embedding=16 / 2 must be the width of the text tower"),
+        (dict(text_projection=True), 8, "has projections of its own: set text_projection=False"),
+        (dict(embedding=24), 8, "embedding=24 must be the width of the text tower, 16"),
     ],
 )
 def test_a_bag_that_cannot_be(change, rows, message):
     module = clip.Model(dataclasses.replace(CONFIG, **change))
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(lambda key: module.init(key, *inputs(rows), train=True), jax.random.key(0))
+
+
+@pytest.mark.parametrize("sizes", [(31, 6), (32, 5)])
+def test_an_inner_tower_that_knows_too_little(sizes):
+    with pytest.raises(ConfigError, match="but captions need"):
+        bagged.Config(32, 6, 8, text.Config(*sizes, BODY))
