@@ -79,22 +79,22 @@ def upstream(config: clip.Config) -> dict[str, Any]:
     """The config.json of a model."""
     image = config.image
     words = config.text
-    kind = "siglip2" if image.native_aspect else "siglip"
+    family = "siglip2" if image.native_aspect else "siglip"
     size = (
         {"num_patches": image.patches} if image.native_aspect else {"image_size": image.image_size}
     )
     return {
-        "model_type": kind,
-        "architectures": [f"{kind.capitalize()}Model"],
+        "model_type": family,
+        "architectures": [f"{family.capitalize()}Model"],
         "vision_config": {
-            "model_type": f"{kind}_vision_model",
+            "model_type": f"{family}_vision_model",
             "patch_size": image.patch_size,
             "num_channels": image.channels,
             **size,
             **sizes(image.transformer),
         },
         "text_config": {
-            "model_type": f"{kind}_text_model",
+            "model_type": f"{family}_text_model",
             "vocab_size": words.vocab_size,
             "max_position_embeddings": words.context_length,
             "projection_size": config.embedding,

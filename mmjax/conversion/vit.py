@@ -40,9 +40,9 @@ NEWER = (  # names inside the later releases -> those of the files
 def config(upstream: Mapping[str, Any]) -> image_classifier.Config:
     """Of config.json; without fields, the sizes of B/16."""
     distilled = upstream.get("model_type", "vit") == "deit"
-    kind = "DeiT" if distilled else "ViT"
-    tower = f"{kind}Model"
-    classifier = f"{kind}ForImageClassification"
+    family = "DeiT" if distilled else "ViT"
+    tower = f"{family}Model"
+    classifier = f"{family}ForImageClassification"
     teacher = f"{classifier}WithTeacher"
     taken = [[tower], [classifier], [teacher]] if distilled else [[tower], [classifier]]
     fields.only(upstream, "architectures", None, *taken)
@@ -72,7 +72,7 @@ def upstream(config: image_classifier.Config) -> dict[str, Any]:
     """The config.json of a model."""
     c = config
     image = c.image
-    kind = "DeiT" if image.distilled else "ViT"
+    family = "DeiT" if image.distilled else "ViT"
     head = "ForImageClassification" + "WithTeacher" * c.teacher_head if c.classes else "Model"
     labels = c.labels or tuple(f"LABEL_{i}" for i in range(c.classes))
     named = {
@@ -80,8 +80,8 @@ def upstream(config: image_classifier.Config) -> dict[str, Any]:
         "label2id": {label: i for i, label in enumerate(labels)},
     }
     return {
-        "model_type": kind.lower(),
-        "architectures": [kind + head],
+        "model_type": family.lower(),
+        "architectures": [family + head],
         "image_size": image.image_size,
         "patch_size": image.patch_size,
         "num_channels": image.channels,

@@ -159,7 +159,13 @@ class Model(nn.Module):
 
         Where a tower's vectors have several parts, those of all towers have them, each part of the
         same length.
+
+        Raises:
+          ConfigError: no such tower; no projection, and another width than the embedding's.
         """
+        towers = modalities(self.config)
+        if modality not in towers:
+            raise ConfigError(f"the model has no tower for {modality}; it has {', '.join(towers)}")
         pooled = getattr(self, modality)(*inputs, train=train).pooled
         head = getattr(self, f"{modality}_head")
         vectors = _projected(self.config, modality, head, pooled)
@@ -244,22 +250,23 @@ def inputs(config: Config) -> tuple[Any, ...]:
 def _clip(size: str, text_size: str, embedding: int, activation: str = "gelu") -> Config:
     image = vit.VARIANTS[size]
     words = text.VARIANTS[text_size]
-    kind = dict(activation=activation, initialisation="clip")
+    body = dict(activation=activation, initialisation="clip")
     image = replace(
         image,
         pool="class",
         patch_bias=False,
         pre_norm=True,
-        transformer=replace(image.transformer, **kind),
+        transformer=replace(image.transformer, **body),
     )
-    words = replace(words, transformer=replace(words.transformer, **kind))
+    words = replace(words, transformer=replace(words.transformer, **body))
     return Config(image=image, text=words, embedding=embedding)
 
 
 def _siglip(size: str) -> Config:
-    kind = dict(activation="gelu_tanh", norm_epsilon=1e-6, initialisation="xavier")
     image = vit.VARIANTS[size]
-    body = replace(image.transformer, **kind)
+    body = replace(
+        image.transformer, activation="gelu_tanh", norm_epsilon=1e-6, initialisation="xavier"
+    )
     words = text.Config(
         vocab_size=32_000,
         context_length=64,
@@ -282,9 +289,15 @@ def _resnet(size: str) -> Config:
     image = resnet.VARIANTS[size]
     # the text tower grows with the image tower: 512, 512, 640, 768, 1024
     width = max(512, image.width * 8)
-    kind = dict(activation="quick_gelu", initialisation="clip")
     words = text.VARIANTS["B"]
-    body = replace(words.transformer, width=width, heads=width // 64, hidden=4 * width, **kind)
+    body = replace(
+        words.transformer,
+        width=width,
+        heads=width // 64,
+        hidden=4 * width,
+        activation="quick_gelu",
+        initialisation="clip",
+    )
     return Config(
         image=image,
         text=replace(words, transformer=body),

@@ -171,14 +171,17 @@ class Model(nn.Module):
         positions = embedding("positions", self, shape, c.features**-0.5, ("position", "embed"))
         x = jnp.concatenate([x.mean(1, keepdims=True), x], axis=1) + positions[None].astype(x.dtype)
         init = nn.initializers.normal(c.features**-0.5)
-        kinds = dict(kernel_init=init, dtype=c.dtype)
 
         def by_heads(name: str) -> Dense:
-            return Dense((c.heads, size), ("embed", "heads", "head"), name=name, **kinds)
+            axes = ("embed", "heads", "head")
+            return Dense((c.heads, size), axes, kernel_init=init, dtype=c.dtype, name=name)
 
         out = weigh(by_heads("query")(x[:, :1]), by_heads("key")(x), by_heads("value")(x), None)
         axes = ("heads", "head", "joint")
-        return Dense((c.embedding,), axes, inputs=2, name="out", **kinds)(out)[:, 0]
+        pooled = Dense((c.embedding,), axes, inputs=2, kernel_init=init, dtype=c.dtype, name="out")(
+            out
+        )
+        return pooled[:, 0]
 
 
 def inputs(config: Config) -> tuple[Any, ...]:

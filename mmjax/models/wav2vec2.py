@@ -197,6 +197,8 @@ class Model(nn.Module):
 
 
 _LAYER = dict(front_norm="layer", front_bias=True)
+
+
 def inputs(config: Config) -> tuple[Array, ...]:
     """What the model is called with to make its parameters, one row: samples for one frame."""
     length = 1

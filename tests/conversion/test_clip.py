@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from mmjax.conversion import load
+from mmjax.conversion import load, siglip
 from mmjax.layers.patches import Patches
+from tests.golden.make_sentencepiece import written
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "checkpoints"
 PAIRS = ("clip", "siglip", "siglip2", "open_clip_vit", "open_clip_rn", "flax_clip")
@@ -216,6 +217,16 @@ def test_special_ids_of_the_text_tower_are_kept(tmp_path, name):
     load.save(opened(name), tmp_path)
     ours = json.loads((tmp_path / "config.json").read_text())["text_config"]
     assert {key: ours[key] for key in ids} == ids
+
+
+def test_the_processor_of_siglip_hides_no_padding(tmp_path):
+    folder = written(tmp_path / "siglip", "siglip_bare")
+    config = opened("siglip").config
+    processor = siglip.processor(folder, config)
+    batch = processor(text=["a cat", "a dog and a cat"])
+    length = config.text.context_length
+    assert batch["ids"].shape == batch["mask"].shape == (2, length)
+    assert batch["mask"].all() and (batch["ids"][0] == processor.tokens.pad).any()
 
 
 @pytest.mark.parametrize("name", ["siglip", "siglip2"])

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax import config as configs
 from mmjax import tree
 from mmjax.config import ConfigError
 from mmjax.layers import transformer
-from mmjax.models import bagged, clip, text, vit
+from mmjax.models import bagged, bert, clip, text, vit
 
 BODY = transformer.Config(width=16, layers=2, heads=2, hidden=32)
 CONFIG = clip.Config(
@@ -36,6 +37,25 @@ def test_parameter_paths():
     assert {path for path in paths if "bag" in path} == {"text/bag/tokens"}
     assert {"text/tower/tokens", "text/head/kernel", "image_head/kernel"} <= set(paths)
     assert "text_head/kernel" not in paths
+
+
+@pytest.mark.parametrize("variants, kind", [
+    ("", bert), (":scratch", text), (":clipart", bagged), (":clipart,stamps", bagged),
+    (":clipart,scratch", text), (":clipart,without_bag", bert), (":smoke", bert),
+])  # fmt: skip
+def test_text_towers_of_lit_minilm(variants, kind):
+    whole = configs.load(f"configs/contrastive/lit_minilm.py{variants}").to_dict()
+    whole["model"].pop("name")
+    whole["model"]["text"].update(vocab_size=30_522)  # what the data gives
+    whole["model"]["text"].setdefault("context_length", 18)
+    built = configs.build(clip.Config, whole["model"])
+    assert type(built.text) is kind.Config
+    assert built.embedding == (384 if kind is bagged else 192)
+    frozen = [group["match"] for group in whole["optimizer"]["groups"] if "frozen" in str(group)]
+    started = [key for key, source in dict(whole["warm_start"] or {}).items() if source]
+    part = {bert: "text", bagged: "text/tower", text: None}[kind]
+    assert frozen == ([f"{part}/.*"] if part else [])
+    assert started == ([part] if part and variants != ":smoke" else [])
 
 
 def test_a_bag_beside_the_tower():

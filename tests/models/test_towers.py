@@ -137,6 +137,12 @@ def test_parameter_paths_and_first_values_do_not_depend_on_other_towers():
     }  # fmt: skip
 
 
+def test_a_tower_that_is_not_there():
+    model = clip.Model(dataclasses.replace(PAIR, image=None))
+    with pytest.raises(ConfigError, match="the model has no tower for image; it has text"):
+        jax.eval_shape(model.init, jax.random.key(0), pixels(), *captions())
+
+
 @pytest.mark.parametrize("change, message", [
     (dict(image_projection=False, embedding=24), "embedding=24 must be the width of the image"),
     (dict(text_projection=False, embedding=24), "embedding=24 must be the width of the text tower"),

@@ -8,6 +8,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from parity.test_clip import hidden_states
 
 from mmjax.conversion import load
 
@@ -73,8 +74,8 @@ def test_vit(tmp_path, sizes, head):
         images = np.random.default_rng(0).normal(size=(2, *shape, channels)).astype(np.float32)
         out, kept = run(loaded.variables, images)
         want = theirs(model, images, interpolate_pos_encoding=shape != (size, size))
-        (hidden,) = kept["intermediates"]["image"]["transformer"]["blocks"]["hidden"]
-        for mine, other in zip(hidden, want.hidden_states[1:], strict=True):
+        hidden = hidden_states(kept["intermediates"]["image"])
+        for mine, other in zip(hidden, want.hidden_states, strict=True):
             np.testing.assert_allclose(mine, other.numpy(), atol=1e-4)
         if head.endswith("Model"):
             np.testing.assert_allclose(out.tokens, want.last_hidden_state.numpy(), atol=1e-4)
