@@ -166,20 +166,24 @@ class _Place(typing.NamedTuple):
         return _Place(f"{self.path}.{key}", self.note)
 
 
-def _convert(kind: Any, value: Any, place: _Place) -> Any:
-    origin = typing.get_origin(kind)
-    args = typing.get_args(kind)
-    if kind in (Any, object) or type(value) is kind or (kind is type(None) and value is None):
+def _convert(annotation: Any, value: Any, place: _Place) -> Any:
+    origin = typing.get_origin(annotation)
+    args = typing.get_args(annotation)
+    if (
+        annotation in (Any, object)
+        or type(value) is annotation
+        or (annotation is type(None) and value is None)
+    ):
         return value
-    if dataclasses.is_dataclass(kind):
-        return build(kind, value, where=place.path)
+    if dataclasses.is_dataclass(annotation):
+        return build(annotation, value, where=place.path)
     if origin in (typing.Union, types.UnionType):
-        return _convert_union(kind, value, place)
+        return _convert_union(annotation, value, place)
     if origin is typing.Annotated:
         return _convert(args[0], value, place)
     if origin is typing.Literal and any(value == a and type(value) is type(a) for a in args):
         return value
-    if kind is float and type(value) is int:
+    if annotation is float and type(value) is int:
         return float(value)
     if origin in (tuple, Sequence) and isinstance(value, tuple):
         each = args[:1] * len(value) if origin is Sequence or args[1:] == (...,) else args
@@ -188,12 +192,12 @@ def _convert(kind: Any, value: Any, place: _Place) -> Any:
             return tuple(_convert(arg, item, place.inside(i)) for i, (arg, item) in items)
     if origin in (dict, Mapping) and isinstance(value, dict):
         return {key: _convert(args[1], item, place.inside(key)) for key, item in value.items()}
-    raise _refusal(kind, value, place)
+    raise _refusal(annotation, value, place)
 
 
-def _convert_union(kind: Any, value: Any, place: _Place) -> Any:
-    members = typing.get_args(kind)
-    choices = _members(kind)
+def _convert_union(annotation: Any, value: Any, place: _Place) -> Any:
+    members = typing.get_args(annotation)
+    choices = _members(annotation)
     if type(value) in members or isinstance(value, tuple(choices)):
         return value
     if isinstance(value, dict) and choices and (len(choices) > 1 or _names_member(value, choices)):
@@ -206,19 +210,19 @@ def _convert_union(kind: Any, value: Any, place: _Place) -> Any:
             if isinstance(value, dict | tuple) and member not in (*_SCALARS, type(None)):
                 complaints.append(complaint)
     # Where one member alone could have taken the value, its complaint is the precise one.
-    raise complaints[0] if len(complaints) == 1 else _refusal(kind, value, place)
+    raise complaints[0] if len(complaints) == 1 else _refusal(annotation, value, place)
 
 
 # Unions of dataclasses.
 
 
-def _members(kind: Any) -> dict[type, tuple[str, ...]]:
+def _members(annotation: Any) -> dict[type, tuple[str, ...]]:
     """Of each dataclass in a union, the names that select it; the first one is written."""
-    if typing.get_origin(kind) not in (typing.Union, types.UnionType):
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
         return {}
     classes = [
         member
-        for member in typing.get_args(kind)
+        for member in typing.get_args(annotation)
         if dataclasses.is_dataclass(member) and member is not Spec
     ]
     spellings = {}
@@ -304,11 +308,11 @@ def _written(value: Any, names: Mapping[type, str]) -> Any:
     return value
 
 
-def _written_names(kind: Any) -> dict[type, str]:
+def _written_names(annotation: Any) -> dict[type, str]:
     """The name that each class gets which an annotation chooses from, at any depth of it."""
-    members = _members(kind)
+    members = _members(annotation)
     names = {cls: spellings[0] for cls, spellings in members.items()} if len(members) > 1 else {}
-    for inner in typing.get_args(kind):
+    for inner in typing.get_args(annotation):
         names |= _written_names(inner)
     return names
 
@@ -321,8 +325,8 @@ def _annotations(cls: type) -> dict[str, Any]:
 # What a message says.
 
 
-def _refusal(kind: Any, value: Any, place: _Place) -> ConfigError:
-    wanted = typing.get_args(kind) or (kind,)
+def _refusal(annotation: Any, value: Any, place: _Place) -> ConfigError:
+    wanted = typing.get_args(annotation) or (annotation,)
     choices = [choice for choice in wanted if isinstance(choice, str)]
     hint = ""
     if isinstance(value, str) and nearest(value, choices):
@@ -331,14 +335,14 @@ def _refusal(kind: Any, value: Any, place: _Place) -> ConfigError:
         hint = f" Write {int(value)}."
     elif bool in wanted and str(value).lower() in ("true", "false"):
         hint = f" Write {str(value).capitalize()}."
-    elif typing.get_origin(kind) is tuple and not isinstance(value, tuple):
+    elif typing.get_origin(annotation) is tuple and not isinstance(value, tuple):
         hint = f" Write a tuple: ({value!r},)."
     elif str in wanted and type(value) in _SCALARS:
         hint = f" Write it in quotes: '{value}'."
     what = "a sub-tree" if isinstance(value, dict) else type(value).__name__
     what = "" if value is None else f" ({what})"
     wrong = f"{place.path} = {value!r}{what}"
-    return ConfigError(f"{wrong} is not {_spelled(kind)}.{hint}\n  {place.note}")
+    return ConfigError(f"{wrong} is not {_spelled(annotation)}.{hint}\n  {place.note}")
 
 
 def _unknown(cls: type, key: str, notes: Mapping[str, str], prefix: str) -> str:
@@ -356,30 +360,30 @@ def _called(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _note(field: dataclasses.Field, kind: Any, comment: str) -> str:
+def _note(field: dataclasses.Field, annotation: Any, comment: str) -> str:
     default = "" if field.default is dataclasses.MISSING else f" = {field.default!r}"
     default = default if len(default) < 60 else ""  # a whole dataclass tells nothing here
-    return f"{field.name}: {_spelled(kind)}{default}" + (f"  # {comment}" if comment else "")
+    return f"{field.name}: {_spelled(annotation)}{default}" + (f"  # {comment}" if comment else "")
 
 
-def _spelled(kind: Any) -> str:
-    origin = typing.get_origin(kind)
-    args = typing.get_args(kind)
-    if kind is Ellipsis or kind is type(None):
-        return "..." if kind is Ellipsis else "None"
+def _spelled(annotation: Any) -> str:
+    origin = typing.get_origin(annotation)
+    args = typing.get_args(annotation)
+    if annotation is Ellipsis or annotation is type(None):
+        return "..." if annotation is Ellipsis else "None"
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_spelled(arg) for arg in args)
     if origin is typing.Literal:
         return " or ".join(repr(arg) for arg in args)
-    name = getattr(origin or kind, "__name__", str(kind))
-    if dataclasses.is_dataclass(kind):
-        name = f"a sub-tree for {_called(kind)}"
+    name = getattr(origin or annotation, "__name__", str(annotation))
+    if dataclasses.is_dataclass(annotation):
+        name = f"a sub-tree for {_called(annotation)}"
     return f"{name}[{', '.join(_spelled(arg) for arg in args)}]" if args else name
 
 
 def _field_paths(cls: type, prefix: str = "", depth: int = 4) -> Iterator[str]:
-    for name, kind in _annotations(cls).items():
+    for name, annotation in _annotations(cls).items():
         yield f"{prefix}{name}"
-        for member in (kind, *typing.get_args(kind)):
+        for member in (annotation, *typing.get_args(annotation)):
             if dataclasses.is_dataclass(member) and member is not Spec and depth:
                 yield from _field_paths(member, f"{prefix}{name}.", depth - 1)

@@ -41,10 +41,10 @@ class Config:
     # padding or not
     pool: Literal["last", "final", "mean", "attention"] = "last"
     attend_padding: bool = False  # SigLIP's training: padding is read like words, masks are unused
-    # "last" pools at the first token of this id, whatever the mask says; -1: at the highest id of
-    # the row, as CLIP's first release; None: the mask alone says where the end is
+    # pool="last" pools at the first token of this id, whatever the mask says; -1: at the highest id
+    # of the row, as CLIP's first release; None: the mask alone says where the end is
     end_id: int | None = None
-    pad_id: int | None = None  # of padding, in the tokenizer's words; nothing is computed from it
+    pad_id: int | None = None  # of padding, as checkpoints say it; nothing is computed from it
     start_id: int | None = None  # likewise, of what stands before a caption
 
     @property

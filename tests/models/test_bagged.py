@@ -99,5 +99,7 @@ def test_a_bag_that_cannot_be(change, rows, message):
 
 @pytest.mark.parametrize("sizes", [(31, 6), (32, 5)])
 def test_an_inner_tower_that_knows_too_little(sizes):
-    with pytest.raises(ConfigError, match="but captions need"):
-        bagged.Config(32, 6, 8, text.Config(*sizes, BODY))
+    inner = dict(name="text", vocab_size=sizes[0], context_length=sizes[1])
+    bag = dict(name="bagged", vocab_size=32, context_length=6, tower=inner)
+    with pytest.raises(ConfigError, match=r"config.text: tower.*, but captions need"):
+        configs.build(clip.Config, dict(text=bag))

@@ -69,7 +69,7 @@ def test_tower(tmp_path, name):
     if not words:  # LLaVA's: of the last block but one, without the norm behind the last
         image = dataclasses.replace(loaded.config.pair.image, feature_layer=-2)
         pair = dataclasses.replace(loaded.config.pair, image=image)
-        inner = clip.Tower(pair, "image").apply(loaded.variables, *arguments)
+        inner = jax.jit(clip.Tower(pair, "image").apply)(loaded.variables, *arguments)
         np.testing.assert_allclose(inner.tokens, their_hidden[-2], atol=1e-4)
 
     load.save(loaded, tmp_path / "ours")
