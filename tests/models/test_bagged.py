@@ -62,10 +62,11 @@ def test_a_bag_beside_the_tower():
     """In training the readers take turns; later a cosine is the mean of theirs."""
     module = clip.Model(CONFIG)
     pixels, ids, mask = inputs()
-    variables = nn.unbox(module.init(jax.random.key(0), pixels, ids, mask))
-    image, both = module.apply(variables, pixels, ids, mask)
+    variables = nn.unbox(jax.jit(module.init)(jax.random.key(0), pixels, ids, mask))
+    apply = jax.jit(module.apply, static_argnames="train")
+    image, both = apply(variables, pixels, ids, mask)
     seeds = [{"dropout": jax.random.key(seed)} for seed in range(12)]
-    turns = [module.apply(variables, pixels, ids, mask, train=True, rngs=s)[1] for s in seeds]
+    turns = [apply(variables, pixels, ids, mask, train=True, rngs=seed)[1] for seed in seeds]
     for vectors in (image, both, *turns):
         np.testing.assert_allclose(jnp.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     by_tower = np.array([(turn[:, 8:] == 0).all(1) for turn in turns])
@@ -78,7 +79,7 @@ def test_a_bag_beside_the_tower():
     halves = (clip.unit(image[:, half]) @ clip.unit(both[:, half]).T for half in HALVES)
     np.testing.assert_allclose(image @ both.T, sum(halves) / 2, atol=1e-6)
     # the bag knows no order, and what the mask hides does not count
-    _, turned = module.apply(variables, pixels, ids[:, ::-1], mask[:, ::-1])
+    _, turned = apply(variables, pixels, ids[:, ::-1], mask[:, ::-1])
     np.testing.assert_allclose(turned[:, 8:], both[:, 8:], atol=1e-6)
 
 
