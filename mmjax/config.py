@@ -15,7 +15,8 @@
   directory, and no package called `configs` has to be importable.
 * Values are read here and judged at the door: `build(cls, tree)` turns each sub-tree into a frozen
   dataclass, where the defaults and the help (the comment beside a field) live.
-* A sub-tree with a `name` (`Spec`) is read by whatever the name finds, so any key is let into it.
+* A sub-tree with a `name` is read by whatever the name finds, so any key is let into it: a `Spec`
+  from anywhere, or a member of a union of dataclasses (schema.py).
 * A variant is merged into the config key by key. It replaces a sub-tree if it gives it another
   name, and a tuple always; "optimizer.groups.0.warmup" as a key reaches into one.
 
@@ -35,20 +36,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mmjax.schema import (
-    ConfigError,
-    Spec,
-    build,
-    comment_of,
-    comments_by_line,
-    elsewhere,
-    nearest,
-    plain,
-    to_dict,
-)
+from mmjax.comments import comment_of, comments_by_line
+from mmjax.schema import ConfigError, Spec, build, elsewhere, merged, nearest, plain, to_dict
 
 __all__ = [
-    "ConfigError", "Spec", "build", "difference", "fingerprint", "load", "relative", "to_dict",
+    "ConfigError", "Spec", "build", "difference", "fingerprint", "load", "merged", "relative",
+    "to_dict",
 ]  # fmt: skip
 
 _CHECKOUT = Path(__file__).resolve().parent.parent  # relative paths are looked for here as well
@@ -115,10 +108,12 @@ def fingerprint(config: Any) -> str:
 
 def difference(a: Any, b: Any) -> list[str]:
     """One line for each dotted path whose values differ: "steps: 100 -> 200"."""
-    left, right = dict(_leaves(to_dict(a))), dict(_leaves(to_dict(b)))
+    left = dict(_leaves(to_dict(a)))
+    right = dict(_leaves(to_dict(b)))
     lines = []
     for path in dict.fromkeys([*left, *right]):
-        old, new = (repr(side[path]) if path in side else "(absent)" for side in (left, right))
+        old = repr(left[path]) if path in left else "(absent)"
+        new = repr(right[path]) if path in right else "(absent)"
         if old != new:
             lines.append(f"{path}: {old} -> {new}")
     return lines
@@ -155,7 +150,9 @@ def _run(path: Path) -> types.ModuleType:
 
 def _arguments(text: str) -> tuple[list[str], list[str]]:
     """Splits "smoke,sizes=(1, 2),x=a" at its outer commas into variants and key=value pairs."""
-    pieces, depth, quote = [""], 0, ""
+    pieces = [""]
+    depth = 0
+    quote = ""
     for letter in text:
         if letter == "," and not depth and not quote:
             pieces.append("")
@@ -196,7 +193,8 @@ def _merge(tree: Any, change: Any) -> Any:
 
 def _set(tree: dict, setting: str, file: Path | None) -> dict:
     key, equals, text = setting.partition("=")
-    key, text = key.strip(), text.strip()
+    key = key.strip()
+    text = text.strip()
     if not equals or not key:
         raise ConfigError(f"{setting!r} is not key=value, as in optimizer.clip_norm=2.0")
 
@@ -262,11 +260,13 @@ def _unsavable(value: Any) -> Any:
 
 def _no_key(where: str, siblings: dict, tree: dict, file: Path) -> str:
     parent, _, key = where.rpartition(".")
-    path, near = elsewhere(key, dict(_leaves(tree))), nearest(key, siblings)
+    path = elsewhere(key, dict(_leaves(tree)))
+    near = nearest(key, siblings)
     if path is None and near:
         path = f"{parent}.{near}".lstrip(".")
     comment = _tree_comments(file).get(path) if path else None
-    hint = f"\n  Did you mean {path}?" + (f"  # {comment}" if comment else "") if path else ""
+    words = f"  # {comment}" if comment else ""
+    hint = f"\n  Did you mean {path}?{words}" if path else ""
     have = f"{parent or 'the config'} has {', '.join(siblings)}"
     return f"{where}: there is no such key; {have}.{hint}"
 
@@ -274,7 +274,8 @@ def _no_key(where: str, siblings: dict, tree: dict, file: Path) -> str:
 def _tree_comments(file: Path) -> dict[str, str]:
     """{dotted key: comment} from dict(...) calls, dict displays and attribute assignments."""
     source = file.read_text()
-    comments, found = comments_by_line(source), {}
+    comments = comments_by_line(source)
+    out: dict[str, str] = {}
 
     def visit(node: ast.AST, prefix: str) -> None:
         for child in ast.iter_child_nodes(node):
@@ -286,7 +287,7 @@ def _tree_comments(file: Path) -> dict[str, str]:
             elif isinstance(child, ast.Call) and ast.unparse(child.func).endswith("relative"):
                 base = child.args[1] if len(child.args) > 1 else None
                 if isinstance(base, ast.Constant):
-                    found.update(_tree_comments(file.parent / base.value.partition(":")[0]))
+                    out.update(_tree_comments(file.parent / base.value.partition(":")[0]))
             elif isinstance(child, ast.Dict):
                 for key, value in zip(child.keys, child.values, strict=True):
                     if isinstance(key, ast.Constant):
@@ -297,8 +298,8 @@ def _tree_comments(file: Path) -> dict[str, str]:
     def note(node: ast.AST, path: str) -> str:
         comment = comment_of(node, comments)
         if comment:
-            found[path] = comment
+            out[path] = comment
         return path + "."
 
     visit(ast.parse(source), "")
-    return found
+    return out

@@ -55,21 +55,28 @@ def find(room: str | tuple[str, ...], name: str, *, where: str = "name") -> Any:
     return importlib.import_module(f"{owner}.{name}")
 
 
-def imported(room: str, name: str, *, where: str = "name") -> Any:
+def imported(room: str, name: str, needs: tuple[str, ...], where: str) -> Any:
     """As `find`, for names that come from a file: opening a file imports no code from elsewhere.
+
+    Args:
+        needs: what the module has to have.
 
     Raises:
         ConfigError: nothing of the room is called that; a full path to a module that the program
-            has not imported by itself.
+            has not imported by itself, or that is no such part.
     """
     if "." not in name:
         return find(room, name, where=where)
-    if name not in sys.modules:
+    module = sys.modules.get(name)
+    if module is None:
         raise ConfigError(
-            f"{where}: {name!r} is not a part of {room}, and a file does not decide what is "
-            f"imported: if you trust it, `import {name}` first"
+            f"{where}: {name!r} is no part of {room}, and a file does not decide what is imported: "
+            f"if you trust it, `import {name}` first"
         )
-    return sys.modules[name]
+    lacking = [part for part in needs if not hasattr(module, part)]
+    if lacking:
+        raise ConfigError(f"{where}: {name} is no part of {room}: it has no {', '.join(lacking)}")
+    return module
 
 
 def called(room: str, module: str) -> str:

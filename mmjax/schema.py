@@ -4,18 +4,19 @@
   schema and whose defaults are the defaults; below the door there are no dicts.
 * The help in a message is the comment beside the field (or right above it), read from the
   source, so that it is written once.
-* A `Spec` is a sub-tree whose `name` picks the class that reads the rest.
+* A `Spec` is a sub-tree whose `name` picks the class that reads the rest, from anywhere.
+* A union of dataclasses (`image: vit.Config | resnet.Config`) is a closed choice: the `name` in
+  the sub-tree picks the member, by the last part of the module that defines it ("resnet").
+  Without a name it is the class of the field's default. `variant` picks a row of VARIANTS of
+  that module, to which the other keys are changes.
 
 Used through `mmjax.config`, which holds the public names.
 """
 
-import ast
 import dataclasses
 import difflib
-import inspect
-import io
-import textwrap
-import tokenize
+import functools
+import sys
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import RequiredValueError
 
+from mmjax.comments import field_comments
 from mmjax.errors import UserError
 
 _SCALARS = (bool, int, float, str)
@@ -67,8 +69,12 @@ def build(cls: type, tree: Any, *, where: str = "config") -> Any:
             f"{where} = {tree!r} is not a sub-tree; {_called(cls)} has the fields "
             f"{', '.join(fields)}."
         )
-    kinds, comments = typing.get_type_hints(cls), field_comments(cls)
-    notes = {name: _note(f, kinds[name], comments.get(name, "")) for name, f in fields.items()}
+    annotations = _annotations(cls)
+    comments = field_comments(cls)
+    notes = {
+        name: _note(field, annotations[name], comments.get(name, ""))
+        for name, field in fields.items()
+    }
     prefix = f"{where}." if where else ""
     for key, value in tree.items():
         if key not in fields:
@@ -76,7 +82,8 @@ def build(cls: type, tree: Any, *, where: str = "config") -> Any:
     values = {}
     for name, field in fields.items():
         if name in tree:
-            values[name] = _convert(kinds[name], tree[name], f"{prefix}{name}", notes[name])
+            place = _Place(f"{prefix}{name}", notes[name], field.default)
+            values[name] = _convert(annotations[name], tree[name], place)
         elif field.default is field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{prefix}{name} is missing and has no default.\n  {notes[name]}")
     try:
@@ -90,19 +97,23 @@ def build(cls: type, tree: Any, *, where: str = "config") -> Any:
 def to_dict(value: Any) -> Any:
     """Nested plain dicts for a dataclass, ConfigDict or mapping; `build` reads them back.
 
-    Tuples stay tuples; the result is ready for JSON if the fields hold nothing stranger than
-    what a config file can hold.
+    Tuples stay tuples, and a member of a union of dataclasses gets its `name`. The result is
+    ready for JSON if the fields hold nothing stranger than what a config file can hold.
     """
-    if isinstance(value, Spec):
-        return {"name": value.name, **to_dict(value.options)}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in dataclasses.fields(value) if field.init]
-        return {name: to_dict(getattr(value, name)) for name in names}
-    if isinstance(value, ConfigDict | Mapping):
-        return {key: to_dict(item) for key, item in plain(value).items()}
-    if type(value) in (list, tuple):
-        return tuple(to_dict(item) for item in value)
-    return value
+    return _written(value, {})
+
+
+def merged(tree: Any, change: Any) -> Any:
+    """`tree` with `change` laid over it, key by key; other values replace.
+
+    A sub-tree that has another `name` than the one below it replaces it as a whole.
+    """
+    if not isinstance(tree, Mapping) or not isinstance(change, Mapping):
+        return change
+    if "name" in tree and change.get("name", tree["name"]) != tree["name"]:
+        return change
+    changed = {key: merged(tree.get(key), value) for key, value in change.items()}
+    return {**tree, **changed}
 
 
 def plain(value: Any) -> Any:
@@ -144,50 +155,178 @@ def _spec(tree: Any, where: str) -> Spec:
     return Spec(tree["name"], {key: value for key, value in tree.items() if key != "name"})
 
 
-def _convert(kind: Any, value: Any, where: str, note: str) -> Any:
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if kind in (Any, object) or type(value) is kind or (kind is type(None) and value is None):
+class _Place(typing.NamedTuple):
+    """Where a value stands, for messages and for what the field says without it."""
+
+    path: str  # dotted
+    note: str  # the field's line of help
+    default: Any = dataclasses.MISSING  # of the field; a value inside a tuple has none
+
+    def inside(self, key: Any) -> "_Place":
+        return _Place(f"{self.path}.{key}", self.note)
+
+
+def _convert(annotation: Any, value: Any, place: _Place) -> Any:
+    origin = typing.get_origin(annotation)
+    args = typing.get_args(annotation)
+    if (
+        annotation in (Any, object)
+        or type(value) is annotation
+        or (annotation is type(None) and value is None)
+    ):
         return value
-    if dataclasses.is_dataclass(kind):
-        return build(kind, value, where=where)
+    if dataclasses.is_dataclass(annotation):
+        return build(annotation, value, where=place.path)
     if origin in (typing.Union, types.UnionType):
-        return _convert_union(kind, value, where, note)
+        return _convert_union(annotation, value, place)
     if origin is typing.Annotated:
-        return _convert(args[0], value, where, note)
+        return _convert(args[0], value, place)
     if origin is typing.Literal and any(value == a and type(value) is type(a) for a in args):
         return value
-    if kind is float and type(value) is int:
+    if annotation is float and type(value) is int:
         return float(value)
     if origin in (tuple, Sequence) and isinstance(value, tuple):
         each = args[:1] * len(value) if origin is Sequence or args[1:] == (...,) else args
         if len(each) == len(value):
             items = enumerate(zip(each, value, strict=True))
-            return tuple(_convert(arg, v, f"{where}.{i}", note) for i, (arg, v) in items)
+            return tuple(_convert(arg, item, place.inside(i)) for i, (arg, item) in items)
     if origin in (dict, Mapping) and isinstance(value, dict):
-        return {key: _convert(args[1], v, f"{where}.{key}", note) for key, v in value.items()}
-    raise _refusal(kind, value, where, note)
+        return {key: _convert(args[1], item, place.inside(key)) for key, item in value.items()}
+    raise _refusal(annotation, value, place)
 
 
-def _convert_union(kind: Any, value: Any, where: str, note: str) -> Any:
-    members = typing.get_args(kind)
-    if type(value) in members:
+def _convert_union(annotation: Any, value: Any, place: _Place) -> Any:
+    members = typing.get_args(annotation)
+    choices = _members(annotation)
+    if type(value) in members or isinstance(value, tuple(choices)):
         return value
+    if isinstance(value, dict) and choices and (len(choices) > 1 or _names_member(value, choices)):
+        return _chosen(choices, value, place)
     complaints = []
     for member in members:
         try:
-            return _convert(member, value, where, note)
+            return _convert(member, value, place)
         except ConfigError as complaint:
             if isinstance(value, dict | tuple) and member not in (*_SCALARS, type(None)):
                 complaints.append(complaint)
     # Where one member alone could have taken the value, its complaint is the precise one.
-    raise complaints[0] if len(complaints) == 1 else _refusal(kind, value, where, note)
+    raise complaints[0] if len(complaints) == 1 else _refusal(annotation, value, place)
+
+
+# Unions of dataclasses.
+
+
+def _members(annotation: Any) -> dict[type, tuple[str, ...]]:
+    """Of each dataclass in a union, the names that select it; the first one is written."""
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+        return {}
+    classes = [
+        member
+        for member in typing.get_args(annotation)
+        if dataclasses.is_dataclass(member) and member is not Spec
+    ]
+    spellings = {}
+    for cls in classes:
+        module = cls.__module__
+        spellings[cls] = (module.rpartition(".")[2], module, _called(cls))
+    given = [name for names in spellings.values() for name in dict.fromkeys(names)]
+    # Two classes of one module have no short name: what would mean both selects neither.
+    return {
+        cls: tuple(name for name in dict.fromkeys(names) if given.count(name) == 1)
+        for cls, names in spellings.items()
+    }
+
+
+def _names_member(tree: Mapping[str, Any], choices: Iterable[type]) -> bool:
+    """Whether `name` is the choice of a class, and no field of the only one."""
+    fields = {field.name for cls in choices for field in dataclasses.fields(cls)}
+    return "name" in tree and "name" not in fields
+
+
+def _chosen(choices: Mapping[type, tuple[str, ...]], tree: dict, place: _Place) -> Any:
+    """The member that a sub-tree asks for, with the sub-tree's fields."""
+    written = ", ".join(names[0] for names in choices.values())
+    if "name" in tree:
+        name = tree["name"]
+        cls = next((cls for cls, names in choices.items() if name in names), None)
+        if cls is None:
+            near = nearest(str(name), [one for names in choices.values() for one in names])
+            hint = f" Did you mean {near!r}?" if near else ""
+            raise ConfigError(
+                f"{place.path}.name = {name!r} is none of {written}.{hint}\n  {place.note}"
+            )
+    elif type(place.default) in choices:
+        cls = type(place.default)
+    else:
+        raise ConfigError(
+            f"{place.path} = {tree!r} does not say which it is: give it a name, one of {written}."
+            f"\n  {place.note}"
+        )
+    options = {key: value for key, value in tree.items() if key != "name"}
+    fields = {field.name for field in dataclasses.fields(cls)}
+    if "variant" in options and "variant" not in fields:
+        options = merged(_variant(cls, options.pop("variant"), place), options)
+    unknown = set(options) - fields
+    if unknown and "name" not in tree:
+        for other, names in choices.items():
+            if unknown <= {field.name for field in dataclasses.fields(other)}:
+                raise ConfigError(
+                    f"{place.path} is {choices[cls][0]!r}, which has no {', '.join(unknown)}; "
+                    f"{names[0]!r} has. Write name={names[0]!r} beside it."
+                )
+    return build(cls, options, where=place.path)
+
+
+def _variant(cls: type, name: Any, place: _Place) -> dict[str, Any]:
+    rows = getattr(sys.modules[cls.__module__], "VARIANTS", {})
+    if name not in rows:
+        near = nearest(str(name), rows)
+        hint = f" Did you mean {near!r}?" if near else ""
+        raise ConfigError(
+            f"{place.path}.variant: {cls.__module__} has no {name!r}; it has "
+            f"{', '.join(rows) or 'none'}.{hint}"
+        )
+    return to_dict(rows[name])
+
+
+def _written(value: Any, names: Mapping[type, str]) -> Any:
+    """`to_dict`; names: of the classes that a field's annotation chooses from."""
+    if isinstance(value, Spec):
+        return {"name": value.name, **_written(value.options, {})}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        cls = type(value)
+        tree = {"name": names[cls]} if cls in names else {}
+        for field in dataclasses.fields(value):
+            if field.init:
+                choices = _written_names(_annotations(cls)[field.name])
+                tree[field.name] = _written(getattr(value, field.name), choices)
+        return tree
+    if isinstance(value, ConfigDict | Mapping):
+        return {key: _written(item, names) for key, item in plain(value).items()}
+    if type(value) in (list, tuple):
+        return tuple(_written(item, names) for item in value)
+    return value
+
+
+def _written_names(annotation: Any) -> dict[type, str]:
+    """The name that each class gets which an annotation chooses from, at any depth of it."""
+    members = _members(annotation)
+    names = {cls: spellings[0] for cls, spellings in members.items()} if len(members) > 1 else {}
+    for inner in typing.get_args(annotation):
+        names |= _written_names(inner)
+    return names
+
+
+@functools.cache
+def _annotations(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 # What a message says.
 
 
-def _refusal(kind: Any, value: Any, where: str, note: str) -> ConfigError:
-    wanted = typing.get_args(kind) or (kind,)
+def _refusal(annotation: Any, value: Any, place: _Place) -> ConfigError:
+    wanted = typing.get_args(annotation) or (annotation,)
     choices = [choice for choice in wanted if isinstance(choice, str)]
     hint = ""
     if isinstance(value, str) and nearest(value, choices):
@@ -196,13 +335,14 @@ def _refusal(kind: Any, value: Any, where: str, note: str) -> ConfigError:
         hint = f" Write {int(value)}."
     elif bool in wanted and str(value).lower() in ("true", "false"):
         hint = f" Write {str(value).capitalize()}."
-    elif typing.get_origin(kind) is tuple and not isinstance(value, tuple):
+    elif typing.get_origin(annotation) is tuple and not isinstance(value, tuple):
         hint = f" Write a tuple: ({value!r},)."
     elif str in wanted and type(value) in _SCALARS:
         hint = f" Write it in quotes: '{value}'."
     what = "a sub-tree" if isinstance(value, dict) else type(value).__name__
     what = "" if value is None else f" ({what})"
-    return ConfigError(f"{where} = {value!r}{what} is not {_spelled(kind)}.{hint}\n  {note}")
+    wrong = f"{place.path} = {value!r}{what}"
+    return ConfigError(f"{wrong} is not {_spelled(annotation)}.{hint}\n  {place.note}")
 
 
 def _unknown(cls: type, key: str, notes: Mapping[str, str], prefix: str) -> str:
@@ -220,77 +360,30 @@ def _called(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _note(field: dataclasses.Field, kind: Any, comment: str) -> str:
+def _note(field: dataclasses.Field, annotation: Any, comment: str) -> str:
     default = "" if field.default is dataclasses.MISSING else f" = {field.default!r}"
     default = default if len(default) < 60 else ""  # a whole dataclass tells nothing here
-    return f"{field.name}: {_spelled(kind)}{default}" + (f"  # {comment}" if comment else "")
+    return f"{field.name}: {_spelled(annotation)}{default}" + (f"  # {comment}" if comment else "")
 
 
-def _spelled(kind: Any) -> str:
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Ellipsis or kind is type(None):
-        return "..." if kind is Ellipsis else "None"
+def _spelled(annotation: Any) -> str:
+    origin = typing.get_origin(annotation)
+    args = typing.get_args(annotation)
+    if annotation is Ellipsis or annotation is type(None):
+        return "..." if annotation is Ellipsis else "None"
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_spelled(arg) for arg in args)
     if origin is typing.Literal:
         return " or ".join(repr(arg) for arg in args)
-    name = getattr(origin or kind, "__name__", str(kind))
-    if dataclasses.is_dataclass(kind):
-        name = f"a sub-tree for {_called(kind)}"
+    name = getattr(origin or annotation, "__name__", str(annotation))
+    if dataclasses.is_dataclass(annotation):
+        name = f"a sub-tree for {_called(annotation)}"
     return f"{name}[{', '.join(_spelled(arg) for arg in args)}]" if args else name
 
 
 def _field_paths(cls: type, prefix: str = "", depth: int = 4) -> Iterator[str]:
-    for name, kind in typing.get_type_hints(cls).items():
+    for name, annotation in _annotations(cls).items():
         yield f"{prefix}{name}"
-        for member in (kind, *typing.get_args(kind)):
+        for member in (annotation, *typing.get_args(annotation)):
             if dataclasses.is_dataclass(member) and member is not Spec and depth:
                 yield from _field_paths(member, f"{prefix}{name}.", depth - 1)
-
-
-# Comments in the source.
-
-
-def field_comments(cls: type) -> dict[str, str]:
-    """{field: its comment} for a dataclass and its bases; empty where there is no source."""
-    found: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        if not dataclasses.is_dataclass(base):
-            continue
-        try:
-            source = textwrap.dedent(inspect.getsource(base))
-        except (OSError, TypeError):  # typed at a prompt
-            continue
-        comments = comments_by_line(source)
-        for node in ast.parse(source).body[0].body:
-            if isinstance(node, ast.AnnAssign):
-                found[node.target.id] = comment_of(node, comments)
-    return found
-
-
-def comments_by_line(source: str) -> dict[int, tuple[int, bool, str]]:
-    """{line: (column, whether the line holds nothing else, text)} of Python source."""
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    return {
-        t.start[0]: (t.start[1], not t.line[: t.start[1]].strip(), t.string.lstrip("#: ").rstrip())
-        for t in tokens
-        if t.type == tokenize.COMMENT
-    }
-
-
-def comment_of(node: Any, comments: Mapping[int, tuple[int, bool, str]]) -> str:
-    """The comment beside a syntax node with its continuation below, or else the lines above."""
-    words: list[str] = []
-    for line in (node.lineno, node.end_lineno):
-        if line in comments and not comments[line][1]:
-            words = [comments[line][2]]
-            break
-    else:
-        line = node.lineno - 1
-        while line in comments and comments[line][:2] == (node.col_offset, True):
-            words, line = [comments[line][2], *words], line - 1
-        return " ".join(words)
-    line += 1
-    while line in comments and comments[line][1] and comments[line][0] > node.col_offset:
-        words, line = [*words, comments[line][2]], line + 1
-    return " ".join(words)

@@ -16,7 +16,6 @@ import numpy as np
 from mmjax import tree
 from mmjax.config import ConfigError
 from mmjax.conversion import load as conversion
-from mmjax.conversion import native
 from mmjax.layers import adapters
 from mmjax.run.restore import restore
 
@@ -75,10 +74,6 @@ def export(
         model = model.model
     if tree.flatten(restored.variables["state"]):
         raise ConfigError(f"{workdir}: the model keeps more than parameters, which have no file")
-    try:
-        native.name(model.config)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
     flat = {path: np.asarray(leaf) for path, leaf in tree.flatten(params).items()}
     if dtype is not None:
         kept = np.dtype(jnp.dtype(dtype))

@@ -13,14 +13,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 
 from mmjax.conversion import fields
 from mmjax.conversion.table import Entry, linear, norm
 from mmjax.layers import transformer
-from mmjax.layers.patches import Patches
 from mmjax.models import clip, text, vit
+from mmjax.models.clip import inputs as inputs
 
 MODEL_TYPES = ("clip",)
 IGNORED = r"(vision|text)_model\.embeddings\.position_ids"
@@ -30,15 +28,15 @@ PATCHES = "D C p q -> (p q C) D"  # a convolution whose stride is its kernel, as
 def config(upstream: Mapping[str, Any]) -> clip.Config:
     """Of config.json; towers without fields have the sizes of B/32."""
     fields.only(upstream, "architectures", ["CLIPModel"], None)
-    vision, words = part(upstream, "vision_config"), part(upstream, "text_config")
-    picture = body(vision, 768, 12, 12, 3072, "quick_gelu", 1e-5)
+    vision = part(upstream, "vision_config")
+    words = part(upstream, "text_config")
     end = words.get("eos_token_id", 49407)
     return clip.Config(
         image=vit.Config(
             fields.square(vision, "image_size", 224),
             fields.square(vision, "patch_size", 32),
             vision.get("num_channels", 3),
-            transformer=picture,
+            transformer=body(vision, 768, 12, 12, 3072, "quick_gelu", 1e-5),
             patch_bias=False,
             pre_norm=True,
         ),
@@ -47,9 +45,12 @@ def config(upstream: Mapping[str, Any]) -> clip.Config:
             words.get("max_position_embeddings", 77),
             body(words, 512, 12, 8, 2048, "quick_gelu", 1e-5),
             end_id=-1 if end in (2, None) else end,
+            pad_id=words.get("pad_token_id", 1),
+            start_id=words.get("bos_token_id", 49406),
         ),
         embedding=upstream.get("projection_dim", 512),
         scale_init=math.exp(upstream.get("logit_scale_init_value", 2.6592)),
+        scale_max=None,
     )
 
 
@@ -80,7 +81,8 @@ def body(
 
 def upstream(config: clip.Config) -> dict[str, Any]:
     """The config.json of a model."""
-    image, words = config.image, config.text
+    image = config.image
+    words = config.text
     end = 2 if words.end_id == -1 else words.end_id
     return {
         "model_type": "clip",
@@ -102,6 +104,8 @@ def upstream(config: clip.Config) -> dict[str, Any]:
             "projection_dim": config.embedding,
             # a model trained here ends its captions with the last id, as CLIP's vocabulary does
             "eos_token_id": words.vocab_size - 1 if end is None else end,
+            "bos_token_id": words.start_id,
+            "pad_token_id": words.pad_id,
             **sizes(words.transformer),
         },
     }
@@ -124,32 +128,13 @@ def model(config: clip.Config) -> nn.Module:
     return clip.Model(config)
 
 
-def inputs(config: clip.Config) -> tuple[Any, ...]:
-    """Shapes of what the model is called with, one row."""
-    ids = jax.ShapeDtypeStruct((1, config.text.context_length), jnp.int32)
-    return images(config.image), ids
-
-
-def images(config: vit.Config) -> Any:
-    """The shape of one image, or of one image's patches."""
-    c = config
-    floats = lambda *shape: jax.ShapeDtypeStruct((1, *shape), jnp.float32)  # noqa: E731
-    if not c.native_aspect:
-        return floats(c.image_size, c.image_size, c.channels)
-    return Patches(
-        floats(c.patches, c.patch_size**2 * c.channels),
-        jax.ShapeDtypeStruct((1, 2), jnp.int32),
-        jax.ShapeDtypeStruct((1, c.patches), jnp.bool_),
-    )
-
-
 def rename(name: str) -> str:
     """Towers that were saved from inside another model carry its prefix."""
     return name.removeprefix("clip.")
 
 
 def table(config: clip.Config) -> list[Entry]:
-    """One row a parameter."""
+    """Every parameter and where a file keeps it."""
     at = "vision_model.embeddings"
     patches = {"p": config.image.patch_size, "q": config.image.patch_size}
     return [
@@ -167,7 +152,7 @@ def table(config: clip.Config) -> list[Entry]:
 
 
 def words(config: text.Config) -> list[Entry]:
-    """The text tower's rows."""
+    """The part of the table that is the text tower's."""
     at = "text_model.embeddings"
     return [
         Entry("text/tokens", f"{at}.token_embedding.weight"),
@@ -179,7 +164,8 @@ def words(config: text.Config) -> list[Entry]:
 
 def blocks(path: str, name: str, config: transformer.Config) -> list[Entry]:
     """The stacked blocks of a tower."""
-    at, stack = f"{name}.layers.{{layer}}", {"layers": config.layers}
+    at = f"{name}.layers.{{layer}}"
+    stack = {"layers": config.layers}
     heads = {"N": config.heads}
     split = dict(layout="(N H) D -> D N H", sizes=heads, **stack)
     return [

@@ -10,39 +10,21 @@ from __future__ import annotations
 
 import functools
 import importlib
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from mmjax import config as configs
 from mmjax import models, processors, registry, tree
-from mmjax.conversion import bert, clip, files, gpt2, llama, vit, wav2vec2, whisper
+from mmjax.conversion import files
 from mmjax.conversion.table import Entry
 from mmjax.processors.base import Processor
 
 MODEL_TYPES = ("mmjax",)
 DTYPE = "float32"  # of parameters, where the reader does not say
-
-
-def _ids(config: Any) -> tuple[Any, ...]:
-    return (jax.ShapeDtypeStruct((1, 4), jnp.int32),)
-
-
-def _square(config: Any) -> tuple[Any, ...]:
-    return (jax.ShapeDtypeStruct((1, config.image_size, config.image_size, 3), jnp.float32),)
-
-
-# Of each model, what its parameters are made from.
-INPUTS: Mapping[str, Callable[[Any], tuple[Any, ...]]] = {
-    "bert": bert.inputs, "clip": clip.inputs, "gpt2": gpt2.inputs, "llama": llama.inputs,
-    "image_classifier": vit.inputs, "wav2vec2": wav2vec2.inputs, "whisper": whisper.inputs,
-    "vit": lambda config: (clip.images(config),), "text": _ids, "resnet": _square,
-}  # fmt: skip
 
 
 def config(upstream: Mapping[str, Any]) -> Any:
@@ -51,13 +33,11 @@ def config(upstream: Mapping[str, Any]) -> Any:
     Raises:
       CheckpointFileError: no name of a model here. ConfigError: fields that it does not have.
     """
-    name = upstream.get("model")
-    if name not in INPUTS:
-        raise files.CheckpointFileError(
-            f"config.json: model = {name!r} is none of mmjax.models that are read: "
-            f"{', '.join(sorted(INPUTS))}"
-        )
-    module = importlib.import_module(f"{models.__name__}.{name}")
+    name = str(upstream.get("model"))
+    try:
+        module = registry.imported(models.__name__, name, ("Config", "Model"), "config.json: model")
+    except configs.ConfigError as error:
+        raise files.CheckpointFileError(str(error)) from error
     return configs.build(module.Config, upstream.get("config", {}), where="config.json: config")
 
 
@@ -72,18 +52,8 @@ def upstream(config: Any) -> dict[str, Any]:
 
 
 def name(config: Any) -> str:
-    """The model's file in mmjax.models, from its config.
-
-    Raises:
-      ValueError: a model from elsewhere.
-    """
-    found = re.fullmatch(rf"{re.escape(models.__name__)}\.(\w+)", type(config).__module__)
-    if found is None or found[1] not in INPUTS:
-        raise ValueError(
-            f"{type(config).__module__} is none of mmjax.models that have this format: "
-            f"{', '.join(sorted(INPUTS))}"
-        )
-    return found[1]
+    """The model's file in mmjax.models, or the full path of one from elsewhere."""
+    return registry.called(models.__name__, type(config).__module__)
 
 
 def model(config: Any) -> nn.Module:
@@ -92,13 +62,13 @@ def model(config: Any) -> nn.Module:
 
 
 def inputs(config: Any) -> tuple[Any, ...]:
-    """What the model is initialised with."""
-    return INPUTS[name(config)](config)
+    """What the model is initialised with, as its file says."""
+    return importlib.import_module(type(config).__module__).inputs(config)
 
 
 @functools.lru_cache(maxsize=4)
 def table(config: Any) -> list[Entry]:
-    """One row a parameter, under its own path."""
+    """Every parameter, under its own path."""
     made = jax.eval_shape(model(config).init, jax.random.key(0), *inputs(config))["params"]
     return [Entry(path, path) for path in tree.flatten(nn.unbox(made))]
 
@@ -122,5 +92,6 @@ def processor(folder: Path, config: Any) -> Processor | None:
         return None
     where = f"{folder / 'config.json'}: processor"
     name = str(fields.pop("name", ""))
-    module = registry.imported(processors.__name__, name, where=f"{where}.name")
+    needs = ("Config", "build")
+    module = registry.imported(processors.__name__, name, needs, f"{where}.name")
     return module.build(configs.build(module.Config, fields, where=where), None, folder)

@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 
 from mmjax.conversion import files
-from mmjax.conversion.clip import PATCHES, images
+from mmjax.conversion.clip import PATCHES
 from mmjax.conversion.fields import Unsupported
 from mmjax.conversion.table import Entry, linear, multihead, norm
 from mmjax.layers import transformer
 from mmjax.models import clip, resnet, text, vit
+from mmjax.models.clip import inputs as inputs
 from mmjax.processors import open_clip as open_clip_processor
 
 CONFIG = "open_clip_config.json"
@@ -47,7 +46,8 @@ TEXT: dict[str, tuple] = {
 def config(upstream: Mapping[str, Any]) -> clip.Config:
     """Of an open_clip_config.json."""
     upstream = upstream.get("model_cfg", upstream)
-    vision, words = upstream["vision_cfg"], upstream["text_cfg"]
+    vision = upstream["vision_cfg"]
+    words = upstream["text_cfg"]
     for name, fields, known in (("vision_cfg", vision, VISION), ("text_cfg", words, TEXT)):
         for key, allowed in known.items():
             if key in fields and fields[key] not in allowed:
@@ -55,34 +55,12 @@ def config(upstream: Mapping[str, Any]) -> clip.Config:
                     f"{CONFIG}: {name}.{key} = {fields[key]!r} is not supported; "
                     f"{' or '.join(map(repr, allowed))} is"
                 )
-    quick, size = upstream.get("quick_gelu", False), vision.get("image_size", 224)
-    if not isinstance(size, int):
-        raise Unsupported(f"{CONFIG}: vision_cfg.image_size = {size} is not supported; a number is")
-    tower: dict[str, Any] = {}
-    if isinstance(vision.get("layers", 12), Sequence):
-        width = vision["width"]
-        tower["resnet"] = resnet.Config(
-            size,
-            stages=tuple(vision["layers"]),
-            width=width,
-            heads=width * 32 // vision.get("head_width", 64),
-            embedding=upstream["embed_dim"],
-        )
-        tower["image"] = vit.Config(size, 32)
-    else:
-        tower["image"] = vit.Config(
-            size,
-            vision.get("patch_size", 16),
-            transformer=_body(vision, 768, vision.get("head_width", 64), quick),
-            patch_bias=False,
-            pre_norm=not vision.get("no_ln_pre", False),
-            patch_dropout=0.0,
-        )
+    quick = upstream.get("quick_gelu", False)
+    image = _image(vision, upstream["embed_dim"], quick)
     pool = words.get("pool_type", "argmax")
-    bias = upstream.get("init_logit_bias")
     width = words.get("width", 512)
     return clip.Config(
-        **tower,
+        image=image,
         text=text.Config(
             words.get("vocab_size", 49408),
             words.get("context_length", 77),
@@ -92,10 +70,34 @@ def config(upstream: Mapping[str, Any]) -> clip.Config:
             end_id={"argmax": -1, "eos": words.get("eos_id", 2), "last": None}[pool],
         ),
         embedding=upstream["embed_dim"],
-        image_projection="resnet" not in tower,
+        image_projection=not isinstance(image, resnet.Config),
         projection_bias=_no_bias(words),
         scale_init=math.exp(upstream.get("init_logit_scale", math.log(1 / 0.07))),
-        bias_init=bias,
+        scale_max=None,
+        bias_init=upstream.get("init_logit_bias"),
+    )
+
+
+def _image(vision: Mapping[str, Any], embedding: int, quick: bool) -> vit.Config | resnet.Config:
+    """The image tower: a residual network where "layers" counts the blocks of each stage."""
+    size = vision.get("image_size", 224)
+    if not isinstance(size, int):
+        raise Unsupported(f"{CONFIG}: vision_cfg.image_size = {size} is not supported; a number is")
+    if not isinstance(vision.get("layers", 12), Sequence):
+        return vit.Config(
+            size,
+            vision.get("patch_size", 16),
+            transformer=_body(vision, 768, vision.get("head_width", 64), quick),
+            patch_bias=False,
+            pre_norm=not vision.get("no_ln_pre", False),
+        )
+    width = vision["width"]
+    return resnet.Config(
+        size,
+        stages=tuple(vision["layers"]),
+        width=width,
+        heads=width * 32 // vision.get("head_width", 64),
+        embedding=embedding,
     )
 
 
@@ -121,12 +123,12 @@ def _body(fields: Mapping[str, Any], width: int, head: int, quick: bool) -> tran
 
 def upstream(config: clip.Config) -> dict[str, Any]:
     """The open_clip_config.json of a model, with the pixels' preparation of CLIP."""
-    image, words = config.image, config.text
+    image = config.image
+    words = config.text
     quick = words.transformer.activation == "quick_gelu"
-    if config.resnet:
-        tower = config.resnet
-        vision = {"layers": list(tower.stages), "width": tower.width, "patch_size": None}
-        vision["head_width"] = tower.width * 32 // tower.heads
+    if isinstance(image, resnet.Config):
+        vision = {"layers": list(image.stages), "width": image.width, "patch_size": None}
+        vision["head_width"] = image.width * 32 // image.heads
     else:
         vision = {**_fields(image.transformer), "patch_size": image.patch_size}
         vision["head_width"] = image.transformer.width // image.transformer.heads
@@ -171,17 +173,11 @@ def model(config: clip.Config) -> nn.Module:
     return clip.Model(config)
 
 
-def inputs(config: clip.Config) -> tuple[Any, ...]:
-    """Shapes of what the model is called with, one row."""
-    return images(config.image), jax.ShapeDtypeStruct((1, config.text.context_length), jnp.int32)
-
-
 def processor(folder: Path, config: clip.Config) -> Any:
     """Pixels by preprocess_cfg; CLIP's vocabulary behind the mending of web text."""
     written = folder / CONFIG
     fields = files.parsed(written) if written.exists() else {}
-    size, length = config.image.image_size, config.text.context_length
-    return open_clip_processor.of(fields, size, length)
+    return open_clip_processor.of(fields, config.image.image_size, config.text.context_length)
 
 
 def rename(name: str) -> str:
@@ -190,7 +186,7 @@ def rename(name: str) -> str:
 
 
 def table(config: clip.Config) -> list[Entry]:
-    """One row a parameter."""
+    """Every parameter and where a file keeps it."""
     words = config.text.transformer
     rows = [
         Entry("log_scale", "logit_scale"),
@@ -202,9 +198,10 @@ def table(config: clip.Config) -> list[Entry]:
     ]
     if config.bias_init is not None:
         rows.append(Entry("bias", "logit_bias"))
-    if config.resnet:
-        return [*rows, *_resnet(config.resnet)]
-    image, edge = config.image, config.image.patch_size
+    image = config.image
+    if isinstance(image, resnet.Config):
+        return [*rows, *_resnet(image)]
+    edge = image.patch_size
     if image.pre_norm:
         rows += norm("image/pre_norm", "visual.ln_pre")
     return [
@@ -221,7 +218,8 @@ def table(config: clip.Config) -> list[Entry]:
 
 
 def _blocks(path: str, name: str, config: transformer.Config) -> list[Entry]:
-    at, stack = f"{name}.resblocks.{{layer}}", {"layers": config.layers}
+    at = f"{name}.resblocks.{{layer}}"
+    stack = {"layers": config.layers}
     return [
         *multihead(f"{path}/attention", f"{at}.attn", config.heads, **stack),
         *norm(f"{path}/attention_norm", f"{at}.ln_1", **stack),
@@ -246,7 +244,8 @@ def _resnet(config: resnet.Config) -> list[Entry]:
             if block == 0:
                 rows += _convolution(f"{path}/shortcut", f"{name}.downsample.0")
                 rows += _frozen(f"{path}/shortcut_norm", f"{name}.downsample.1")
-    pool, heads = "visual.attnpool", {"N": config.heads}
+    pool = "visual.attnpool"
+    heads = {"N": config.heads}
     rows.append(Entry("image/positions", f"{pool}.positional_embedding"))
     for part in ("query", "key", "value"):
         source = f"{pool}.{part[0]}_proj"

@@ -3,6 +3,8 @@
 SigLIP https://arxiv.org/abs/2303.15343, SigLIP 2 https://arxiv.org/abs/2502.14786.
 
 * The pooling head keeps queries, keys and values in one tensor; the towers do not.
+* Captions are padded in full and read with their padding: a mask is honoured, and the processor's
+  leaves nothing out. What is pooled is the final position either way.
 * model_type "siglip2" is NaFlex: patches that are cut already, so their embedding is a plain
   linear map. SigLIP 2 of one fixed size is "siglip".
 """
@@ -18,9 +20,9 @@ from tokenizers import normalizers
 
 from mmjax.conversion import fields
 from mmjax.conversion.clip import PATCHES, blocks, body, part, sizes, words
-from mmjax.conversion.clip import inputs as inputs
 from mmjax.conversion.table import Entry, linear, multihead, norm
 from mmjax.models import clip, text, vit
+from mmjax.models.clip import inputs as inputs
 from mmjax.processors import checkpoint as checkpoint_processor
 from mmjax.tokenizers import pretrained
 
@@ -31,10 +33,11 @@ IGNORED = r"(vision|text)_model\.embeddings\.position_ids"
 def config(upstream: Mapping[str, Any]) -> clip.Config:
     """Of config.json; towers without fields have the sizes of B/16."""
     fields.only(upstream, "architectures", ["SiglipModel"], ["Siglip2Model"], None)
-    vision, text_part = part(upstream, "vision_config"), part(upstream, "text_config")
+    vision = part(upstream, "vision_config")
+    words = part(upstream, "text_config")
     fields.only(vision, "vision_use_head", True)
     defaults = (768, 12, 12, 3072, "gelu_pytorch_tanh", 1e-6)
-    picture, written = body(vision, *defaults), body(text_part, *defaults)
+    picture = body(vision, *defaults)
     native = upstream.get("model_type") == "siglip2"
     patch = fields.square(vision, "patch_size", 16)
     size = fields.square(vision, "image_size", 224)
@@ -54,42 +57,50 @@ def config(upstream: Mapping[str, Any]) -> clip.Config:
             native_aspect=native,
         ),
         text=text.Config(
-            text_part.get("vocab_size", 32000),
-            text_part.get("max_position_embeddings", 64),
-            written,
+            words.get("vocab_size", 32000),
+            words.get("max_position_embeddings", 64),
+            body(words, *defaults),
             causal=False,
-            attend_padding=True,
+            pool="final",
+            end_id=words.get("eos_token_id", 49407),
+            pad_id=words.get("pad_token_id", 1),
+            start_id=words.get("bos_token_id", 49406),
         ),
         embedding=picture.width,
         image_projection=False,
         projection_bias=True,
         scale_init=10.0,
+        scale_max=None,
         bias_init=-10.0,
     )
 
 
 def upstream(config: clip.Config) -> dict[str, Any]:
     """The config.json of a model."""
-    image, words = config.image, config.text
-    kind = "siglip2" if image.native_aspect else "siglip"
+    image = config.image
+    words = config.text
+    family = "siglip2" if image.native_aspect else "siglip"
     size = (
         {"num_patches": image.patches} if image.native_aspect else {"image_size": image.image_size}
     )
     return {
-        "model_type": kind,
-        "architectures": [f"{kind.capitalize()}Model"],
+        "model_type": family,
+        "architectures": [f"{family.capitalize()}Model"],
         "vision_config": {
-            "model_type": f"{kind}_vision_model",
+            "model_type": f"{family}_vision_model",
             "patch_size": image.patch_size,
             "num_channels": image.channels,
             **size,
             **sizes(image.transformer),
         },
         "text_config": {
-            "model_type": f"{kind}_text_model",
+            "model_type": f"{family}_text_model",
             "vocab_size": words.vocab_size,
             "max_position_embeddings": words.context_length,
             "projection_size": config.embedding,
+            "eos_token_id": words.end_id,
+            "bos_token_id": words.start_id,
+            "pad_token_id": words.pad_id,
             **sizes(words.transformer),
         },
     }
@@ -101,17 +112,25 @@ def model(config: clip.Config) -> nn.Module:
 
 
 def processor(folder: Path, config: clip.Config) -> Any:
-    """Captions are padded to the longest length, as both were trained. SigLIP's own tokenizer makes
-    them plain; SigLIP 2 was trained in lower case, which not every class of its tokenizer knows."""
+    """Captions are padded to the longest length and read with their padding, as both were trained.
+
+    SigLIP's own tokenizer makes texts plain; SigLIP 2 was trained in lower case, which not every
+    class of its tokenizer knows.
+    """
     own = pretrained.settings_of(folder)["tokenizer_class"] == "SiglipTokenizer"
-    clean = None if own else normalizers.Lowercase().normalize_str
-    length = config.text.context_length
-    return checkpoint_processor.load(folder, padding="max_length", max_length=length, clean=clean)
+    return checkpoint_processor.load(
+        folder,
+        padding="max_length",
+        max_length=config.text.context_length,
+        clean=None if own else normalizers.Lowercase().normalize_str,
+        read_padding=True,
+    )
 
 
 def table(config: clip.Config) -> list[Entry]:
-    """One row a parameter."""
-    at, image = "vision_model.embeddings", config.image
+    """Every parameter and where a file keeps it."""
+    at = "vision_model.embeddings"
+    image = config.image
     split = "D E -> E D" if image.native_aspect else PATCHES
     edges = {} if image.native_aspect else {"p": image.patch_size, "q": image.patch_size}
     patches = f"{at}.patch_embedding"

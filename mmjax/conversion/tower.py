@@ -21,12 +21,12 @@ import flax.linen as nn
 from mmjax.conversion import clip as clips
 from mmjax.conversion import fields, siglip
 from mmjax.conversion.table import Entry
-from mmjax.models import clip
+from mmjax.models import clip, text, vit
 from mmjax.processors import checkpoint as checkpoint_processor
 
 PAIRS = {"clip": clips, "siglip": siglip, "siglip2": siglip}  # the files that have the tables
-SIDES = {"vision": "image", "text": "text"}  # their word for a tower -> ours
-MODEL_TYPES = tuple(f"{kind}_{part}_model" for kind in PAIRS for part in SIDES)
+MODALITIES = {"vision": "image", "text": "text"}  # their word for a tower -> ours
+MODEL_TYPES = tuple(f"{family}_{part}_model" for family in PAIRS for part in MODALITIES)
 IGNORED = r"embeddings\.position_ids"
 
 
@@ -34,82 +34,83 @@ IGNORED = r"embeddings\.position_ids"
 class Config:
     """Of one tower."""
 
-    kind: str  # "clip", "siglip" or "siglip2"
+    family: str  # "clip", "siglip" or "siglip2"
     part: str  # "vision" or "text"
     pair: clip.Config  # of a pair that has this tower; its other one is any
 
     @property
-    def side(self) -> str:
+    def modality(self) -> str:
         """The first name in the paths of its parameters."""
-        return SIDES[self.part]
+        return MODALITIES[self.part]
 
     @property
     def projected(self) -> bool:
-        return getattr(self.pair, f"{self.side}_projection")
+        return getattr(self.pair, f"{self.modality}_projection")
 
 
 def config(upstream: Mapping[str, Any]) -> Config:
     """Of config.json; without fields, the sizes that the pair's has."""
-    kind, part, _ = upstream["model_type"].split("_")
-    names = _architectures(kind, part)
+    family, part, _ = upstream["model_type"].split("_")
+    names = _architectures(family, part)
     fields.only(upstream, "architectures", None, *([name] for name in names))
-    whole = {**upstream, "model_type": kind, "architectures": None, f"{part}_config": upstream}
-    one = Config(kind, part, PAIRS[kind].config(whole))
-    projected, size = one.projected, one.pair.embedding
-    width = getattr(one.pair, one.side).transformer.width
-    if kind == "clip":
+    whole = {**upstream, "model_type": family, "architectures": None, f"{part}_config": upstream}
+    tower = Config(family, part, PAIRS[family].config(whole))
+    projected = tower.projected
+    size = tower.pair.embedding
+    width = getattr(tower.pair, tower.modality).transformer.width
+    if family == "clip":
         projected = (upstream.get("architectures") or names)[0] != names[0]
     elif projected:
         size = upstream.get("projection_size", width)
-    changes = {f"{one.side}_projection": projected, "embedding": size if projected else width}
-    return Config(kind, part, dataclasses.replace(one.pair, **changes))
+    changes = {f"{tower.modality}_projection": projected, "embedding": size if projected else width}
+    return Config(family, part, dataclasses.replace(tower.pair, **changes))
 
 
 def upstream(config: Config) -> dict[str, Any]:
     """The config.json of a model."""
-    name = _architectures(config.kind, config.part)[-1 if config.projected else 0]
-    whole = PAIRS[config.kind].upstream(config.pair)
+    name = _architectures(config.family, config.part)[-1 if config.projected else 0]
+    whole = PAIRS[config.family].upstream(config.pair)
     return {**whole[f"{config.part}_config"], "architectures": [name]}
 
 
-def _architectures(kind: str, part: str) -> list[str]:
+def _architectures(family: str, part: str) -> list[str]:
     """Without and with a projection, where there are both."""
-    name = f"{'CLIP' if kind == 'clip' else kind.capitalize()}{part.capitalize()}Model"
-    return [name, f"{name}WithProjection"] if kind == "clip" else [name]
+    name = f"{'CLIP' if family == 'clip' else family.capitalize()}{part.capitalize()}Model"
+    return [name, f"{name}WithProjection"] if family == "clip" else [name]
 
 
 def model(config: Config) -> nn.Module:
     """The tower."""
-    return clip.Tower(config.pair, config.side)
+    return clip.Tower(config.pair, config.modality)
 
 
 def inputs(config: Config) -> tuple[Any, ...]:
     """Shapes of what the model is called with, one row."""
-    both = PAIRS[config.kind].inputs(config.pair)
-    return (both[list(SIDES).index(config.part)],)
+    model = {"vision": vit, "text": text}[config.part]
+    return model.inputs(getattr(config.pair, config.modality))
 
 
 def processor(folder: Path, config: Config) -> Any:
     """The pair's, of which one half may be there."""
-    make = getattr(PAIRS[config.kind], "processor", lambda at, _: checkpoint_processor.load(at))
+    make = getattr(PAIRS[config.family], "processor", lambda at, _: checkpoint_processor.load(at))
     return make(folder, config.pair)
 
 
 def rename(name: str) -> str:
-    """Names without the tower's."""
+    """Names without the tower's prefix."""
     return re.sub(r"^(vision|text)_model\.", "", name)
 
 
 def saved(name: str, config: Config) -> str:
-    """With it."""
+    """Names with the tower's prefix, which a projection's lacks."""
     return name if "_projection." in name else f"{config.part}_model.{name}"
 
 
 def table(config: Config) -> list[Entry]:
-    """One row a parameter."""
-    side = config.side
-    own = (f"{side}/", f"{side}_head/") if config.projected else (f"{side}/",)
-    rows = PAIRS[config.kind].table(config.pair)
+    """Every parameter and where a file keeps it."""
+    modality = config.modality
+    own = (f"{modality}/", f"{modality}_head/") if config.projected else (f"{modality}/",)
+    rows = PAIRS[config.family].table(config.pair)
     return [
         dataclasses.replace(row, name=rename(row.name)) for row in rows if row.path.startswith(own)
     ]

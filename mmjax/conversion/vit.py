@@ -10,6 +10,7 @@ ViT https://arxiv.org/abs/2010.11929, DeiT https://arxiv.org/abs/2012.12877.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -17,9 +18,10 @@ from typing import Any
 import flax.linen as nn
 
 from mmjax.conversion import fields
-from mmjax.conversion.clip import PATCHES, body, images, sizes
+from mmjax.conversion.clip import PATCHES, body, sizes
 from mmjax.conversion.table import Entry, linear, norm
 from mmjax.models import image_classifier, vit
+from mmjax.models.image_classifier import inputs as inputs
 
 MODEL_TYPES = ("vit", "deit")
 IGNORED = r"embeddings\.mask_token"  # of pre-training by masking
@@ -38,14 +40,15 @@ NEWER = (  # names inside the later releases -> those of the files
 def config(upstream: Mapping[str, Any]) -> image_classifier.Config:
     """Of config.json; without fields, the sizes of B/16."""
     distilled = upstream.get("model_type", "vit") == "deit"
-    kind = "DeiT" if distilled else "ViT"
-    tower, classifier = f"{kind}Model", f"{kind}ForImageClassification"
+    family = "DeiT" if distilled else "ViT"
+    tower = f"{family}Model"
+    classifier = f"{family}ForImageClassification"
     teacher = f"{classifier}WithTeacher"
-    kinds = [tower, classifier, teacher][: 2 + distilled]
-    fields.only(upstream, "architectures", None, *([one] for one in kinds))
-    fields.only(upstream, "qkv_bias", True)
+    taken = [[tower], [classifier], [teacher]] if distilled else [[tower], [classifier]]
+    fields.only(upstream, "architectures", None, *taken)
     fields.only(upstream, "pooler_act", "tanh")
     inner = body(upstream, 768, 12, 12, 3072, "gelu", 1e-12)
+    inner = dataclasses.replace(inner, qkv_bias=upstream.get("qkv_bias", True))
     name = (upstream.get("architectures") or [tower])[0]
     labels = upstream.get("id2label") or {str(i): "" for i in range(upstream.get("num_labels", 2))}
     labels = tuple(labels[key] for key in sorted(labels, key=int))
@@ -67,8 +70,9 @@ def config(upstream: Mapping[str, Any]) -> image_classifier.Config:
 
 def upstream(config: image_classifier.Config) -> dict[str, Any]:
     """The config.json of a model."""
-    c, image = config, config.image
-    kind = "DeiT" if image.distilled else "ViT"
+    c = config
+    image = c.image
+    family = "DeiT" if image.distilled else "ViT"
     head = "ForImageClassification" + "WithTeacher" * c.teacher_head if c.classes else "Model"
     labels = c.labels or tuple(f"LABEL_{i}" for i in range(c.classes))
     named = {
@@ -76,12 +80,12 @@ def upstream(config: image_classifier.Config) -> dict[str, Any]:
         "label2id": {label: i for i, label in enumerate(labels)},
     }
     return {
-        "model_type": kind.lower(),
-        "architectures": [kind + head],
+        "model_type": family.lower(),
+        "architectures": [family + head],
         "image_size": image.image_size,
         "patch_size": image.patch_size,
         "num_channels": image.channels,
-        "qkv_bias": True,
+        "qkv_bias": image.transformer.qkv_bias,
         **sizes(image.transformer),
         **(named if c.classes else {"pooler_output_size": c.pooler}),
     }
@@ -90,11 +94,6 @@ def upstream(config: image_classifier.Config) -> dict[str, Any]:
 def model(config: image_classifier.Config) -> nn.Module:
     """The tower with its heads."""
     return image_classifier.Model(config)
-
-
-def inputs(config: image_classifier.Config) -> tuple[Any, ...]:
-    """Shapes of what the model is called with, one row."""
-    return (images(config.image),)
 
 
 def rename(name: str) -> str:
@@ -106,17 +105,21 @@ def rename(name: str) -> str:
 
 
 def saved(name: str, config: image_classifier.Config) -> str:
-    """With the prefix that a model with a head puts before its tower's names."""
+    """Names with the prefix that a model with a head puts before its tower's names."""
     prefix = "deit." if config.image.distilled else "vit."
     return name if not config.classes or "classifier" in name else prefix + name
 
 
 def table(config: image_classifier.Config) -> list[Entry]:
-    """One row a parameter."""
-    c, image = config, config.image
-    stack, heads = {"layers": image.transformer.layers}, {"N": image.transformer.heads}
+    """Every parameter and where a file keeps it."""
+    c = config
+    image = c.image
+    bias = image.transformer.qkv_bias
+    stack = {"layers": image.transformer.layers}
+    heads = {"N": image.transformer.heads}
     edges = {"p": image.patch_size, "q": image.patch_size}
-    at, block = "encoder.layer.{layer}", "image/transformer/blocks"
+    at = "encoder.layer.{layer}"
+    block = "image/transformer/blocks"
     rows = [
         Entry("image/class_token", "embeddings.cls_token", "1 1 D -> 1 D"),
         Entry("image/positions", "embeddings.position_embeddings", "1 L D -> L D"),
@@ -129,9 +132,11 @@ def table(config: image_classifier.Config) -> list[Entry]:
         *norm("image/norm", "layernorm"),
     ]
     for part in ("query", "key", "value"):
-        path, name = f"{block}/attention/{part}", f"{at}.attention.attention.{part}"
-        rows += linear(path, name, layout="(N H) D -> D N H", sizes=heads, **stack)
-    path, name = f"{block}/attention/out", f"{at}.attention.output.dense"
+        path = f"{block}/attention/{part}"
+        name = f"{at}.attention.attention.{part}"
+        rows += linear(path, name, bias=bias, layout="(N H) D -> D N H", sizes=heads, **stack)
+    path = f"{block}/attention/out"
+    name = f"{at}.attention.output.dense"
     rows += linear(path, name, layout="D (N H) -> N H D", sizes=heads, **stack)
     if image.distilled:
         token = "embeddings.distillation_token"

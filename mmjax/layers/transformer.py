@@ -97,6 +97,7 @@ class Config:
     unroll: int = 1  # layers per iteration of the scan; = layers: fastest step, slowest compile
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of matmuls
     stream: Literal["float32", "bfloat16"] = "float32"  # of the residual stream: what is stored
+    qkv_bias: bool = True  # queries, keys and values have biases
 
 
 def layer_norm(config: Config, name: str | None, axis: str | None = "embed") -> nn.LayerNorm:
@@ -159,7 +160,12 @@ class Block(nn.Module):
         c, inits = self.config, _initializers(self.config)
         drop = nn.Dropout(c.dropout, deterministic=not self.train)
         attention = Attention(
-            c.heads, inits.attention, inits.attention_out, c.dtype, name="attention"
+            c.heads,
+            inits.attention,
+            inits.attention_out,
+            c.dtype,
+            bias=c.qkv_bias,
+            name="attention",
         )
         mlp = Mlp(c.hidden, c.activation, inits.up, inits.down, inits.mlp_bias, c.dtype, name="mlp")
         attention_norm, mlp_norm = layer_norm(c, "attention_norm"), layer_norm(c, "mlp_norm")

@@ -111,6 +111,11 @@ class Model(nn.Module):
         return mean / jnp.maximum(length, 1e-12)
 
 
+def inputs(config: Config) -> tuple[Array, ...]:
+    """What the model is called with to make its parameters, one row."""
+    return (jnp.zeros((1, 4), jnp.int32),)
+
+
 VARIANTS = {
     "tiny": Config(transformer=dataclasses.replace(BODY, width=128, layers=2, heads=2, hidden=512)),
     "MiniLM-L6": Config(transformer=dataclasses.replace(BODY, width=384, layers=6, hidden=1536)),

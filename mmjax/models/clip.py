@@ -1,13 +1,14 @@
-"""CLIP and SigLIP: an image tower and a text tower that meet on the unit sphere.
+"""CLIP and SigLIP: towers of several modalities that meet on the unit sphere.
 
 * CLIP https://arxiv.org/abs/2103.00020: class token, causal text, linear projections, learned scale
-  (at most 100).
+  (at most 100 in training).
 * SigLIP https://arxiv.org/abs/2303.15343: attention pooling, text that sees both ways, learned
   scale and bias. The bias has no gradient under the softmax loss, so only rows with `bias_init` own
   one.
-* Of CLIP's image towers, some are residual networks with attention pooling: resnet.py. A text
-  tower may be a BERT (LiT, https://arxiv.org/abs/2111.07991, locks such a one): bert.py. Beside it
-  may stand a bag of words, whose vectors a locked tower cannot learn.
+* A field of the Config that holds a Config of its own is a tower, and the field's name is its
+  modality. One more modality is one more field, in here or in a subclass elsewhere; a tower is any
+  module with Config, Model (-> tokens, pooled) and `inputs`. The text tower may be a BERT (LiT,
+  https://arxiv.org/abs/2111.07991, locks such a one).
 * Embeddings leave the model with unit norm, in float32.
 
 Letters: B batch, L tokens, E embedding size.
@@ -16,38 +17,42 @@ Letters: B batch, L tokens, E embedding size.
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import inspect
 import math
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mmjax.config import ConfigError
 from mmjax.layers import packing
 from mmjax.layers.dense import Dense
 from mmjax.layers.patches import Patches
-from mmjax.models import bert, resnet, text, vit
+from mmjax.models import bagged, bert, resnet, text, vit
 from mmjax.typing import Array, Bool, Float, Int
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    image: vit.Config = vit.VARIANTS["tiny/16"]  # the image tower
-    text: text.Config = text.VARIANTS["tiny"]  # the text tower
+    image: vit.Config | resnet.Config | None = vit.VARIANTS["tiny/16"]  # the image tower
+    text: text.Config | bert.Config | bagged.Config | None = text.VARIANTS["tiny"]  # the text tower
     embedding: int = 192  # E
-    image_projection: bool = True  # a linear map after pooling; without one, E is the image width
+    image_projection: bool = True  # a linear map after pooling; without one, E is the tower's width
     text_projection: bool = True  # likewise
     projection_bias: bool = False  # SigLIP's text head has one
     scale_init: float = 1 / 0.07  # factor on the cosines at the start
-    scale_max: float = 100.0  # the factor never exceeds this
+    scale_max: float | None = 100.0  # in training the factor never exceeds this; None: no limit
     bias_init: float | None = None  # added to the logits of the sigmoid loss; None: no bias
-    resnet: resnet.Config | None = None  # CLIP's RN50 and its kin: the image tower, not `image`
-    bert: bert.Config | None = None  # the text tower, not `text`; pool="mean" for sentences
-    # a bag of trained token vectors beside the text tower: each fills one half of E. In training
-    # one of every two neighbours is read by the bag alone, the other by the tower alone, as a coin
-    # falls; afterwards each by both, and a cosine is the mean of two
-    bag: bool = False
+
+
+def modalities(config: Config) -> tuple[str, ...]:
+    """The names of the towers: of the fields that hold a Config."""
+    names = [field.name for field in dataclasses.fields(config)]
+    return tuple(name for name in names if dataclasses.is_dataclass(getattr(config, name)))
 
 
 def unit(x: Float[Array, "... E"]) -> Float[Array, "... E"]:
@@ -63,82 +68,122 @@ class Output(NamedTuple):
     pooled: Float[Array, "B E"]  # behind the projection, of whatever length
 
 
-def _tower(c: Config, side: str) -> tuple[nn.Module, Dense | None]:
-    """One tower, and its projection where it has one."""
-    if side == "image":
-        tower = resnet.Model(c.resnet, name=side) if c.resnet else vit.Model(c.image, name=side)
-    else:
-        tower = bert.Model(c.bert, name=side) if c.bert else text.Model(c.text, name=side)
-        if c.bert and c.text.vocab_size > c.bert.vocab_size:
-            raise ValueError(
-                f"bert.vocab_size={c.bert.vocab_size}, but text.vocab_size={c.text.vocab_size}: "
-                "there are higher ids, the tokenizer is another one's"
-            )
-    if side == "image" and c.resnet:
-        width, dtype = c.resnet.embedding, c.resnet.dtype
-    else:
-        width, dtype = tower.config.transformer.width, tower.config.transformer.dtype
-    size = c.embedding // 2 if c.bag and side == "text" else c.embedding
-    if getattr(c, f"{side}_projection"):
-        kinds = dict(bias=c.projection_bias, kernel_init=nn.initializers.normal(width**-0.5))
-        axes = ("embed", "joint")
-        return tower, Dense((size,), axes, dtype=dtype, name=f"{side}_head", **kinds)
-    if size != width:
-        half = " / 2" if size != c.embedding else ""
-        raise ValueError(
-            f"without {side}_projection, embedding={c.embedding}{half} must be the width of the "
-            f"{side} tower, {width}"
+def _tower(config: Config, modality: str, name: str | None = None) -> nn.Module:
+    """The model of a modality's Config, which its module defines."""
+    tower = getattr(config, modality)
+    return importlib.import_module(type(tower).__module__).Model(tower, name=name)
+
+
+def _head(config: Config, modality: str, name: str | None = None) -> Dense | None:
+    """The projection behind a tower, where there is one."""
+    if not getattr(config, f"{modality}_projection", True):
+        return None
+    tower = getattr(config, modality)
+    if _parts(tower) > 1:
+        raise ConfigError(
+            f"a tower of several parts has projections of its own: set {modality}_projection=False"
         )
-    return tower, None
+    return Dense(
+        (config.embedding,),
+        ("embed", "joint"),
+        bias=config.projection_bias,
+        kernel_init=_by_width,
+        dtype=getattr(getattr(tower, "transformer", tower), "dtype", "float32"),
+        name=name,
+    )
+
+
+def _by_width(key: jax.Array, shape: tuple[int, int], dtype: Any) -> Array:
+    """Normal with the deviation D ** -0.5, D being the width of the tower."""
+    return nn.initializers.normal(shape[0] ** -0.5)(key, shape, dtype)
+
+
+def _projected(config: Config, modality: str, head: Dense | None, pooled: Array) -> Array:
+    """A pooled vector behind its tower's projection.
+
+    Raises:
+      ConfigError: no projection, and another width than the embedding's.
+    """
+    if head is not None:
+        return head(pooled)
+    if pooled.shape[-1] != config.embedding:
+        raise ConfigError(
+            f"without {modality}_projection, embedding={config.embedding} must be the width of the "
+            f"{modality} tower, {pooled.shape[-1]}"
+        )
+    return pooled
+
+
+def _parts(tower: Any) -> int:
+    """Unit vectors in one vector of a tower: more than one where it says so."""
+    return getattr(tower, "parts", 1)
 
 
 class Tower(nn.Module):
     """One tower on its own; its parameters have the paths that they have in the pair."""
 
     config: Config  # of the pair
-    side: Literal["image", "text"]
+    modality: str  # "image" or "text"
 
     @nn.compact
-    def __call__(self, *inputs: Any, **named: Any) -> Output:
+    def __call__(self, *inputs: Any, **kwargs: Any) -> Output:
         """What `encode_image` or `encode_text` takes -> tokens and a pooled vector."""
-        tower, head = _tower(self.config, self.side)
-        tokens, pooled = tower(*inputs, **named)
-        return Output(tokens, head(pooled) if head else pooled)
+        tower = _tower(self.config, self.modality, self.modality)
+        head = _head(self.config, self.modality, f"{self.modality}_head")
+        tokens, pooled = tower(*inputs, **kwargs)
+        return Output(tokens, _projected(self.config, self.modality, head, pooled))
 
 
 class Model(nn.Module):
-    """Dual encoder."""
+    """Dual encoder, or one of more modalities."""
 
     config: Config
 
     def setup(self):
         c = self.config
-        self.image, self.image_head = _tower(c, "image")
-        self.text, self.text_head = _tower(c, "text")
-        if c.bag:
-            if c.embedding % 2:
-                raise ValueError(f"bag: embedding={c.embedding} has no halves")
-            self.bag = text.Bag((c.bert or c.text).vocab_size, c.embedding // 2)
+        names = modalities(c)
+        for name in names:
+            setattr(self, name, _tower(c, name))
+            setattr(self, f"{name}_head", _head(c, name))
+        self.parts = max(_parts(getattr(c, name)) for name in names)
+        if c.embedding % self.parts:
+            raise ConfigError(f"embedding={c.embedding} has no {self.parts} equal parts")
         self.log_scale = self.param(
             "log_scale", nn.initializers.constant(math.log(c.scale_init)), (), jnp.float32
         )
         if c.bias_init is not None:
             self.bias = self.param("bias", nn.initializers.constant(c.bias_init), (), jnp.float32)
 
+    def encode(self, modality: str, *inputs: Any, train: bool = False) -> Float[Array, "B E"]:
+        """What the tower of a modality takes -> unit vectors.
+
+        Where a tower's vectors have several parts, those of all towers have them, each part of the
+        same length.
+
+        Raises:
+          ConfigError: no such tower; no projection, and another width than the embedding's.
+        """
+        towers = modalities(self.config)
+        if modality not in towers:
+            raise ConfigError(f"the model has no tower for {modality}; it has {', '.join(towers)}")
+        pooled = getattr(self, modality)(*inputs, train=train).pooled
+        head = getattr(self, f"{modality}_head")
+        vectors = _projected(self.config, modality, head, pooled)
+        if self.parts > 1:
+            parts = vectors.reshape(len(vectors), self.parts, -1)
+            vectors = unit(parts).reshape(vectors.shape)
+        return unit(vectors)
+
     def encode_image(
         self, images: Float[Array, "B H W C"] | Patches, *, train: bool = False
     ) -> Float[Array, "B E"]:
         """Normalised pixels (NaFlex: patches) -> unit vectors."""
-        pooled = self.image(images, train=train).pooled
-        vector = self.image_head(pooled) if self.image_head else pooled
-        if self.config.bag:
-            return unit(unit(vector.reshape(len(vector), 2, -1)).reshape(vector.shape))
-        return unit(vector)
+        return self.encode("image", images, train=train)
 
     def encode_text(
         self,
         ids: Int[Array, "*P L"],
-        mask: Bool[Array, "*P L"] | None = None,
+        mask: Bool[Array, "*P L"] | Int[Array, "*P L"] | None = None,
         packed: packing.Layout | None = None,
         *,
         train: bool = False,
@@ -147,79 +192,81 @@ class Model(nn.Module):
         vectors.
 
         Raises:
-          ValueError: packed captions for a BERT or a bag; with a bag, an odd number of captions to
-            train on.
+          ConfigError: packed captions for a tower that takes none.
         """
-        if not self.config.bag:
-            return self._by_tower(ids, mask, packed, train)
-        if packed is not None:
-            raise ValueError("bag: packed captions are for a text tower without one")
-        mask = jnp.ones(ids.shape, bool) if mask is None else mask
-        if not train:
-            both = self._by_tower(ids, mask), unit(self.bag(ids, mask))
-            return unit(jnp.concatenate(both, 1))
-        if len(ids) % 2:
-            raise ValueError(f"bag: {len(ids)} captions cannot be divided between two readers")
-        # one of every two neighbours goes to the tower, so that rows stay on their devices; a coin
-        # says which, as a mixture may put one source on all even rows
-        coin = jax.random.bernoulli(self.make_rng("dropout"), shape=(len(ids) // 2, 1, 1))
-        ids, mask = (x.reshape(-1, 2, x.shape[-1]) for x in (ids, mask))
-        ids, mask = (jnp.where(coin, x[:, ::-1], x) for x in (ids, mask))
-        tower = self._by_tower(ids[:, 0], mask[:, 0], train=True)
-        bag = unit(self.bag(ids[:, 1], mask[:, 1]))
-        nothing = jnp.zeros_like(tower)  # in the other's half
-        both = [jnp.concatenate(x, 1) for x in ((tower, nothing), (nothing, bag))]
-        both = jnp.stack(both, 1)
-        return jnp.where(coin, both[:, ::-1], both).reshape(-1, self.config.embedding)
-
-    def _by_tower(
-        self, ids: Array, mask: Array | None, packed: Any = None, train: bool = False
-    ) -> Float[Array, "B E"]:
-        if self.config.bert is None:
-            pooled = self.text(ids, mask, packed, train=train).pooled
-        elif packed is None:
-            pooled = self.text(ids, mask, train=train).pooled
-        else:
-            raise ValueError("bert: packed captions are for the tower `text` alone")
-        return unit(self.text_head(pooled) if self.text_head else pooled)
+        mask = None if mask is None else mask.astype(bool)
+        if packed is None:
+            return self.encode("text", ids, mask, train=train)
+        if "packed" not in inspect.signature(type(self.text).__call__).parameters:
+            raise ConfigError(
+                f"{type(self.text).__module__} takes no packed captions: set data.processor.pack=0"
+            )
+        return self.encode("text", ids, mask, packed, train=train)
 
     def scale_and_bias(self) -> tuple[Float[Array, ""], Float[Array, ""] | None]:
         """The factor on the cosines, at most `scale_max`, and the bias of the sigmoid loss."""
-        scale = jnp.exp(jnp.minimum(self.log_scale, math.log(self.config.scale_max)))
-        return scale, (self.bias if self.config.bias_init is not None else None)
+        log_scale = self.log_scale
+        if self.config.scale_max is not None:
+            log_scale = jnp.minimum(log_scale, math.log(self.config.scale_max))
+        return jnp.exp(log_scale), (self.bias if self.config.bias_init is not None else None)
 
     def __call__(
         self,
-        images: Float[Array, "B H W C"] | Patches,
-        ids: Int[Array, "*P L"],
-        mask: Bool[Array, "*P L"] | None = None,
+        images: Float[Array, "B H W C"] | Patches | None = None,
+        ids: Int[Array, "*P L"] | None = None,
+        mask: Bool[Array, "*P L"] | Int[Array, "*P L"] | None = None,
         packed: packing.Layout | None = None,
+        others: Mapping[str, tuple[Any, ...]] | None = None,
         *,
         train: bool = False,
-    ) -> tuple[Float[Array, "B E"], Float[Array, "B E"]]:
+    ) -> tuple[Float[Array, "B E"], ...]:
+        """Unit vectors of every modality that is given: images, texts, then `others` in order.
+
+        Args:
+          others: of further modalities what their towers take: {"sound": (samples, mask)}.
+        """
         self.scale_and_bias()
-        text = self.encode_text(ids, mask, packed, train=train)
-        return self.encode_image(images, train=train), text
+        vectors = []
+        if images is not None:
+            vectors.append(self.encode_image(images, train=train))
+        if ids is not None:
+            vectors.append(self.encode_text(ids, mask, packed, train=train))
+        for modality, arrays in (others or {}).items():
+            vectors.append(self.encode(modality, *arrays, train=train))
+        return tuple(vectors)
+
+
+def inputs(config: Config) -> tuple[Any, ...]:
+    """Shapes of what the model is called with, one row."""
+    shapes = {}
+    for name in modalities(config):
+        tower = getattr(config, name)
+        shapes[name] = importlib.import_module(type(tower).__module__).inputs(tower)
+    images = shapes.pop("image", (None,))
+    ids = shapes.pop("text", (None,))
+    return (*images, *ids, None, None, shapes) if shapes else (*images, *ids)
 
 
 def _clip(size: str, text_size: str, embedding: int, activation: str = "gelu") -> Config:
-    image, words = vit.VARIANTS[size], text.VARIANTS[text_size]
-    kind = dict(activation=activation, initialisation="clip")
+    image = vit.VARIANTS[size]
+    words = text.VARIANTS[text_size]
+    body = dict(activation=activation, initialisation="clip")
     image = replace(
         image,
         pool="class",
         patch_bias=False,
         pre_norm=True,
-        transformer=replace(image.transformer, **kind),
+        transformer=replace(image.transformer, **body),
     )
-    words = replace(words, transformer=replace(words.transformer, **kind))
+    words = replace(words, transformer=replace(words.transformer, **body))
     return Config(image=image, text=words, embedding=embedding)
 
 
 def _siglip(size: str) -> Config:
-    kind = dict(activation="gelu_tanh", norm_epsilon=1e-6, initialisation="xavier")
     image = vit.VARIANTS[size]
-    body = replace(image.transformer, **kind)
+    body = replace(
+        image.transformer, activation="gelu_tanh", norm_epsilon=1e-6, initialisation="xavier"
+    )
     words = text.Config(
         vocab_size=32_000,
         context_length=64,
@@ -242,12 +289,17 @@ def _resnet(size: str) -> Config:
     image = resnet.VARIANTS[size]
     # the text tower grows with the image tower: 512, 512, 640, 768, 1024
     width = max(512, image.width * 8)
-    kind = dict(activation="quick_gelu", initialisation="clip")
     words = text.VARIANTS["B"]
-    body = replace(words.transformer, width=width, heads=width // 64, hidden=4 * width, **kind)
+    body = replace(
+        words.transformer,
+        width=width,
+        heads=width // 64,
+        hidden=4 * width,
+        activation="quick_gelu",
+        initialisation="clip",
+    )
     return Config(
-        image=replace(vit.VARIANTS["B/32"], image_size=image.image_size),
-        resnet=image,
+        image=image,
         text=replace(words, transformer=body),
         embedding=image.embedding,
         image_projection=False,

@@ -122,6 +122,11 @@ def _size(width: int, layers: int, heads: int) -> Config:
     return Config(transformer=dataclasses.replace(BODY, **sizes))
 
 
+def inputs(config: Config) -> tuple[Array, ...]:
+    """What the model is called with to make its parameters, one row."""
+    return (jnp.zeros((1, 4), jnp.int32),)
+
+
 VARIANTS = {
     "tiny": _size(128, 2, 2),
     "small": _size(768, 12, 12),

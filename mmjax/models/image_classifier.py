@@ -11,11 +11,12 @@ Letters: B batch, L tokens, D width, V classes.
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 
+from mmjax.config import ConfigError
 from mmjax.layers.dense import Dense
 from mmjax.layers.patches import Patches
 from mmjax.models import vit
@@ -47,13 +48,15 @@ class Model(nn.Module):
     def setup(self):
         c = self.config
         if c.teacher_head and not (c.image.distilled and c.classes):
-            raise ValueError("teacher_head needs image.distilled=True and classes")
+            raise ConfigError("teacher_head needs image.distilled=True and classes")
         self.image = vit.Model(c.image)
-        dtype, axes = c.image.transformer.dtype, ("embed", "joint")
-        head = lambda width: Dense((width,), axes, dtype=dtype) if width else None  # noqa: E731
-        self.pooler = head(c.pooler)
-        self.classifier = head(c.classes)
-        self.distillation_classifier = head(c.classes * c.teacher_head)
+        self.pooler = self._head(c.pooler)
+        self.classifier = self._head(c.classes)
+        self.distillation_classifier = self._head(c.classes * c.teacher_head)
+
+    def _head(self, width: int) -> Dense | None:
+        dtype = self.config.image.transformer.dtype
+        return Dense((width,), ("embed", "joint"), dtype=dtype) if width else None
 
     def __call__(self, images: Float[Array, "B H W C"] | Patches, *, train: bool = False) -> Output:
         """Normalised pixels -> tokens, a pooled vector, logits."""
@@ -66,6 +69,11 @@ class Model(nn.Module):
         if self.pooler:
             pooled = jnp.tanh(self.pooler(pooled))
         return Output(tokens, pooled, logits)
+
+
+def inputs(config: Config) -> tuple[Any, ...]:
+    """Shapes of what the model is called with, one row."""
+    return vit.inputs(config.image)
 
 
 def _classifier(size: str, **fields) -> Config:

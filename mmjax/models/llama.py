@@ -112,6 +112,13 @@ def _gemma(body: decoder.Config, **fields) -> Config:
 
 LONG = rotary.Config(500_000.0, "llama3", 32.0, 8192)
 GEMMA_2 = dict(post_norms=True, attention_scale=256**-0.5, attention_cap=50.0, windows=(4096, 0))
+
+
+def inputs(config: Config) -> tuple[Array, ...]:
+    """What the model is called with to make its parameters, one row."""
+    return (jnp.zeros((1, 4), jnp.int32),)
+
+
 VARIANTS = {
     "tiny": Config(),
     "Llama-2-7B": Config(

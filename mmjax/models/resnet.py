@@ -12,7 +12,7 @@ Letters: B batch, H rows, W columns, C channels, P places, N heads, E embedding 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -90,8 +90,10 @@ class FrozenNorm(nn.Module):
             init = nn.with_logical_partitioning(start, (None,))
             return self.param(name, init, x.shape[-1:], jnp.float32)
 
-        ones, zeros = nn.initializers.ones_init(), nn.initializers.zeros_init()
-        mean, variance = map(jax.lax.stop_gradient, (own("mean", zeros), own("var", ones)))
+        ones = nn.initializers.ones_init()
+        zeros = nn.initializers.zeros_init()
+        mean = jax.lax.stop_gradient(own("mean", zeros))
+        variance = jax.lax.stop_gradient(own("var", ones))
         factor = own("scale", ones) * jax.lax.rsqrt(variance + self.epsilon)
         offset = own("bias", zeros) - mean * factor
         shape = (1, 1, 1, -1)
@@ -103,7 +105,8 @@ def average(x: Float[Array, "B H W C"], stride: int) -> Float[Array, "B I J C"]:
     if stride == 1:
         return x
     batch, height, width, channels = x.shape
-    rows, columns = height // stride, width // stride
+    rows = height // stride
+    columns = width // stride
     x = x[:, : rows * stride, : columns * stride]
     return x.reshape(batch, rows, stride, columns, stride, channels).mean((2, 4))
 
@@ -162,18 +165,29 @@ class Model(nn.Module):
         return Output(tokens, self._pool(tokens))
 
     def _pool(self, x: Float[Array, "B P C"]) -> Float[Array, "B E"]:
-        c, size = self.config, self.config.features // self.config.heads
+        c = self.config
+        size = c.features // c.heads
         shape = (c.grid**2 + 1, c.features)
         positions = embedding("positions", self, shape, c.features**-0.5, ("position", "embed"))
         x = jnp.concatenate([x.mean(1, keepdims=True), x], axis=1) + positions[None].astype(x.dtype)
         init = nn.initializers.normal(c.features**-0.5)
-        kinds = dict(kernel_init=init, dtype=c.dtype)
-        split = lambda name: Dense(  # noqa: E731
-            (c.heads, size), ("embed", "heads", "head"), name=name, **kinds
-        )
-        out = weigh(split("query")(x[:, :1]), split("key")(x), split("value")(x), None)
+
+        def by_heads(name: str) -> Dense:
+            axes = ("embed", "heads", "head")
+            return Dense((c.heads, size), axes, kernel_init=init, dtype=c.dtype, name=name)
+
+        out = weigh(by_heads("query")(x[:, :1]), by_heads("key")(x), by_heads("value")(x), None)
         axes = ("heads", "head", "joint")
-        return Dense((c.embedding,), axes, inputs=2, name="out", **kinds)(out)[:, 0]
+        pooled = Dense((c.embedding,), axes, inputs=2, kernel_init=init, dtype=c.dtype, name="out")(
+            out
+        )
+        return pooled[:, 0]
+
+
+def inputs(config: Config) -> tuple[Any, ...]:
+    """Shapes of what the model is called with, one row."""
+    shape = (1, config.image_size, config.image_size, config.channels)
+    return (jax.ShapeDtypeStruct(shape, jnp.float32),)
 
 
 VARIANTS = {

@@ -1,12 +1,14 @@
 """Text transformer: token and position embeddings, pre-norm blocks, one pooled vector.
 
 * CLIP's (https://arxiv.org/abs/2103.00020) is causal and pools at the end-of-text token; SigLIP's
-  sees both ways and pools the last position of a fully padded caption; mean pooling serves small
-  ones.
+  sees both ways and pools the final position of a caption that is padded in full and read with its
+  padding; mean pooling serves small ones.
 * Without blocks, mean pooling makes it a bag of words: what CLIP compared itself with
   (https://arxiv.org/abs/2103.00020, section 2.3).
 * Padding is given by a mask, never guessed from ids.
 * Captions may come packed, several in a row; what leaves is the same.
+* `apply(..., mutable=["intermediates"])` gives the hidden states: "embedded" [B, L, D], what goes
+  into the first block, and "transformer/blocks/hidden" [layers, B, L, D], what leaves each.
 
 Letters: B batch, L tokens, D width, V vocabulary; P packs, R rows of a pack.
 """
@@ -14,11 +16,13 @@ Letters: B batch, L tokens, D width, V vocabulary; P packs, R rows of a pack.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
+from mmjax.config import ConfigError
 from mmjax.layers import packing, pooling, transformer
 from mmjax.layers.attention import attention_mask
 from mmjax.layers.placement import lookup
@@ -33,12 +37,20 @@ class Config:
     # the stack of blocks
     transformer: transformer.Config = transformer.Config(layers=2)
     causal: bool = True  # each position sees only earlier ones
-    # "last": the last valid position, the end of the text
-    pool: Literal["last", "mean", "attention"] = "last"
-    attend_padding: bool = False  # SigLIP: padding is part of the caption
-    # "last" pools at the first token of this id, whatever the mask says; -1: at the highest id of
-    # the row, as CLIP's first release; None: the mask alone says where the end is
+    # "last": the last valid position, the end of the text; "final": the last one of the row,
+    # padding or not
+    pool: Literal["last", "final", "mean", "attention"] = "last"
+    attend_padding: bool = False  # SigLIP's training: padding is read like words, masks are unused
+    # pool="last" pools at the first token of this id, whatever the mask says; -1: at the highest id
+    # of the row, as CLIP's first release; None: the mask alone says where the end is
     end_id: int | None = None
+    pad_id: int | None = None  # of padding, as checkpoints say it; nothing is computed from it
+    start_id: int | None = None  # likewise, of what stands before a caption
+
+    @property
+    def padded_in_full(self) -> bool:
+        """Whether a caption's padding changes its vector: all are padded to one length then."""
+        return self.attend_padding or self.pool == "final"
 
 
 class Output(NamedTuple):
@@ -57,27 +69,27 @@ class Model(nn.Module):
     def __call__(
         self,
         ids: Int[Array, "*P L"],
-        mask: Bool[Array, "*P L"] | None = None,
+        mask: Bool[Array, "*P L"] | Int[Array, "*P L"] | None = None,
         packed: packing.Layout | None = None,
         *,
         train: bool = False,
     ) -> Output:
-        """Token ids and their validity (True = a real token; padding on the right) -> tokens and a
-        pooled vector.
+        """Token ids and their validity (True or 1 = a real token; padding on the right) -> tokens
+        and a pooled vector.
 
         Args:
           ids: [B, L], or [P, R, L] where `packed` says which token belongs to which caption.
 
         Raises:
-          ValueError: more tokens than the context length; packed captions for a model that attends
-            to padding.
+          ValueError: more tokens than the context length.
+          ConfigError: packed captions for a model that attends to padding.
         """
-        c, t = self.config, self.config.transformer
+        c = self.config
+        t = c.transformer
         length = ids.shape[-1]
         if packed is None and length > c.context_length:
             raise ValueError(f"{length} tokens do not fit the context length {c.context_length}")
-        if c.attend_padding:
-            mask = None
+        mask = None if mask is None or c.attend_padding else mask.astype(bool)
         # std 0.02 and 0.01: OpenAI CLIP's released code
         table = embedding("tokens", self, (c.vocab_size, t.width), 0.02, ("vocab", "embed"))
         positions = embedding(
@@ -87,12 +99,16 @@ class Model(nn.Module):
             x = lookup(table, ids) + positions[None, :length]
             allowed = attention_mask(mask, length, causal=c.causal)
         else:
-            if c.attend_padding:
-                raise ValueError("attend_padding: packed captions have no padding to attend to")
+            if c.padded_in_full:
+                raise ConfigError(
+                    "packed captions have no padding to attend to: set data.processor.pack=0"
+                )
             x = lookup(table, ids) + positions[packed.position]
             x = x.reshape(-1, length, t.width)
             allowed = packing.attention_mask(packed, causal=c.causal)
-        x = transformer.Transformer(t, train, name="transformer")(x.astype(t.stream), allowed)
+        x = x.astype(t.stream)
+        self.sow("intermediates", "embedded", x)
+        x = transformer.Transformer(t, train, name="transformer")(x, allowed)
         tokens = layer_norm(t, "norm")(x)
         if packed is not None:
             tokens = tokens.reshape(*ids.shape, t.width)
@@ -101,6 +117,8 @@ class Model(nn.Module):
             pooled = pooling.first_of(tokens, ids, c.end_id)
         elif c.pool == "last":
             pooled = pooling.last_valid(tokens, mask)
+        elif c.pool == "final":
+            pooled = tokens[:, -1]
         elif c.pool == "mean":
             pooled = pooling.masked_mean(tokens, mask)
         else:
@@ -108,24 +126,9 @@ class Model(nn.Module):
         return Output(tokens, pooled)
 
 
-class Bag(nn.Module):
-    """A bag of words: the sum of one trained vector per token, over the root of their number.
-
-    A token that training never held keeps its small first vector, and so says next to nothing.
-    """
-
-    vocab_size: int  # V
-    width: int  # D
-
-    @nn.compact
-    def __call__(
-        self, ids: Int[Array, "B L"], mask: Bool[Array, "B L"] | None = None
-    ) -> Float[Array, "B D"]:
-        """Token ids and their validity (True = a real token) -> a vector, float32."""
-        mask = jnp.ones(ids.shape, bool) if mask is None else mask
-        table = embedding("tokens", self, (self.vocab_size, self.width), 0.02, ("vocab", "joint"))
-        count = jnp.sqrt(jnp.maximum(mask.sum(1, keepdims=True), 1).astype(table.dtype))
-        return jnp.einsum("BLD,BL->BD", lookup(table, ids), mask.astype(table.dtype)) / count
+def inputs(config: Config) -> tuple[Any, ...]:
+    """Shapes of what the model is called with, one row."""
+    return (jax.ShapeDtypeStruct((1, config.context_length), jnp.int32),)
 
 
 VARIANTS = {

@@ -11,6 +11,10 @@ here:
 * Pictures of other sizes, where asked for: positions are resized. NaFlex
   (https://arxiv.org/abs/2502.14786) takes patches of pictures that keep their shape, with a mask.
 * DeiT (https://arxiv.org/abs/2012.12877) has a second learned token, taught by distillation.
+* LLaVA (https://arxiv.org/abs/2304.08485) takes the tokens of the last block but one, without the
+  norm behind the last: `feature_layer`.
+* `apply(..., mutable=["intermediates"])` gives the hidden states: "embedded" [B, L, D], what goes
+  into the first block, and "transformer/blocks/hidden" [layers, B, L, D], what leaves each.
 * A stem of overlapping convolutions before it sees edges and small shifts as they are, which a
   small data set cannot teach (https://arxiv.org/abs/2106.14881).
 
@@ -20,13 +24,15 @@ Letters: B batch, P patches, L sequence (patches, and a class token where there 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mmjax.config import ConfigError
 from mmjax.layers import pooling, positions, transformer
 from mmjax.layers.attention import attention_mask
 from mmjax.layers.dense import Dense
@@ -58,6 +64,9 @@ class Config:
     distilled: bool = False  # DeiT: a second token beside that of pool="class"
     any_size: bool = False  # images of other sizes are taken, and positions resized to theirs
     native_aspect: bool = False  # NaFlex: takes Patches, of pictures of any shape
+    # tokens are those behind so many blocks, without the norm behind the last; negative: counted
+    # from the end, -1 the last block, -2 the one before (LLaVA). Later blocks are not computed
+    feature_layer: int | None = None
 
     @property
     def grid(self) -> int:
@@ -77,7 +86,7 @@ class Config:
 class Output(NamedTuple):
     """What the tower returns."""
 
-    tokens: Float[Array, "B L D"]  # after the last block and norm
+    tokens: Float[Array, "B L D"]  # after the last block and norm, or as `feature_layer` says
     pooled: Float[Array, "B D"]
 
 
@@ -99,27 +108,12 @@ class Model(nn.Module):
 
         Raises:
           ValueError: images of another size than the config's, or the other form.
+          ConfigError: a stem whose strides do not divide the patch size, no such feature layer.
         """
-        c, t = self.config, self.config.transformer
-        if c.patch_size % math.prod(stage.stride for stage in c.stem):
-            strides = ", ".join(str(stage.stride) for stage in c.stem)
-            raise ValueError(
-                f"the strides of the stem ({strides}) do not divide patch_size={c.patch_size}"
-            )
+        c = self.config
+        t = c.transformer
         self._check(images)
-        init = nn.initializers.normal(0.02) if c.pre_norm else nn.initializers.lecun_normal()
-        kinds = dict(bias=c.patch_bias, kernel_init=init, dtype=t.dtype)
-        x, patch = images.values if c.native_aspect else _whole(images, c.patch_size), c.patch_size
-        x = x.astype(t.stream)
-        for i, stage in enumerate(c.stem):
-            x = overlapping(x, stage.stride)
-            x = Dense((stage.width,), ("patch", None), name=f"stem_{i}", dtype=t.dtype)(x)
-            x = nn.gelu(layer_norm(t, f"stem_norm_{i}", axis=None)(x))
-            patch //= stage.stride
-        if not c.native_aspect:
-            x = overlapping(x, patch) if c.stem else patchify(x, patch)
-        x = Dense((t.width,), ("patch", "embed"), name="patch_embedding", **kinds)(x)
-        x = x.reshape(len(x), -1, t.width)
+        x = self._patch_vectors(images)
         count = c.learned_tokens
         table = embedding(
             "positions", self, (c.patches + count, t.width), t.width**-0.5, ("position", "embed")
@@ -128,18 +122,13 @@ class Model(nn.Module):
         if train and c.patch_dropout > 0:
             x = drop_patches(x, c.patch_dropout, self.make_rng("dropout"))
         if count:
-            names = ("class_token", "distillation_token")[:count]
-            learned = [
-                embedding(name, self, (1, t.width), t.width**-0.5, (None, "embed"))
-                for name in names
-            ]
-            learned = jnp.concatenate(learned).astype(x.dtype) + table[:count]
-            x = jnp.concatenate([jnp.broadcast_to(learned, (len(x), *learned.shape)), x], axis=1)
+            x = self._behind_learned_tokens(x, table[:count])
         if c.pre_norm:
             x = layer_norm(t, "pre_norm")(x)
-        valid = images.mask if c.native_aspect else None
+        valid = images.mask.astype(bool) if c.native_aspect else None
         allowed = attention_mask(valid, x.shape[1], causal=False)
-        x = transformer.Transformer(t, train, name="transformer")(x, allowed)
+        self.sow("intermediates", "embedded", x)
+        x = self._blocks(train)(x, allowed)
         tokens = layer_norm(t, "norm")(x)
         if c.pool == "class":
             pooled = tokens[:, 0]
@@ -147,13 +136,66 @@ class Model(nn.Module):
             pooled = pooling.masked_mean(tokens, valid)
         else:
             pooled = pooling.AttentionPool(t, name="pool")(tokens, valid)
-        return Output(tokens, pooled)
+        return Output(tokens if c.feature_layer is None else x, pooled)
+
+    def _patch_vectors(self, images: Array | Patches) -> Float[Array, "B P D"]:
+        """Pixels, behind the stem where there is one, as one vector a patch."""
+        c = self.config
+        t = c.transformer
+        patch = c.patch_size
+        x = images.values if c.native_aspect else _whole(images, patch)
+        x = x.astype(t.stream)
+        for i, stage in enumerate(c.stem):
+            x = overlapping(x, stage.stride)
+            x = Dense((stage.width,), ("patch", None), name=f"stem_{i}", dtype=t.dtype)(x)
+            x = nn.gelu(layer_norm(t, f"stem_norm_{i}", axis=None)(x))
+            patch //= stage.stride
+        if not c.native_aspect:
+            x = overlapping(x, patch) if c.stem else patchify(x, patch)
+        init = nn.initializers.normal(0.02) if c.pre_norm else nn.initializers.lecun_normal()
+        x = Dense(
+            (t.width,),
+            ("patch", "embed"),
+            bias=c.patch_bias,
+            kernel_init=init,
+            dtype=t.dtype,
+            name="patch_embedding",
+        )(x)
+        return x.reshape(len(x), -1, t.width)
+
+    def _behind_learned_tokens(
+        self, x: Float[Array, "B P D"], table: Float[Array, "C D"]
+    ) -> Float[Array, "B L D"]:
+        """The class token, and DeiT's second one, before the patches of each row."""
+        width = self.config.transformer.width
+        names = ("class_token", "distillation_token")[: len(table)]
+        tokens = [embedding(name, self, (1, width), width**-0.5, (None, "embed")) for name in names]
+        learned = jnp.concatenate(tokens).astype(x.dtype) + table
+        return jnp.concatenate([jnp.broadcast_to(learned, (len(x), *learned.shape)), x], axis=1)
+
+    def _blocks(self, train: bool) -> nn.Module:
+        """The stack of blocks, as far as it is computed; all of their parameters are there."""
+        t = self.config.transformer
+        layer = self.config.feature_layer
+        count = t.layers if layer is None else layer + (t.layers + 1) * (layer < 0)
+        if not 0 <= count <= t.layers:
+            raise ConfigError(f"feature_layer={layer}: there are {t.layers} blocks")
+        if count == t.layers or self.is_initializing():
+            return transformer.Transformer(t, train, name="transformer")
+        first = functools.partial(jax.tree.map, lambda stacked: stacked[:count])
+        shorter = nn.map_variables(transformer.Transformer, "params", first)
+        return shorter(dataclasses.replace(t, layers=count), train, name="transformer")
 
     def _check(self, images: Array | Patches) -> None:
         c = self.config
+        if c.patch_size % math.prod(stage.stride for stage in c.stem):
+            strides = ", ".join(str(stage.stride) for stage in c.stem)
+            raise ConfigError(
+                f"the strides of the stem ({strides}) do not divide patch_size={c.patch_size}"
+            )
         if c.native_aspect:
             if c.stem or c.learned_tokens:
-                raise ValueError("native_aspect has no stem, class token or distillation token")
+                raise ConfigError("native_aspect has no stem, class token or distillation token")
             if not isinstance(images, Patches):
                 raise ValueError("native_aspect: the model takes Patches, not pixels")
         elif isinstance(images, Patches):
@@ -172,14 +214,31 @@ class Model(nn.Module):
         grid = table.reshape(c.grid, c.grid, -1)
         if isinstance(images, Patches):
             return positions.bilinear(grid, images.shapes, images.values.shape[1])
-        rows, columns = (side // c.patch_size for side in images.shape[1:3])
+        rows = images.shape[1] // c.patch_size
+        columns = images.shape[2] // c.patch_size
         return positions.bicubic(grid, rows, columns)[None]
 
 
 def _whole(images: Float[Array, "B H W C"], patch: int) -> Float[Array, "B I J C"]:
     """Without the pixels that fill no patch."""
-    height, width = (side - side % patch for side in images.shape[1:3])
-    return images[:, :height, :width]
+    rows = images.shape[1] // patch
+    columns = images.shape[2] // patch
+    return images[:, : rows * patch, : columns * patch]
+
+
+def inputs(config: Config) -> tuple[Any, ...]:
+    """Shapes of what the model is called with, one row: an image, or the patches of one."""
+    c = config
+    if not c.native_aspect:
+        shape = (1, c.image_size, c.image_size, c.channels)
+        return (jax.ShapeDtypeStruct(shape, jnp.float32),)
+    values = (1, c.patches, c.patch_size**2 * c.channels)
+    patches = Patches(
+        jax.ShapeDtypeStruct(values, jnp.float32),
+        jax.ShapeDtypeStruct((1, 2), jnp.int32),
+        jax.ShapeDtypeStruct((1, c.patches), jnp.bool_),
+    )
+    return (patches,)
 
 
 def _size(width: int, layers: int, heads: int, hidden: int, **fields) -> transformer.Config:

@@ -197,6 +197,16 @@ class Model(nn.Module):
 
 
 _LAYER = dict(front_norm="layer", front_bias=True)
+
+
+def inputs(config: Config) -> tuple[Array, ...]:
+    """What the model is called with to make its parameters, one row: samples for one frame."""
+    length = 1
+    while frames(config, length) < 1:
+        length *= 2
+    return (jnp.zeros((1, length)),)
+
+
 VARIANTS = {
     "base": Config(),  # HuBERT's base too
     "large": Config(transformer=dataclasses.replace(LARGE, norm="post")),  # LibriSpeech alone

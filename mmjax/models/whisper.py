@@ -323,6 +323,13 @@ def _size(width: int, layers: int, heads: int, decoder_layers: int = 0, **fields
 
 
 ENGLISH = dict(vocab_size=51_864)  # its vocabulary is GPT-2's
+
+
+def inputs(config: Config) -> tuple[Array, ...]:
+    """What the model is called with to make its parameters, one row."""
+    return jnp.zeros((1, config.frames, config.bins)), jnp.zeros((1, 1), jnp.int32)
+
+
 VARIANTS = {
     "tiny.en": _size(384, 4, 6, **ENGLISH),
     "tiny": _size(384, 4, 6),

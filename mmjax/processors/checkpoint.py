@@ -44,15 +44,16 @@ class Tokens:
     padding: Literal["longest", "max_length"] = "longest"  # what a batch is padded to
     side: Literal["right", "left"] = "right"  # of the padding
     clean: Callable[[str], str] | None = None  # what a text goes through first
+    read_padding: bool = False  # SigLIP: padding is part of a text, and the mask leaves nothing out
 
     def __call__(self, texts: str | Sequence[str]) -> dict[str, np.ndarray]:
-        """ids int32 [B, L] and mask bool [B, L], True where a token is."""
+        """ids int32 [B, L] and mask bool [B, L], True where a token is (or all is read)."""
         rows = [self.encode(one) for one in ([texts] if isinstance(texts, str) else texts)]
         length = max(map(len, rows))
         if self.padding == "max_length" and self.max_length is not None:
             length = self.max_length
         ids = np.full((len(rows), length), self.pad, np.int32)
-        mask = np.zeros((len(rows), length), bool)
+        mask = np.full((len(rows), length), self.read_padding)
         for row, found in enumerate(rows):
             place = slice(0, len(found)) if self.side == "right" else slice(-len(found), None)
             ids[row, place if found else slice(0)] = found

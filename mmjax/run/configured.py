@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmjax import registry
-from mmjax.config import ConfigError, Spec, build, to_dict
+from mmjax.config import ConfigError, Spec, build, merged, to_dict
 from mmjax.processors.base import AtLeast
 
 
@@ -30,7 +30,7 @@ def configured(
     base: dict[str, Any] = {}
     if variant is not None:
         base = to_dict(_row(module, spec.name, variant, where))
-    fields = _merged(base, stated)
+    fields = merged(base, stated)
     for path, value in (sizes or {}).items():
         if not _has(module, fields, path):
             continue
@@ -89,15 +89,3 @@ def _put(nested: dict[str, Any], path: str, value: Any) -> None:
     for key in parents:
         nested = nested.setdefault(key, {})
     nested[last] = int(value) if isinstance(value, AtLeast) else value
-
-
-def _merged(base: Any, change: Any) -> Any:
-    """The base with the change's fields; a sub-tree of another name replaces what was there."""
-    if not isinstance(base, Mapping) or not isinstance(change, Mapping):
-        return change
-    if "name" in base and change.get("name", base["name"]) != base["name"]:
-        return change
-    merged = dict(base)
-    for key, value in change.items():
-        merged[key] = _merged(base.get(key), value)
-    return merged

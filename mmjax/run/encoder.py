@@ -86,7 +86,7 @@ class Encoder:
         config = self.loaded.config.text
         length = min(-(-ids.shape[1] // LENGTHS) * LENGTHS, config.context_length)
         room = length - ids.shape[1]
-        if room > 0 and not getattr(config, "attend_padding", False):
+        if room > 0 and not getattr(config, "padded_in_full", False):
             ids = np.pad(ids, ((0, 0), (0, room)))
             mask = np.pad(mask, ((0, 0), (0, room)))
         out = self._text(self.loaded.variables, jnp.asarray(ids), jnp.asarray(mask))

@@ -71,10 +71,9 @@ def begin(run: Run, *, report: bool = True) -> State:
 
 
 def sources(option: str | Mapping[str, str]) -> Mapping[str, str]:
-    """Prefix of the model's paths ("": all of it) -> source."""
-    if isinstance(option, str):
-        return {"": option} if option else {}
-    return option
+    """Prefix of the model's paths ("": all of it) -> source; "" is none."""
+    option = {"": option} if isinstance(option, str) else option
+    return {prefix: source for prefix, source in option.items() if source}
 
 
 def offered(source: str, where: str = "warm_start") -> Mapping[str, Any]:

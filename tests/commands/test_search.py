@@ -59,7 +59,7 @@ class Padded(base.Processor):
         if text is None:
             return {"images": self.pixels(images)}
         longest = self.text.context_length
-        length = longest if self.text.attend_padding else min(longest, max(map(len, text)))
+        length = longest if self.text.padded_in_full else min(longest, max(map(len, text)))
         ids = np.zeros((len(text), length), np.int32)
         for row, one in enumerate(text):
             numbers = [1 + ord(letter) % 7 for letter in one][:length]

@@ -7,6 +7,7 @@ for bit, and the spellings of one checkpoint that are about (sharded, 16 bits, o
 import dataclasses
 import functools
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -16,8 +17,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from mmjax.conversion import load
+from mmjax.conversion import load, siglip
 from mmjax.layers.patches import Patches
+from tests.golden.make_sentencepiece import written
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "checkpoints"
 PAIRS = ("clip", "siglip", "siglip2", "open_clip_vit", "open_clip_rn", "flax_clip")
@@ -157,10 +159,85 @@ def test_fields_that_change_the_mathematics_are_refused(tmp_path):
     shutil.copy(GOLDEN / "vit" / "model.safetensors", tmp_path)
     for change, message in (
         ({"hidden_act": "mish"}, "hidden_act = 'mish' is not supported; gelu"),
-        ({"qkv_bias": False}, "qkv_bias = False is not supported; True is"),
         ({"image_size": [20, 30]}, r"image_size = \[20, 30\] is not square"),
         ({"architectures": ["ViTForMaskedImageModeling"]}, "architectures = .*Masked"),
     ):
         (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
         with pytest.raises(ValueError, match=message):
             load.load(tmp_path)
+
+
+def test_a_vit_without_biases_of_queries_keys_and_values(tmp_path):
+    """What the reference computes with biases of zero, and a file without them, both ways."""
+    kept = load_file(GOLDEN / "vit" / "model.safetensors")
+    lost = {name for name in kept if re.search(r"attention\.(query|key|value)\.bias", name)}
+    zeros = {name: np.zeros_like(x) if name in lost else x for name, x in kept.items()}
+    config = json.loads((GOLDEN / "vit" / "config.json").read_text())
+    out = []
+    for folder, tensors, bias in (
+        (tmp_path / "zeros", zeros, True),
+        (tmp_path / "without", {name: x for name, x in kept.items() if name not in lost}, False),
+    ):
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({**config, "qkv_bias": bias}))
+        save_file(tensors, folder / "model.safetensors")
+        loaded = load.load(folder)
+        out.append(jax.jit(loaded.model.apply)(loaded.variables, expected("vit")["images"]).pooled)
+    close(out[1], out[0], 1e-6)
+    assert len(lost) == 6
+    load.save(loaded, tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["qkv_bias"] is False
+    assert not lost & set(load_file(tmp_path / "again" / "model.safetensors"))
+    again = load.load(tmp_path / "again")
+    assert again.config == loaded.config and same(again.params, loaded.params)
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip", "open_clip_vit"])
+def test_the_scale_of_a_checkpoint_is_not_limited(tmp_path, name):
+    """Published SigLIP weights hold 117; their logits have that factor, and it may be trained."""
+    first = opened(name)
+    params = {**first.params, "log_scale": jnp.full_like(first.params["log_scale"], np.log(117))}
+    load.save(dataclasses.replace(first, params=params), tmp_path)
+    loaded = load.load(tmp_path)
+    assert loaded.config.scale_max is None
+
+    def scale(params):
+        return loaded.model.apply({"params": params}, method="scale_and_bias")[0]
+
+    value, gradient = jax.value_and_grad(scale)(loaded.params)
+    np.testing.assert_allclose(value, 117, rtol=1e-6)
+    np.testing.assert_allclose(gradient["log_scale"], 117, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip", "siglip2"])
+def test_special_ids_of_the_text_tower_are_kept(tmp_path, name):
+    ids = {"pad_token_id": 1, "bos_token_id": 38, "eos_token_id": 39}  # make_checkpoints.py
+    theirs = json.loads((GOLDEN / name / "config.json").read_text())["text_config"]
+    assert {key: theirs[key] for key in ids} == ids
+    load.save(opened(name), tmp_path)
+    ours = json.loads((tmp_path / "config.json").read_text())["text_config"]
+    assert {key: ours[key] for key in ids} == ids
+
+
+def test_the_processor_of_siglip_hides_no_padding(tmp_path):
+    folder = written(tmp_path / "siglip", "siglip_bare")
+    config = opened("siglip").config
+    processor = siglip.processor(folder, config)
+    batch = processor(text=["a cat", "a dog and a cat"])
+    length = config.text.context_length
+    assert batch["ids"].shape == batch["mask"].shape == (2, length)
+    assert batch["mask"].all() and (batch["ids"][0] == processor.tokens.pad).any()
+
+
+@pytest.mark.parametrize("name", ["siglip", "siglip2"])
+def test_a_mask_that_is_given_to_siglip_hides_padding(name):
+    """tests/parity/test_clip.py compares it with the reference."""
+    want, loaded = expected(name), opened(name)
+    words = jax.jit(functools.partial(loaded.model.apply, method="encode_text"))
+    ids = jnp.asarray(want["ids"])
+    close(words(loaded.variables, ids), want["text"])
+    close(words(loaded.variables, ids, jnp.ones_like(ids)), want["text"])  # the processor's
+    hidden = words(loaded.variables, ids, jnp.asarray(want["mask"]))
+    row = int(want["mask"].sum(1).argmin())
+    assert np.abs(hidden[row] - want["text"][row]).max() > 1e-3
+    close(hidden[1 - row], want["text"][1 - row])  # which has no padding

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 from mmjax import config
-from mmjax.schema import comment_of, comments_by_line
+from mmjax.comments import comment_of, comments_by_line
 
 ROOT = Path(__file__).resolve().parents[2]
 
 STAIRS = (
-    ("typing", "schema", "config", "registry", "tree", "errors", "flags"),
+    ("typing", "comments", "schema", "config", "registry", "tree", "errors", "flags"),
     ("layers", "objectives", "tokenizers"),
     ("models", "data"),
     ("readers", "transforms"),

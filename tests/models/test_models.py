@@ -15,6 +15,7 @@ from mmjax import models, tree
 from mmjax.layers import decoder, transformer
 from mmjax.layers.patches import Patches
 from mmjax.models import (
+    bagged,
     bert,
     clip,
     gpt2,
@@ -36,6 +37,7 @@ RESIDUAL = resnet.Config(image_size=8, stages=(1,), width=4, heads=2, embedding=
 POST = dataclasses.replace(TINY, norm="post")
 SENTENCES = bert.Config(32, 6, transformer=POST)
 SENTENCE_MEAN = dataclasses.replace(SENTENCES, pool="mean")
+BAGGED = bagged.Config(32, 6, 8, SENTENCE_MEAN)
 STORY = gpt2.Config(16, 6, TINY)
 LLAMA = llama.Config(16, 6, decoder.Config(16, 2, 4, 2, 6, 24))
 GEMMA = llama.Config(
@@ -146,6 +148,7 @@ TABLE = {
             VIT + 4 * 16 + 3 * (16 * 16 + 16),
         ),
     ],
+    "bagged": [Row(bagged.Model(BAGGED), (ids(), mask()), TEXT + 2 * 16 + 16 * 8 + 32 * 8)],
     "resnet": [Row(resnet.Model(RESIDUAL), (pixels(),), RESNET)],
     "text": [
         Row(text.Model(WORDS), (ids(), mask()), TEXT),
@@ -176,14 +179,24 @@ TABLE = {
             VIT + POOL + TEXT + 16 * 16 + 16 + 2,
         ),
         Row(
-            clip.Model(clip.Config(IMAGE, WORDS, embedding=16, bert=SENTENCE_MEAN)),
+            clip.Model(clip.Config(IMAGE, SENTENCE_MEAN, embedding=16)),
             (pixels(), ids(), mask()),
             VIT + 2 * 16 + TEXT + 2 * 16 + 2 * 16 * 16 + 1,  # class token, types
         ),
         Row(
-            clip.Model(clip.Config(IMAGE, WORDS, embedding=16, bert=SENTENCE_MEAN, bag=True)),
+            clip.Model(clip.Config(IMAGE, BAGGED, embedding=16, text_projection=False)),
             (pixels(), ids(), mask()),
             VIT + 2 * 16 + TEXT + 2 * 16 + 16 * 16 + 16 * 8 + 32 * 8 + 1,  # two heads, bag
+        ),
+        Row(
+            clip.Model(clip.Config(RESIDUAL, WORDS, embedding=16, image_projection=False)),
+            (pixels(), ids(), mask()),
+            RESNET + TEXT + 16 * 16 + 1,
+        ),
+        Row(
+            clip.Model(clip.Config(None, SENTENCE_MEAN, embedding=16, text_projection=False)),
+            (None, ids(), mask()),
+            TEXT + (2 + 2) * 16 - 2 * 16 + 1,
         ),
     ],
     "whisper": [Row(whisper.Model(SPEECH), (sound(), ids() % 16, mask()), EARS + MOUTH)],

@@ -75,8 +75,8 @@ def compare(folder, model, images, ids, mask=None, **their_images):
     out = theirs(model, ids, mask, **their_images)
     places = {"image": out.vision_model_output, "text": out.text_model_output}
     for name, tower in places.items():
-        (hidden,) = kept["intermediates"][name]["transformer"]["blocks"]["hidden"]
-        their_hidden = np.stack([one.numpy() for one in tower.hidden_states[1:]])
+        hidden = hidden_states(kept["intermediates"][name])
+        their_hidden = np.stack([one.numpy() for one in tower.hidden_states])
         valid = np.ones(hidden.shape[1:3], bool)
         if name == "text" and mask is not None:
             valid = mask
@@ -90,6 +90,13 @@ def compare(folder, model, images, ids, mask=None, **their_images):
     logits = scale * image @ words.T + (0 if bias is None else bias)
     np.testing.assert_allclose(logits, out.logits_per_image.numpy(), atol=1e-4)
     return loaded
+
+
+def hidden_states(kept):
+    """Of a tower, what goes into its first block and what leaves each: [1 + layers, B, L, D]."""
+    (first,) = kept["embedded"]
+    (later,) = kept["transformer"]["blocks"]["hidden"]
+    return np.concatenate([first[None], later])
 
 
 def unit(x):
@@ -174,6 +181,7 @@ SIGLIPS = {
 
 @pytest.mark.parametrize("kind", SIGLIPS)
 def test_siglip(tmp_path, kind):
+    import torch
     import transformers
 
     vision, text = SIGLIPS[kind]
@@ -181,9 +189,14 @@ def test_siglip(tmp_path, kind):
     text = {**text, "vocab_size": V, "max_position_embeddings": L}
     config = transformers.SiglipConfig(text_config=text, vision_config=vision)
     model = reference(transformers.SiglipModel(config))
+    with torch.no_grad():
+        model.logit_scale.fill_(np.log(117))  # as published weights hold it
     x, their_x = pixels(30)
-    ids, _ = captions()
-    both_ways(tmp_path, transformers.SiglipModel, model, x, ids, pixel_values=their_x)
+    ids, mask = captions()
+    both_ways(tmp_path / "read", transformers.SiglipModel, model, x, ids, pixel_values=their_x)
+    # a mask that is given hides the padding, and the final position is pooled all the same
+    folder = tmp_path / "hidden"
+    both_ways(folder, transformers.SiglipModel, model, x, ids, mask, pixel_values=their_x)
 
 
 @pytest.mark.parametrize("kind", SIGLIPS)

@@ -1,12 +1,15 @@
 """One tower of CLIP or SigLIP live against `transformers`: hidden states, pooled, and back."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from parity.test_clip import CLIPS, SIGLIPS, L, V, captions, pixels, reference
+from parity.test_clip import CLIPS, SIGLIPS, L, V, captions, hidden_states, pixels, reference
 
 from mmjax.conversion import load
+from mmjax.models import clip
 
 pytestmark = pytest.mark.parity
 UNEVEN = "uneven image, one head, unequal towers"
@@ -34,8 +37,6 @@ def test_tower(tmp_path, name):
     model.save_pretrained(tmp_path / "theirs")
     if words:
         ids, mask = captions()
-        if name.startswith("Siglip"):  # which sees the padding
-            mask = np.ones_like(mask)
         arguments = (ids, mask)
         named = {"input_ids": ids.astype(np.int64), "attention_mask": mask.astype(np.int64)}
     else:
@@ -51,19 +52,25 @@ def test_tower(tmp_path, name):
         pooled = getattr(out, "text_embeds" if words else "image_embeds") if projected else (
             out.pooler_output
         )  # fmt: skip
-        return pooled.numpy(), np.stack([one.numpy() for one in out.hidden_states[1:]]), out
+        return pooled.numpy(), np.stack([one.numpy() for one in out.hidden_states]), out
 
     pooled, their_hidden, out = run(model)
     loaded = load.load(tmp_path / "theirs")
     apply = jax.jit(lambda *a: loaded.model.apply(*a, mutable=["intermediates"]))
     got, kept = apply(loaded.variables, *map(jnp.asarray, arguments))
     side = "text" if words else "image"
-    (hidden,) = kept["intermediates"][side]["transformer"]["blocks"]["hidden"]
+    hidden = hidden_states(kept["intermediates"][side])
     valid = np.broadcast_to(mask, hidden.shape[1:3])
     np.testing.assert_allclose(hidden[:, valid], their_hidden[:, valid], atol=1e-4)
     np.testing.assert_allclose(got.pooled, pooled, atol=1e-4)
     if words:  # of images, theirs are before the last norm
         np.testing.assert_allclose(got.tokens[valid], out.last_hidden_state[valid], atol=1e-4)
+
+    if not words:  # LLaVA's: of the last block but one, without the norm behind the last
+        image = dataclasses.replace(loaded.config.pair.image, feature_layer=-2)
+        pair = dataclasses.replace(loaded.config.pair, image=image)
+        inner = jax.jit(clip.Tower(pair, "image").apply)(loaded.variables, *arguments)
+        np.testing.assert_allclose(inner.tokens, their_hidden[-2], atol=1e-4)
 
     load.save(loaded, tmp_path / "ours")
     opened, report = cls.from_pretrained(tmp_path / "ours", output_loading_info=True)

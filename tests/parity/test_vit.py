@@ -8,6 +8,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from parity.test_clip import hidden_states
 
 from mmjax.conversion import load
 
@@ -27,6 +28,10 @@ SIZES = {
         image_size=14, patch_size=7, hidden_act="relu", layer_norm_eps=1e-3,
     ),
 }  # fmt: skip
+SIZES["no biases of queries, keys and values"] = dict(
+    hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=32,
+    image_size=16, patch_size=4, qkv_bias=False,
+)  # fmt: skip
 LABELS = {0: "cat", 1: "dog", 2: "cow"}
 HEADS = {
     "ViTModel": dict(pooler_output_size=12),
@@ -69,8 +74,8 @@ def test_vit(tmp_path, sizes, head):
         images = np.random.default_rng(0).normal(size=(2, *shape, channels)).astype(np.float32)
         out, kept = run(loaded.variables, images)
         want = theirs(model, images, interpolate_pos_encoding=shape != (size, size))
-        (hidden,) = kept["intermediates"]["image"]["transformer"]["blocks"]["hidden"]
-        for mine, other in zip(hidden, want.hidden_states[1:], strict=True):
+        hidden = hidden_states(kept["intermediates"]["image"])
+        for mine, other in zip(hidden, want.hidden_states, strict=True):
             np.testing.assert_allclose(mine, other.numpy(), atol=1e-4)
         if head.endswith("Model"):
             np.testing.assert_allclose(out.tokens, want.last_hidden_state.numpy(), atol=1e-4)

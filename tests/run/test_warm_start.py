@@ -37,7 +37,7 @@ def options(**changes):
         schema=Options,
     )
     config.model.image.transformer = dict(SMALL, layers=1)
-    config.model.bert = WORDS
+    config.model.text = dict(name="bert", **WORDS)
     config.data.processor.update(SPECIAL)
     config.validation, config.test, config.checkpoint.metric = {}, {}, ""
     config.optimizer.groups = (FROZEN, dict(learning_rate=1e-2))
