@@ -1,5 +1,6 @@
 """Whisper of the hub and of CTranslate2: loaded, compared with the reference, written back."""
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -84,6 +85,22 @@ def test_load_save_load_is_exact(loaded, tmp_path):
     assert theirs.keys() == ours.keys()
     for name in theirs:
         np.testing.assert_array_equal(theirs[name], ours[name])
+
+
+def test_special_ids_are_kept(loaded, tmp_path):
+    """Of a small vocabulary as of the published ones, which have them where a config says none."""
+    config = loaded.config
+    assert (config.padding_id, config.start_id, config.end_ids) == (0, 1, (2,))
+    assert config.decoder_start_id == 3
+    checkpoints.save(loaded, tmp_path)
+    theirs, ours = (json.loads((at / "config.json").read_text()) for at in (GOLDEN, tmp_path))
+    names = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+    assert [ours[name] for name in names] == [theirs[name] for name in names]
+    nothing = whisper.upstream(dataclasses.replace(config, **NO_IDS))
+    assert [nothing[name] for name in names] == [None] * 4
+    for variant, end in (("tiny.en", 50_256), ("base", 50_257), ("large-v3", 50_257)):
+        published = whisper.upstream(models.VARIANTS[variant])
+        assert [published[name] for name in names] == [end, end, end, end + 1]
 
 
 def test_decoding_rules(loaded):
@@ -206,6 +223,7 @@ def named(loaded):
     return foreign_names({name: np.array(one) for name, one in tensors.items()}, loaded.config)
 
 
+NO_IDS = dict(start_id=None, end_ids=(), padding_id=None, decoder_start_id=None)
 TIED = [("decoder/projection/weight", "decoder/embeddings/weight")]
 
 
@@ -215,7 +233,8 @@ def test_ctranslate2_gives_the_same(named, loaded, tmp_path):
     (tmp_path / "config.json").write_text(text)
     found = checkpoints.load(tmp_path)
     same(found.params, loaded.params)
-    assert found.config == loaded.config
+    # the file of a vocabulary of one's own does not say what is special in it
+    assert found.config == dataclasses.replace(loaded.config, **NO_IDS)
     assert found.processor.decoding.suppressed == (7, 8)
     assert found.processor.decoding.suppressed_first == (9,)
 
