@@ -191,11 +191,12 @@ def _head(config: bert.Config) -> list[Entry]:
 def _words(at: str, config: bert.Config, roberta: bool) -> list[Entry]:
     dense = f"{at}.dense" if roberta else f"{at}.transform.dense"
     layer_norm = f"{at}.layer_norm" if roberta else f"{at}.transform.LayerNorm"
-    rows = [
-        *linear("head/dense", dense),
-        *norm("head/norm", layer_norm),
-        Entry("head/bias", f"{at}.bias"),
+    rows = [*linear("head/dense", dense), *norm("head/norm", layer_norm)]
+    if config.tied:
+        return [*rows, Entry("head/bias", f"{at}.bias")]
+    # the reference adds this bias; the other one, which it then has besides, nothing reads
+    return [
+        *rows,
+        Entry("head/bias", f"{at}.decoder.bias"),
+        Entry("head/table", f"{at}.decoder.weight"),
     ]
-    if not config.tied:
-        rows.append(Entry("head/table", f"{at}.decoder.weight"))
-    return rows

@@ -4,7 +4,7 @@
   vector that stands for masked frames in training: popular files lack it, and nothing that is
   computed here uses it.
 * The positional kernel's length and direction: `weight_g`, `weight_v` in old files.
-* What is written has the prefix "wav2vec2." also without a CTC head; the reference takes both.
+* Beside a CTC head the encoder's names have the prefix "wav2vec2."; without one they are bare.
 """
 
 from __future__ import annotations
@@ -38,6 +38,11 @@ def rename(name: str, prefix: str = "wav2vec2") -> str:
     if stem.endswith("pos_conv_embed.conv") and last in OLD:
         name = f"{stem}.{OLD[last]}"
     return name if name.startswith((prefix, *HEADS)) else f"{prefix}.{name}"
+
+
+def saved(name: str, config: wav2vec2.Config, prefix: str = "wav2vec2") -> str:
+    """The way back."""
+    return name.removeprefix(f"{prefix}.") if config.letters is None else name
 
 
 def config(upstream: Mapping[str, Any], prefix: str = "wav2vec2") -> wav2vec2.Config:
