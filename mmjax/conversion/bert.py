@@ -1,9 +1,11 @@
-"""BERT and RoBERTa as the hub keeps them: `BertModel`, `RobertaModel`.
+"""BERT and RoBERTa as the hub keeps them, with every head of `BertFor...` and `RobertaFor...`.
 
 https://arxiv.org/abs/1810.04805, https://arxiv.org/abs/1907.11692.
 
-* The encoder is read, with its pooler where the architecture has one. Heads for masked words,
-  classes or answers stay behind.
+* The first of a config's architectures names the head. Tensors of another head that a file holds
+  besides stay behind and are named (a file of BertForMaskedLM often has BertForPreTraining's).
+* RoBERTa classifies texts by a dense layer of its own on the first token: mathematically BERT's
+  pooler, so it is the pooler here.
 * Files of a model with a head carry the encoder's prefix; files that came from TensorFlow say gamma
   and beta for the scale and bias of a norm.
 """
@@ -21,15 +23,30 @@ import jax.numpy as jnp
 
 from mmjax.conversion import fields
 from mmjax.conversion.clip import body, sizes
+from mmjax.conversion.gpt2 import special, special_fields
 from mmjax.conversion.table import Entry, linear, norm
 from mmjax.models import bert
 
 MODEL_TYPES = ("bert", "roberta")
-# A pooler may be there and not asked for.
-IGNORED = r"embeddings\.position_ids|embeddings\.token_type_ids|pooler\.dense\.(weight|bias)"
+# A pooler may be there and not asked for. A tied decoder is the token table, and its bias the
+# head's: files hold them twice or once.
+IGNORED = (
+    r"embeddings\.position_ids|embeddings\.token_type_ids|pooler\.dense\.(weight|bias)|"
+    r"(cls\.predictions|lm_head)\.decoder\.(weight|bias)"
+)
 LEFT_OUT = r"(cls|lm_head|classifier|qa_outputs)\..*"
-POOLED = ("Model", "ForPreTraining", "ForNextSentencePrediction", "ForSequenceClassification",
-          "ForMultipleChoice")  # fmt: skip
+# The end of an architecture's name -> our head, and whether it stands on a pooler.
+HEADS = {
+    "Model": ("none", True),
+    "ForMaskedLM": ("words", False),
+    "ForNextSentencePrediction": ("next_sentence", True),
+    "ForPreTraining": ("pretraining", True),
+    "ForSequenceClassification": ("classes", True),
+    "ForTokenClassification": ("token_classes", False),
+    "ForMultipleChoice": ("choice", True),
+    "ForQuestionAnswering": ("answer", False),
+}
+BERT_ALONE = ("next_sentence", "pretraining")  # RoBERTa is trained on masked words alone
 
 
 def config(upstream: Mapping[str, Any]) -> bert.Config:
@@ -38,38 +55,74 @@ def config(upstream: Mapping[str, Any]) -> bert.Config:
     fields.only(upstream, "position_embedding_type", "absolute", None)
     fields.only(upstream, "is_decoder", False)
     fields.only(upstream, "add_cross_attention", False)
-    kind = (upstream.get("architectures") or ["BertModel"])[0]
-    # RoBERTa's heads work on the first token themselves
-    pooled = kind.endswith(("Model", "ForMultipleChoice") if roberta else POOLED)
+    prefix = "Roberta" if roberta else "Bert"
+    architecture = (upstream.get("architectures") or [f"{prefix}Model"])[0]
+    # another architecture is read for its encoder, without a pooler that it may not have
+    head, pooled = HEADS.get(architecture.removeprefix(prefix), ("none", False))
+    pooled = pooled and upstream.get("add_pooling_layer", True)
     inner = body(upstream, 768, 12, 12, 3072, "gelu", 1e-12)
+    if roberta:
+        ids = special(upstream, start=0, end=2, padding=1)
+    else:
+        ids = special(upstream, padding=0)
+        ids["pad_id"] = ids.pop("padding_id")
     return bert.Config(
-        upstream.get("vocab_size", 50_265 if roberta else 30_522),
-        upstream.get("max_position_embeddings", 512),
-        upstream.get("type_vocab_size", 2),
-        dataclasses.replace(inner, norm="post", initialisation="bert"),
+        vocab_size=upstream.get("vocab_size", 50_265 if roberta else 30_522),
+        context_length=upstream.get("max_position_embeddings", 512),
+        types=upstream.get("type_vocab_size", 2),
+        transformer=dataclasses.replace(inner, norm="post", initialisation="bert"),
         pool="dense" if pooled else "first",
-        padding_id=upstream.get("pad_token_id", 1) if roberta else None,
+        head=head,
+        labels=fields.labels(upstream) if head in bert.LABELLED else (),
+        tied=not _says_words(head) or upstream.get("tie_word_embeddings", True),
+        **ids,
     )
 
 
 def upstream(config: bert.Config) -> dict[str, Any]:
-    """The config.json of a model."""
+    """The config.json of a model.
+
+    Raises:
+      Unsupported: a head that the reference has not, or has on another pooled vector.
+    """
     c = config
     roberta = c.padding_id is not None
-    head = "Model" if c.pool == "dense" else "ForMaskedLM"  # which has no pooler
-    return {
+    names = {head: (name, pooled) for name, (head, pooled) in HEADS.items()}
+    name, pooled = names[c.head]
+    if roberta and c.head in BERT_ALONE:
+        raise fields.Unsupported(f"RoBERTa has no head {c.head!r}: no config.json says so")
+    if pooled and c.head != "none" and c.pool != "dense":
+        raise fields.Unsupported(
+            f"head {c.head!r} with pool = {c.pool!r}: no config.json says so, the reference's pool "
+            "there is dense"
+        )
+    ids = special_fields(c)
+    if not roberta:
+        ids["pad_token_id"] = c.pad_id
+    out = {
         "model_type": "roberta" if roberta else "bert",
-        "architectures": [("Roberta" if roberta else "Bert") + head],
+        "architectures": [("Roberta" if roberta else "Bert") + name],
         "vocab_size": c.vocab_size,
         "max_position_embeddings": c.context_length,
         "type_vocab_size": c.types,
-        "pad_token_id": c.padding_id if roberta else 0,
+        "tie_word_embeddings": c.tied,
+        **ids,
         **sizes(c.transformer),
     }
+    if c.head == "none" and c.pool != "dense":
+        # the argument of `BertModel(config, add_pooling_layer=False)`, which config.json lacks
+        out["add_pooling_layer"] = False
+    if c.labels:
+        out |= fields.label_fields(c.labels)
+    return out
+
+
+def _says_words(head: str) -> bool:
+    return head in ("words", "pretraining")
 
 
 def model(config: bert.Config) -> nn.Module:
-    """The encoder."""
+    """The encoder with its head."""
     return bert.Model(config)
 
 
@@ -84,11 +137,20 @@ def rename(name: str) -> str:
     return re.sub(r"\.beta$", ".bias", re.sub(r"\.gamma$", ".weight", name))
 
 
+def saved(name: str, config: bert.Config) -> str:
+    """With the prefix that the encoder has beside a head."""
+    if config.head == "none" or re.match(LEFT_OUT, name):
+        return name
+    return f"{'bert' if config.padding_id is None else 'roberta'}.{name}"
+
+
 def table(config: bert.Config) -> list[Entry]:
-    """One row a parameter."""
+    """The encoder's rows, then its head's."""
     t = config.transformer
-    stack, heads = {"layers": t.layers}, {"N": t.heads}
-    at, block = "encoder.layer.{layer}", "transformer/blocks"
+    stack = {"layers": t.layers}
+    heads = {"N": t.heads}
+    at = "encoder.layer.{layer}"
+    block = "transformer/blocks"
     rows = [
         Entry("tokens", "embeddings.word_embeddings.weight"),
         Entry("positions", "embeddings.position_embeddings.weight"),
@@ -100,10 +162,41 @@ def table(config: bert.Config) -> list[Entry]:
         *linear(f"{block}/mlp/down", f"{at}.output.dense", **stack),
     ]
     for part in ("query", "key", "value"):
-        path, name = f"{block}/attention/{part}", f"{at}.attention.self.{part}"
+        path = f"{block}/attention/{part}"
+        name = f"{at}.attention.self.{part}"
         rows += linear(path, name, layout="(N H) D -> D N H", sizes=heads, **stack)
-    path, name = f"{block}/attention/out", f"{at}.attention.output.dense"
+    path = f"{block}/attention/out"
+    name = f"{at}.attention.output.dense"
     rows += linear(path, name, layout="D (N H) -> N H D", sizes=heads, **stack)
-    if config.pool == "dense":
-        rows += linear("pooler", "pooler.dense")
+    return [*rows, *_head(config)]
+
+
+def _head(config: bert.Config) -> list[Entry]:
+    """Rows of the pooler and the head."""
+    roberta = config.padding_id is not None
+    if roberta and config.head == "classes":
+        return [*linear("pooler", "classifier.dense"), *linear("head", "classifier.out_proj")]
+    rows = linear("pooler", "pooler.dense") if config.pool == "dense" else []
+    if config.head in ("classes", "token_classes", "choice"):
+        rows += linear("head", "classifier")
+    if config.head == "answer":
+        rows += linear("head", "qa_outputs")
+    if config.head in ("next_sentence", "pretraining"):
+        rows += linear("next_sentence", "cls.seq_relationship")
+    if _says_words(config.head):
+        rows += _words("lm_head" if roberta else "cls.predictions", config, roberta)
     return rows
+
+
+def _words(at: str, config: bert.Config, roberta: bool) -> list[Entry]:
+    dense = f"{at}.dense" if roberta else f"{at}.transform.dense"
+    layer_norm = f"{at}.layer_norm" if roberta else f"{at}.transform.LayerNorm"
+    rows = [*linear("head/dense", dense), *norm("head/norm", layer_norm)]
+    if config.tied:
+        return [*rows, Entry("head/bias", f"{at}.bias")]
+    # the reference adds this bias; the other one, which it then has besides, nothing reads
+    return [
+        *rows,
+        Entry("head/bias", f"{at}.decoder.bias"),
+        Entry("head/table", f"{at}.decoder.weight"),
+    ]

@@ -63,3 +63,19 @@ def square(config: Mapping[str, Any], key: str, default: int) -> int:
     if len(sides) != 1:
         raise Unsupported(f"config.json: {key} = {value} is not square, which is not supported")
     return sides.pop()
+
+
+def labels(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the classes in the order of their numbers; "LABEL_0" and on where they have none."""
+    named = config.get("id2label")
+    if not named:
+        return tuple(f"LABEL_{number}" for number in range(config.get("num_labels", 2)))
+    return tuple(named[number] for number in sorted(named, key=int))
+
+
+def label_fields(labels: tuple[str, ...]) -> dict[str, Any]:
+    """The same as fields of config.json."""
+    return {
+        "id2label": {str(number): label for number, label in enumerate(labels)},
+        "label2id": {label: number for number, label in enumerate(labels)},
+    }

@@ -9,10 +9,11 @@ from mmjax.conversion.wav2vec2 import IGNORED, LEFT_OUT, inputs, model, processo
 
 __all__ = [
     "IGNORED", "LEFT_OUT", "MODEL_TYPES", "config", "inputs", "model", "processor", "rename",
-    "table", "upstream",
+    "saved", "table", "upstream",
 ]  # fmt: skip
 MODEL_TYPES = ("hubert",)
-rename, config, upstream, table = (
-    functools.partial(one, prefix="hubert")
-    for one in (wav2vec2.rename, wav2vec2.config, wav2vec2.upstream, wav2vec2.table)
-)
+rename = functools.partial(wav2vec2.rename, prefix="hubert")
+saved = functools.partial(wav2vec2.saved, prefix="hubert")
+config = functools.partial(wav2vec2.config, prefix="hubert")
+upstream = functools.partial(wav2vec2.upstream, prefix="hubert")
+table = functools.partial(wav2vec2.table, prefix="hubert")

@@ -4,7 +4,7 @@
   vector that stands for masked frames in training: popular files lack it, and nothing that is
   computed here uses it.
 * The positional kernel's length and direction: `weight_g`, `weight_v` in old files.
-* What is written has the prefix "wav2vec2." also without a CTC head; the reference takes both.
+* Beside a CTC head the encoder's names have the prefix "wav2vec2."; without one they are bare.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from mmjax.conversion import fields
+from mmjax.conversion.gpt2 import special, special_fields
 from mmjax.conversion.table import Entry, linear, norm
 from mmjax.layers import transformer
 from mmjax.models import wav2vec2
@@ -24,9 +25,10 @@ from mmjax.processors import speech as speech_processor
 MODEL_TYPES = ("wav2vec2",)
 KINDS = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert"}  # prefix of names -> of classes
 HEADS = ("lm_head", "quantizer", "project_q", "project_hid")
-IGNORED = r"\w+\.masked_spec_embed"
+IGNORED = r"\w+\.masked_spec_embed|.*\.batch_norm\.num_batches_tracked"
 LEFT_OUT = r"(quantizer|project_q|project_hid)\..*"  # of pre-training
 NORMED = "parametrizations.weight.original"  # torch's name for what weight norm keeps
+CONVOLUTION = "O C K -> K C O"
 OLD = {"weight_g": f"{NORMED}0", "weight_v": f"{NORMED}1"}
 
 
@@ -38,16 +40,24 @@ def rename(name: str, prefix: str = "wav2vec2") -> str:
     return name if name.startswith((prefix, *HEADS)) else f"{prefix}.{name}"
 
 
+def saved(name: str, config: wav2vec2.Config, prefix: str = "wav2vec2") -> str:
+    """The way back."""
+    return name.removeprefix(f"{prefix}.") if config.letters is None else name
+
+
 def config(upstream: Mapping[str, Any], prefix: str = "wav2vec2") -> wav2vec2.Config:
     """A parsed config.json -> ours.
 
     Raises:
-      Unsupported: another head, adapters, a batch norm in the positions, another activation.
+      Unsupported: another head, adapters inside the blocks, another activation.
     """
-    get, kind = upstream.get, KINDS[prefix]
-    fields.only(upstream, "add_adapter", False)
+    get = upstream.get
+    kind = KINDS[prefix]
     fields.only(upstream, "adapter_attn_dim", None)
-    fields.only(upstream, "conv_pos_batch_norm", False)
+    if prefix == "hubert":
+        fields.only(upstream, "add_adapter", False)
+    else:
+        fields.only(upstream, "conv_pos_batch_norm", False)
     fields.only(upstream, "feat_extract_norm", "group", "layer")
     heads = [f"{kind}{head}" for head in ("Model", "ForCTC", "ForPreTraining")]
     names = get("architectures") or heads[:1]
@@ -82,14 +92,34 @@ def config(upstream: Mapping[str, Any], prefix: str = "wav2vec2") -> wav2vec2.Co
         projection_norm=get("feat_proj_layer_norm", True),
         position_taps=get("num_conv_pos_embeddings", 128),
         position_groups=get("num_conv_pos_embedding_groups", 16),
+        position_norm="batch" if get("conv_pos_batch_norm", False) else "weight",
         transformer=body,
+        adapter=_adapter(upstream, body.width) if get("add_adapter", False) else None,
         letters=get("vocab_size", 32) if names[0].endswith("ForCTC") else None,
+        **special(upstream, start=1, end=2, padding=0),
+    )
+
+
+def _adapter(upstream: Mapping[str, Any], width: int) -> wav2vec2.Adapter:
+    return wav2vec2.Adapter(
+        width=upstream.get("output_hidden_size") or width,
+        layers=upstream.get("num_adapter_layers", 3),
+        taps=upstream.get("adapter_kernel_size", 3),
+        stride=upstream.get("adapter_stride", 2),
     )
 
 
 def upstream(config: wav2vec2.Config, prefix: str = "wav2vec2") -> dict[str, Any]:
-    """Ours -> a config.json that the reference opens."""
+    """Ours -> a config.json that the reference opens.
+
+    Raises:
+      Unsupported: what HuBERT has and wav2vec 2.0 has not, or the other way round.
+    """
     t = config.transformer
+    if prefix == "hubert" and config.adapter is not None:
+        raise fields.Unsupported("HuBERT has no adapter: no config.json says so")
+    if prefix != "hubert" and config.position_norm == "batch":
+        raise fields.Unsupported("wav2vec 2.0 has no batch norm: no config.json says so")
     out = {
         "model_type": prefix,
         "architectures": [f"{KINDS[prefix]}{'Model' if config.letters is None else 'ForCTC'}"],
@@ -110,9 +140,17 @@ def upstream(config: wav2vec2.Config, prefix: str = "wav2vec2") -> dict[str, Any
         "num_conv_pos_embedding_groups": config.position_groups,
         "mask_time_prob": 0.0,  # without the vector for masked frames
         "mask_feature_prob": 0.0,
+        **special_fields(config),
     }
     if prefix == "hubert":
         out["feat_proj_layer_norm"] = config.projection_norm
+        out["conv_pos_batch_norm"] = config.position_norm == "batch"
+    if config.adapter is not None:
+        out["add_adapter"] = True
+        out["output_hidden_size"] = config.adapter.width
+        out["num_adapter_layers"] = config.adapter.layers
+        out["adapter_kernel_size"] = config.adapter.taps
+        out["adapter_stride"] = config.adapter.stride
     if config.letters is not None:
         out["vocab_size"] = config.letters
     return out
@@ -132,11 +170,23 @@ def inputs(config: wav2vec2.Config) -> tuple:
 
 
 def table(config: wav2vec2.Config, prefix: str = "wav2vec2") -> list[Entry]:
-    """One row for each parameter."""
-    t, rows = config.transformer, []
+    """Rows of the front, the positions, the blocks, the adapter and the head."""
+    rows = [*_front(config, prefix), *_positions(config, prefix)]
+    rows += norm("norm", f"{prefix}.encoder.layer_norm")
+    rows += _blocks(config.transformer, prefix)
+    if config.adapter is not None:
+        rows += _shortening(config, f"{prefix}.adapter")
+    if config.letters is not None:
+        rows += linear("head", "lm_head")
+    return rows
+
+
+def _front(config: wav2vec2.Config, prefix: str) -> list[Entry]:
+    rows = []
     for i in range(len(config.front)):
-        ours, theirs = f"front/conv_{i}", f"{prefix}.feature_extractor.conv_layers.{i}"
-        rows.append(Entry(f"{ours}/kernel", f"{theirs}.conv.weight", "O C K -> K C O"))
+        ours = f"front/conv_{i}"
+        theirs = f"{prefix}.feature_extractor.conv_layers.{i}"
+        rows.append(Entry(f"{ours}/kernel", f"{theirs}.conv.weight", CONVOLUTION))
         if config.front_bias:
             rows.append(Entry(f"{ours}/bias", f"{theirs}.conv.bias"))
         if config.front_norm == "layer" or i == 0:
@@ -145,28 +195,54 @@ def table(config: wav2vec2.Config, prefix: str = "wav2vec2") -> list[Entry]:
     at = f"{prefix}.feature_projection"
     if config.projection_norm:
         rows += norm("projection_norm", f"{at}.layer_norm")
-    rows += linear("projection", f"{at}.projection")
-    at = f"{prefix}.encoder.pos_conv_embed.conv"
-    one = {"A": 1, "B": 1}
-    length, direction = (f"{at}.{name}" for name in OLD.values())
-    rows.append(Entry("positions/scale", length, "A B K -> (A B K)", one))
-    rows.append(Entry("positions/kernel", direction, "O C K -> K C O"))
-    rows.append(Entry("positions/bias", f"{at}.bias"))
-    rows += norm("norm", f"{prefix}.encoder.layer_norm")
-    ours, theirs = "transformer/blocks", f"{prefix}.encoder.layers.{{layer}}"
-    each = dict(layers=t.layers)
-    sizes = dict(each, sizes={"N": t.heads})
-    for part, to in (("query", "q"), ("key", "k"), ("value", "v")):
-        at, of = f"{ours}/attention/{part}", f"{theirs}.attention.{to}_proj"
-        rows += linear(at, of, layout="(N H) D -> D N H", **sizes)
-    at, of = f"{ours}/attention/out", f"{theirs}.attention.out_proj"
-    rows += linear(at, of, layout="D (N H) -> N H D", **sizes)
-    rows += norm(f"{ours}/attention_norm", f"{theirs}.layer_norm", **each)
-    rows += linear(f"{ours}/mlp/up", f"{theirs}.feed_forward.intermediate_dense", **each)
-    rows += linear(f"{ours}/mlp/down", f"{theirs}.feed_forward.output_dense", **each)
-    rows += norm(f"{ours}/mlp_norm", f"{theirs}.final_layer_norm", **each)
-    if config.letters is not None:
-        rows += linear("head", "lm_head")
+    return [*rows, *linear("projection", f"{at}.projection")]
+
+
+def _positions(config: wav2vec2.Config, prefix: str) -> list[Entry]:
+    at = f"{prefix}.encoder.pos_conv_embed"
+    rows = [Entry("positions/bias", f"{at}.conv.bias")]
+    if config.position_norm == "batch":
+        rows.append(Entry("positions/kernel", f"{at}.conv.weight", CONVOLUTION))
+        rows += norm("positions/norm", f"{at}.batch_norm")
+        rows.append(Entry("positions/norm/mean", f"{at}.batch_norm.running_mean"))
+        rows.append(Entry("positions/norm/var", f"{at}.batch_norm.running_var"))
+        return rows
+    length, direction = (f"{at}.conv.{name}" for name in OLD.values())
+    rows.append(Entry("positions/scale", length, "A B K -> (A B K)", {"A": 1, "B": 1}))
+    rows.append(Entry("positions/kernel", direction, CONVOLUTION))
+    return rows
+
+
+def _blocks(config: transformer.Config, prefix: str) -> list[Entry]:
+    rows = []
+    ours = "transformer/blocks"
+    theirs = f"{prefix}.encoder.layers.{{layer}}"
+    stack = {"layers": config.layers}
+    heads = {"sizes": {"N": config.heads}, **stack}
+    for part, short in (("query", "q"), ("key", "k"), ("value", "v")):
+        path = f"{ours}/attention/{part}"
+        name = f"{theirs}.attention.{short}_proj"
+        rows += linear(path, name, layout="(N H) D -> D N H", **heads)
+    path = f"{ours}/attention/out"
+    name = f"{theirs}.attention.out_proj"
+    rows += linear(path, name, layout="D (N H) -> N H D", **heads)
+    rows += norm(f"{ours}/attention_norm", f"{theirs}.layer_norm", **stack)
+    rows += linear(f"{ours}/mlp/up", f"{theirs}.feed_forward.intermediate_dense", **stack)
+    rows += linear(f"{ours}/mlp/down", f"{theirs}.feed_forward.output_dense", **stack)
+    rows += norm(f"{ours}/mlp_norm", f"{theirs}.final_layer_norm", **stack)
+    return rows
+
+
+def _shortening(config: wav2vec2.Config, at: str) -> list[Entry]:
+    rows = []
+    if config.adapter.width != config.transformer.width:
+        rows += linear("adapter/projection", f"{at}.proj")
+        rows += norm("adapter/norm", f"{at}.proj_layer_norm")
+    for i in range(config.adapter.layers):
+        path = f"adapter/conv_{i}"
+        name = f"{at}.layers.{i}.conv"
+        rows.append(Entry(f"{path}/kernel", f"{name}.weight", CONVOLUTION))
+        rows.append(Entry(f"{path}/bias", f"{name}.bias"))
     return rows
 
 

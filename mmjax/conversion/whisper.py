@@ -18,6 +18,7 @@ import numpy as np
 
 from mmjax.conversion import ctranslate2, fields
 from mmjax.conversion.files import CheckpointFileError
+from mmjax.conversion.gpt2 import special, special_fields
 from mmjax.conversion.table import Entry, linear, norm
 from mmjax.layers import transformer
 from mmjax.models import whisper
@@ -25,6 +26,8 @@ from mmjax.processors import speech as speech_processor
 
 MODEL_TYPES = ("whisper",)
 IGNORED = r"proj_out\.weight"
+ENGLISH_END = 50_256  # <|endoftext|> of the English vocabulary
+MULTILINGUAL = 51_865  # ids of the vocabulary of all languages, whose <|endoftext|> is one later
 ARCHITECTURES = ("WhisperForConditionalGeneration", "WhisperModel")
 
 
@@ -64,13 +67,13 @@ def config(upstream: Mapping[str, Any]) -> whisper.Config:
         context_length=get("max_target_positions", 448),
         encoder=stack("encoder"),
         decoder=stack("decoder"),
+        **special(upstream, start=ENGLISH_END, end=ENGLISH_END, padding=ENGLISH_END),
+        decoder_start_id=get("decoder_start_token_id", ENGLISH_END + 1),
     )
 
 
 def upstream(config: whisper.Config) -> dict[str, Any]:
     """Ours -> a config.json that the reference opens."""
-    multilingual = config.vocab_size >= 51_865  # one token more than the English vocabulary
-    end = 50_257 if multilingual else 50_256
     out = {
         "model_type": "whisper",
         "architectures": [ARCHITECTURES[0]],
@@ -83,19 +86,23 @@ def upstream(config: whisper.Config) -> dict[str, Any]:
         "activation_function": fields.activation_name(config.encoder.activation),
         "tie_word_embeddings": True,
         "is_encoder_decoder": True,
-        "decoder_start_token_id": end + 1,
-        **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), end),
+        **_special_fields(config),
     }
     for side in ("encoder", "decoder"):
         stack = getattr(config, side)
         out[f"{side}_layers"] = stack.layers
         out[f"{side}_attention_heads"] = stack.heads
         out[f"{side}_ffn_dim"] = stack.hidden
-    if end >= config.vocab_size:  # a small model of one's own has its own numbers
-        out = {name: value for name, value in out.items() if not name.endswith("_token_id")}
-        out |= dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 0)
-        out["decoder_start_token_id"] = 0
     return out
+
+
+def _special_fields(config: whisper.Config) -> dict[str, Any]:
+    """Special ids of a config; a published vocabulary has its own where the config names none."""
+    ids = {**special_fields(config), "decoder_start_token_id": config.decoder_start_id}
+    if any(number is not None for number in ids.values()) or config.vocab_size <= ENGLISH_END + 1:
+        return ids
+    end = ENGLISH_END + (config.vocab_size >= MULTILINGUAL)
+    return {**dict.fromkeys(ids, end), "decoder_start_token_id": end + 1}
 
 
 def model(config: whisper.Config) -> whisper.Model:

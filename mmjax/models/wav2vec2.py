@@ -6,8 +6,10 @@ otherwise.
 * Seven convolutions without padding shorten the samples 320 times. "group": the first one is
   normalised over time, which padding takes part in; "layer": each frame of each one is.
 * Positions are a wide grouped convolution over the frames, its kernel a direction and a length for
-  each tap (weight norm).
+  each tap (weight norm), or behind a batch norm of kept statistics.
 * Blocks of post-norm (base) or pre-norm ("stable": large models on much data).
+* An adapter, where there is one, shortens the frames for a decoder of text behind the encoder
+  (https://arxiv.org/abs/2104.06678, speech translation).
 * What is padding is told by a mask over samples; the frames behind it are zero and never seen.
 
 Letters: B batch, T samples, L frames, D width, C channels, V letters.
@@ -27,6 +29,7 @@ from mmjax.layers.attention import attention_mask
 from mmjax.layers.convolution import Convolution, convolve
 from mmjax.layers.dense import Dense
 from mmjax.layers.transformer import ACTIVATIONS, layer_norm
+from mmjax.models.resnet import FrozenNorm
 from mmjax.typing import Array, Bool, Float, Int
 
 EPSILON = 1e-5  # of the norms between convolutions
@@ -39,6 +42,16 @@ class Stage:
     width: int = 512  # channels that leave it
     taps: int = 3  # samples or frames that one of them sees
     stride: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Adapter:
+    """Gated convolutions behind the blocks, each of which shortens the frames."""
+
+    width: int = 1024  # channels that leave it; other than D: a dense layer and a norm come first
+    layers: int = 3  # convolutions
+    taps: int = 3  # frames that one of them sees
+    stride: int = 2  # frames of which it makes one
 
 
 STAGES = (Stage(taps=10, stride=5), *[Stage()] * 4, *[Stage(taps=2)] * 2)
@@ -58,22 +71,33 @@ class Config:
     projection_norm: bool = True  # LayerNorm between front and blocks
     position_taps: int = 128  # frames that a position is made of
     position_groups: int = 16  # of channels, each convolved for itself
+    # weight: lengths of the kernel's taps are parameters; batch: the frames are normalised first,
+    # by statistics that are kept and not trained
+    position_norm: Literal["weight", "batch"] = "weight"
     transformer: transformer.Config = BASE  # the blocks; norm "pre" is the stable variant
+    adapter: Adapter | None = None  # shortens the frames behind the blocks; None: they stay
     letters: int | None = None  # V, the blank among them; None: no CTC head
+    start_id: int | None = 1  # letter that opens a text
+    end_ids: tuple[int, ...] = (2,)  # letters that end one
+    padding_id: int | None = 0  # letter that fills up rows: CTC's blank
 
 
 class Output(NamedTuple):
     """What the model returns."""
 
-    tokens: Float[Array, "B L D"]  # after the last block and norm
+    tokens: Float[Array, "B L D"]  # after the last block and norm, and the adapter
     logits: Float[Array, "B L V"] | None  # of each frame's letter, float32
 
 
 def frames(config: Config, samples: Int[Array, " B"] | int) -> Int[Array, " B"] | int:
     """Frames that so many samples give; 0 or less where they are too few."""
+    count = samples
     for stage in config.front:
-        samples = (samples - stage.taps) // stage.stride + 1
-    return samples
+        count = (count - stage.taps) // stage.stride + 1
+    if config.adapter is not None:
+        for _ in range(config.adapter.layers):  # one frame of zeros on either side
+            count = (count + 2 - config.adapter.taps) // config.adapter.stride + 1
+    return count
 
 
 def frame_mask(config: Config, mask: Bool[Array, "B T"]) -> Bool[Array, "B L"]:
@@ -89,7 +113,8 @@ class Front(nn.Module):
 
     @nn.compact
     def __call__(self, samples: Float[Array, "B T"]) -> Float[Array, "B L C"]:
-        c, t, part = self.config, self.config.transformer, nn.with_logical_partitioning
+        c = self.config
+        t = c.transformer
         x = samples[..., None].astype(t.stream)
         for i, stage in enumerate(c.front):
             x = Convolution(
@@ -97,46 +122,83 @@ class Front(nn.Module):
                 kernel_init=nn.initializers.he_normal(), name=f"conv_{i}",
             )(x)  # fmt: skip
             if c.front_norm == "layer" or i == 0:
-                axis = 1 if c.front_norm == "group" else -1
-                y = x.astype(jnp.float32)
-                y = y - y.mean(axis, keepdims=True)
-                y = y * jax.lax.rsqrt((y * y).mean(axis, keepdims=True) + EPSILON)
-                shape, ones, zeros = (stage.width,), nn.initializers.ones, nn.initializers.zeros
-                scale = self.param(f"norm_{i}_scale", part(ones, ("embed",)), shape, jnp.float32)
-                bias = self.param(f"norm_{i}_bias", part(zeros, ("embed",)), shape, jnp.float32)
-                x = (y * scale[None, None] + bias[None, None]).astype(x.dtype)
+                x = self._norm(x, f"norm_{i}")
             x = ACTIVATIONS[c.front_activation](x)
         return x
 
+    def _norm(self, x: Array, name: str) -> Array:
+        """Each channel over time, or each frame over its channels, in float32."""
+        axis = 1 if self.config.front_norm == "group" else -1
+        part = nn.with_logical_partitioning
+        shape = x.shape[-1:]
+        ones = part(nn.initializers.ones, ("embed",))
+        zeros = part(nn.initializers.zeros, ("embed",))
+        scale = self.param(f"{name}_scale", ones, shape, jnp.float32)
+        bias = self.param(f"{name}_bias", zeros, shape, jnp.float32)
+        y = x.astype(jnp.float32)
+        y = y - y.mean(axis, keepdims=True)
+        y = y * jax.lax.rsqrt((y * y).mean(axis, keepdims=True) + EPSILON)
+        return (y * scale[None, None] + bias[None, None]).astype(x.dtype)
+
 
 class Positions(nn.Module):
-    """A grouped convolution over the frames, whose kernel has a given length at each tap."""
+    """A grouped convolution over the frames, which tells where each of them stands."""
 
     config: Config
 
     @nn.compact
     def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
-        c, part = self.config, nn.with_logical_partitioning
-        taps, width = c.position_taps, x.shape[-1]
+        c = self.config
+        taps = c.position_taps
+        width = x.shape[-1]
         if width % c.position_groups:
             raise ValueError(f"the width {width} is no multiple of {c.position_groups} groups")
-        shape = (taps, width // c.position_groups, width)
+        part = nn.with_logical_partitioning
         std = 2 * (taps * width) ** -0.5  # the published code's
         init = part(nn.initializers.normal(std), ("patch", None, "embed"))
+        shape = (taps, width // c.position_groups, width)
         kernel = self.param("kernel", init, shape, jnp.float32)
-
-        norms = jnp.sqrt((kernel**2).sum((1, 2)))
-        # a fresh kernel has its own lengths
-        scale = self.param("scale", part(lambda key: norms, ("patch",)))
-        zeros = part(nn.initializers.zeros, ("embed",))
-        bias = self.param("bias", zeros, (width,), jnp.float32)
-        kernel = kernel * (scale / norms)[:, None, None]
+        if c.position_norm == "batch":
+            x = FrozenNorm(name="norm")(x[:, None])[:, 0]
+        else:
+            lengths = jnp.sqrt((kernel**2).sum((1, 2)))
+            # a fresh kernel has its own lengths
+            scale = self.param("scale", part(lambda key: lengths, ("patch",)))
+            kernel = kernel * (scale / lengths)[:, None, None]
         before = taps // 2
         y = convolve(
             x, kernel, padding=(before, taps - 1 - before), groups=c.position_groups,
             dtype=c.transformer.dtype,
         )  # fmt: skip
+        zeros = part(nn.initializers.zeros, ("embed",))
+        bias = self.param("bias", zeros, (width,), jnp.float32)
         return ACTIVATIONS[c.front_activation](y + bias.astype(x.dtype)[None, None])
+
+
+class Shortening(nn.Module):
+    """The adapter: frames -> fewer frames."""
+
+    config: Config
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B M E"]:
+        adapter = self.config.adapter
+        # its norm has an epsilon of its own
+        t = dataclasses.replace(self.config.transformer, norm_epsilon=EPSILON)
+        if adapter.width != t.width:
+            init = nn.initializers.normal(0.02)
+            x = Dense(
+                (adapter.width,), ("embed", None), kernel_init=init, dtype=t.dtype,
+                name="projection",
+            )(x)  # fmt: skip
+            x = layer_norm(t, "norm", axis=None)(x)
+        for i in range(adapter.layers):
+            x = Convolution(
+                2 * adapter.width, adapter.taps, adapter.stride, padding=(1, 1), dtype=t.dtype,
+                kernel_init=nn.initializers.he_normal(), name=f"conv_{i}",
+            )(x)  # fmt: skip
+            x = nn.glu(x)
+        return x
 
 
 class Model(nn.Module):
@@ -170,18 +232,19 @@ class Model(nn.Module):
         Raises:
           ValueError: too few samples for one frame.
         """
-        c, t = self.config, self.config.transformer
+        c = self.config
+        t = c.transformer
         if frames(c, samples.shape[1]) < 1:
             raise ValueError(f"{samples.shape[1]} samples are too few for one frame")
         x = Front(c, name="front")(samples)
         if c.projection_norm:
             x = layer_norm(t, "projection_norm", axis=None)(x)
-        init = nn.initializers.normal(0.02)
-        kinds = dict(kernel_init=init, dtype=t.dtype)
-        x = Dense((t.width,), (None, "embed"), name="projection", **kinds)(x)
+        kwargs = dict(kernel_init=nn.initializers.normal(0.02), dtype=t.dtype)
+        x = Dense((t.width,), (None, "embed"), name="projection", **kwargs)(x)
         allowed = None
         if mask is not None:
-            valid = frame_mask(c, mask)
+            # the frames before the adapter, which is not told what is padding
+            valid = frame_mask(dataclasses.replace(c, adapter=None), mask)
             x = jnp.where(valid[..., None], x, 0)
             allowed = attention_mask(valid, x.shape[1], causal=False)
         x = x + Positions(c, name="positions")(x)
@@ -190,10 +253,12 @@ class Model(nn.Module):
         x = nn.Dropout(t.dropout, deterministic=not train)(x)
         x = transformer.Transformer(t, train, name="transformer")(x, allowed)
         x = norm(x) if t.norm == "pre" else x
+        if c.adapter is not None:
+            x = Shortening(c, name="adapter")(x)
         if c.letters is None:
             return Output(x, None)
-        head = Dense((c.letters,), ("embed", "vocab"), name="head", **kinds)
-        return Output(x, head(x).astype(jnp.float32))
+        logits = Dense((c.letters,), ("embed", "vocab"), name="head", **kwargs)(x)
+        return Output(x, logits.astype(jnp.float32))
 
 
 _LAYER = dict(front_norm="layer", front_bias=True)

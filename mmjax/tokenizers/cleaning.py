@@ -5,7 +5,7 @@
   white space, lower case. It matters for captions from the web: "it’s" is other ids without it. A
   model that was trained with it is read with it; those of the hub's CLIPTokenizer were run without.
 * Captions, as SigLIP (https://arxiv.org/abs/2303.15343): lower case, no ASCII punctuation, single
-  spaces; then the letters as its SentencePiece model has them.
+  spaces; then the letters as its SentencePiece model has them, by the `sentencepiece` package.
 * A saved tokenizer has it under "clean" of its file.
 """
 
@@ -15,11 +15,14 @@ import functools
 import html
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from mmjax.tokenizers.charsmap import SPACE, Charsmap
+from mmjax.errors import UserError
 
+SPACE = "▁"  # U+2581, a space in a SentencePiece model's pieces
+# A letter that no table rewrites or joins with the next: spaces behind it are not the text's first.
+BEFORE = "\ue000"
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -43,12 +46,8 @@ class Captions:
     charsmap: str | None = None  # base64 of the model's; None: the tokenizer has rules of its own
     apart: tuple[str, ...] = ()  # special tokens, left where a text writes them; the first ends it
 
-    @functools.cached_property
-    def _letters(self) -> Charsmap | None:
-        return None if self.charsmap is None else Charsmap(base64.b64decode(self.charsmap))
-
     def __call__(self, text: str) -> str:
-        if self._letters:
+        if self.charsmap is not None:
             text = SPACE + text.replace(SPACE, " ")
         if not self.apart:
             return self._plain(text)
@@ -60,7 +59,39 @@ class Captions:
     def _plain(self, text: str) -> str:
         text = text.lower() if self.lowercase else text
         text = re.sub(r"\s+", " ", text.translate(PUNCTUATION)).strip()
-        return self._letters(text) if self._letters else text
+        return text if self.charsmap is None else letters(self.charsmap)(text)
+
+
+def model_message() -> type:
+    """The protobuf message that a SentencePiece model is; imported late, for others need not wait.
+
+    Raises UserError: the installed protobuf is older than the one that the package was made with.
+    """
+    try:
+        from sentencepiece.sentencepiece_model_pb2 import ModelProto
+    except Exception as error:  # of ImportError and of protobuf's own kinds
+        raise UserError(
+            f"the sentencepiece package does not work with the installed protobuf ({error}): "
+            "`pip install --upgrade protobuf` mends it"
+        ) from error
+    return ModelProto
+
+
+@functools.lru_cache(maxsize=4)
+def letters(charsmap: str) -> Callable[[str], str]:
+    """What a SentencePiece model does to letters: each rewritten by the table, spaces as SPACE, one
+    for several and none at the end.
+
+    charsmap: base64 of a model's `precompiled_charsmap`; "": letters stay. Raises RuntimeError: it
+    is damaged.
+    """
+    from sentencepiece import SentencePieceNormalizer
+
+    model = model_message()()
+    model.normalizer_spec.precompiled_charsmap = base64.b64decode(charsmap)
+    model.normalizer_spec.add_dummy_prefix = False
+    normalizer = SentencePieceNormalizer(model_proto=model.SerializeToString())
+    return lambda text: normalizer.normalize(BEFORE + text)[1:]
 
 
 Clean = WebText | Captions

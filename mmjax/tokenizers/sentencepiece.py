@@ -1,8 +1,10 @@
-"""SentencePiece's `.model` files: the ids of SigLIP, T5, Llama and Gemma, without its package.
+"""SentencePiece's `.model` files: the ids of SigLIP, T5, Llama and Gemma.
 
 SentencePiece https://arxiv.org/abs/1808.06226, unigram models https://arxiv.org/abs/1804.10959,
-SigLIP's captions https://arxiv.org/abs/2303.15343. The file itself: pieces.py.
+SigLIP's captions https://arxiv.org/abs/2303.15343.
 
+* The `sentencepiece` package reads and checks the file; a `tokenizers` backend of its pieces is
+  what encodes, so that it can be saved as a tokenizer.json and knows special tokens as others do.
 * What is done to a text is only in part in the file; the rest is settled by the class that reads
   it. KINDS has the classes that are known.
 * Ids are those of the same class in `transformers` 5. There T5, Llama and Gemma are a `tokenizers`
@@ -28,8 +30,56 @@ from tokenizers import (
 from tokenizers import Tokenizer as Backend
 
 from mmjax.tokenizers.bpe import Tokenizer, TokenizerError
-from mmjax.tokenizers.cleaning import Captions
-from mmjax.tokenizers.pieces import ALGORITHMS, BPE, CONTROL, UNIGRAM, USER_DEFINED, Model, read
+from mmjax.tokenizers.cleaning import SPACE, Captions, model_message
+
+UNIGRAM, BPE = 1, 2  # the numbers of sentencepiece_model.proto
+ALGORITHMS = {UNIGRAM: "unigram", BPE: "BPE", 3: "word", 4: "char"}
+UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4  # types of a piece
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """What is used of a `.model` file."""
+
+    pieces: list[tuple[str, float]]  # with their scores
+    types: list[int]  # of each piece
+    algorithm: int  # UNIGRAM, BPE or another of ALGORITHMS
+    byte_fallback: bool  # unknown letters are spelt in bytes
+    charsmap: bytes  # how letters are normalised; empty: not at all
+
+    @property
+    def unknown(self) -> int:
+        """The id of what is in no piece."""
+        return self.types.index(UNKNOWN)
+
+
+def read(path: Path) -> Model:
+    """A `.model` file. Raises TokenizerError: it is none, cut off or damaged."""
+    message = model_message()()
+    from sentencepiece import SentencePieceProcessor
+
+    data = path.read_bytes()
+    try:
+        SentencePieceProcessor(model_proto=data)  # refuses what does not hang together
+        message.ParseFromString(data)
+        if not (message.HasField("trainer_spec") and message.HasField("normalizer_spec")):
+            raise ValueError("it ends before the rules of its trainer and normalizer")
+        charsmap = message.normalizer_spec.precompiled_charsmap
+        # the table's texts lie behind its tree, whose size comes first; nobody else checks them
+        charsmap[4 + int.from_bytes(charsmap[:4], "little") :].decode()
+        pieces = [(piece.piece.encode().decode(), piece.score) for piece in message.pieces]
+    except (RuntimeError, ValueError, AttributeError) as error:
+        raise TokenizerError(
+            f"{path} is no SentencePiece model, or it is cut off or damaged ({error}); fetch it "
+            "again, or put a tokenizer.json beside it"
+        ) from error
+    return Model(
+        pieces,
+        [piece.type for piece in message.pieces],
+        message.trainer_spec.model_type,
+        message.trainer_spec.byte_fallback,
+        charsmap,
+    )
 
 
 def _siglip(model: Model, settings: Mapping[str, Any]) -> Backend:
@@ -65,7 +115,7 @@ def _llama(model: Model, settings: Mapping[str, Any]) -> Backend:
 
 def _gemma(model: Model, settings: Mapping[str, Any]) -> Backend:
     backend = _bpe(model)
-    backend.normalizer = normalizers.Replace(" ", "▁")
+    backend.normalizer = normalizers.Replace(" ", SPACE)
     return backend
 
 
@@ -87,7 +137,7 @@ def _bpe(model: Model) -> Backend:
     unknown = model.pieces[model.unknown][0]
     bpe = models.BPE(numbers, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
     backend = Backend(bpe)
-    spaces = decoders.Replace("▁", " ")
+    spaces = decoders.Replace(SPACE, " ")
     backend.decoder = decoders.Sequence([spaces, decoders.ByteFallback(), decoders.Fuse()])
     _add_pieces(backend, model)
     return backend

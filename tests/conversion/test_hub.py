@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mmjax.conversion import load
+from mmjax.conversion.hub import fetch
 
 CLIP = Path(__file__).parents[1] / "golden" / "checkpoints" / "clip"
 COMMIT = "c" * 40
@@ -124,4 +124,4 @@ def test_only_what_is_read_is_fetched_and_is_there_without_a_network(hub):
 def test_what_can_be_no_name():
     for name in ("a/b/c", "a b", "clip@", "../clip/"):
         with pytest.raises(FileNotFoundError, match="and no checkpoint on the hub is so"):
-            load.fetch(name)
+            fetch(name)

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import mmjax
-from mmjax.conversion import load
+from mmjax.conversion import families, hub, load
 from mmjax.conversion.files import CheckpointFileError
 from mmjax.conversion.table import CheckpointMismatch
 from mmjax.training import sharding
@@ -96,9 +96,9 @@ def test_folders_that_are_no_checkpoints(tmp_path):
 
 
 def test_the_first_releases_wrote_no_model_type(tmp_path):
-    assert load.family({"architectures": ["CLIPModel"]}).__name__ == "mmjax.conversion.clip"
-    assert load.family({"model_type": "deit"}).__name__ == "mmjax.conversion.vit"
-    assert load.family({"model_type": "siglip2"}).__name__ == "mmjax.conversion.siglip"
+    assert families.reads({"architectures": ["CLIPModel"]}).name == "clip"
+    assert families.reads({"model_type": "deit"}).name == "vit"
+    assert families.reads({"model_type": "siglip2"}).name == "siglip"
 
 
 NAMES = ["config.json", "model.safetensors", "pytorch_model.bin", "flax_model.msgpack", "a.onnx"]
@@ -121,4 +121,4 @@ NAMES = ["config.json", "model.safetensors", "pytorch_model.bin", "flax_model.ms
     ],
 )
 def test_which_file_is_read(names, chosen):
-    assert load.weights(names) == chosen
+    assert hub.weights(names) == chosen

@@ -31,7 +31,11 @@ MAPS = {  # of the vision tower: outputs, inputs
 def checkpoint(family, fields):
     config = family.config(fields)
     model = family.model(config)
-    params = unbox(jax.jit(model.init)(jax.random.key(0), *inputs(family, config)))["params"]
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs(family, config))["params"]
+    rng = np.random.default_rng(7)
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(0, 0.3, leaf.shape), leaf.dtype), unbox(shapes)
+    )
     return load.Loaded(family.__name__.rpartition(".")[2], model, params, None, config)
 
 
@@ -98,12 +102,13 @@ def test_a_file_does_what_its_matrices_say(base, tmp_path):
         np.testing.assert_allclose(kernel, tree.flatten(by_hand)[path], atol=2e-6, err_msg=path)
     some = inputs(clip, base.config)
     adapted = Adapted(base.model, found.rules)
-    drawn = tree.flatten(unbox(adapted.init(jax.random.key(0), *some))["params"])
+    drawn = tree.flatten(unbox(jax.eval_shape(adapted.init, jax.random.key(0), *some))["params"])
     assert {p: x.shape for p, x in drawn.items()} == {
         p: x.shape for p, x in tree.flatten(params).items()
     }
-    ours = adapted.apply({"params": params}, *some)
-    for one, other in zip(ours, base.model.apply({"params": by_hand}, *some), strict=True):
+    ours = jax.jit(adapted.apply)({"params": params}, *some)
+    theirs = jax.jit(base.model.apply)({"params": by_hand}, *some)
+    for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-6)
 
 
@@ -134,8 +139,7 @@ def test_bert_and_gpt2_by_their_own_names(story, tmp_path):
     assert b.shape == (2, 2, 12) and not b[0].any() and b[1].all()
 
     rules = (Rule(".*/(attention/out|mlp/up)", rank=2),)
-    model = Adapted(story.model, rules)
-    params = unbox(model.init(jax.random.key(1), *inputs(gpt2, story.config)))["params"]
+    params = tree.merge(story.params, drawn(story, rules))
     peft.save(tmp_path / "gpt2", story, rules, params)
     assert json.loads((tmp_path / "gpt2" / "adapter_config.json").read_text())["fan_in_fan_out"]
     tensors = files.safetensors(tmp_path / "gpt2" / "adapter_model.safetensors")
@@ -149,7 +153,8 @@ def test_bert_and_gpt2_by_their_own_names(story, tmp_path):
 def drawn(story, rules):
     """Parameters of the adapters, none of them zero."""
     model = Adapted(story.model, rules)
-    params = unbox(jax.jit(model.init)(jax.random.key(1), *inputs(gpt2, story.config)))["params"]
+    shapes = jax.eval_shape(model.init, jax.random.key(1), *inputs(gpt2, story.config))
+    params = unbox(shapes)["params"]
     flat = tree.flatten(adapters.trained(params)[0])
     rng = np.random.default_rng(2)
     return tree.unflatten({path: rng.normal(size=x.shape).astype("f4") for path, x in flat.items()})
@@ -251,6 +256,7 @@ def test_every_wrong_tensor_is_named(base, tmp_path):
         assert part in str(error.value)
     half = (Rule("image_head", kind="bottleneck"),)
     model = Adapted(base.model, half)
-    params = unbox(model.init(jax.random.key(0), *inputs(clip, base.config)))["params"]
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs(clip, base.config))
+    params = unbox(shapes)["params"]
     with pytest.raises(Unsupported, match="no bottleneck adapters: image_head/bottleneck/down"):
         peft.save(tmp_path / "no", dataclasses.replace(base, params=params), half, params)

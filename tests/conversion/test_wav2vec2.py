@@ -1,12 +1,15 @@
-"""wav2vec 2.0 and HuBERT of the hub: loaded, compared with the reference, written back."""
+"""wav2vec 2.0 and HuBERT: old names, padding, sizes; what the reference says: test_families.py."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
+import family_checks
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.linen import unbox
 
 from mmjax import tree
 from mmjax.conversion import fields, files, hubert, table, wav2vec2
@@ -19,49 +22,12 @@ NAMES = ("group", "stable")
 
 @pytest.fixture(scope="module", params=NAMES)
 def case(request):
-    loaded = checkpoints.load(GOLDEN / request.param)
-    with np.load(GOLDEN / request.param / "outputs.npz") as found:
-        return request.param, loaded, {name: found[name] for name in found.files}
-
-
-def same(one, other):
-    one, other = tree.flatten(one), tree.flatten(other)
-    assert one.keys() == other.keys()
-    for path in one:
-        np.testing.assert_array_equal(one[path], other[path], err_msg=path)
-
-
-def test_what_the_reference_says(case):
-    """From the sound on: the extractor's samples, and what the model makes of them."""
-    name, loaded, golden = case
-    inputs = loaded.processor([golden["clip_0"], golden["clip_1"]])
-    np.testing.assert_allclose(inputs.samples, golden["samples"], atol=1e-6)
-    assert (inputs.mask is not None) == (name == "stable")
-    arguments = [jnp.asarray(one) for one in inputs if one is not None]
-    out = jax.jit(loaded.model.apply)(loaded.variables, *arguments)
-    got, want = np.asarray(out.logits if name == "group" else out.tokens), golden["said"]
-    if inputs.mask is not None:
-        valid = np.asarray(models.frame_mask(loaded.config, jnp.asarray(inputs.mask)))
-        assert valid.sum(1).tolist() == [9, 4]
-        got, want = got[valid], want[valid]
-    np.testing.assert_allclose(got, want, atol=1e-4)
-
-
-def test_load_save_load_is_exact(case, tmp_path):
-    name, loaded, _ = case
-    assert loaded.family == ("hubert" if name == "stable" else "wav2vec2")
-    checkpoints.save(loaded, tmp_path)
-    again = checkpoints.load(tmp_path)
-    same(again.params, loaded.params)
-    assert again.config == loaded.config
-    assert (again.processor.mask, again.processor.normalize) == (name == "stable", True)
-    if name == "group":
-        assert again.processor.tokenizer.vocab == loaded.processor.tokenizer.vocab
+    return request.param, checkpoints.load(GOLDEN / request.param)
 
 
 def test_old_names_of_weight_norm(case, tmp_path):
     """weight_g and weight_v, and a base model's names without a prefix."""
-    name, loaded, _ = case
+    name, loaded = case
     old = {}
     for key, tensor in files.safetensors(GOLDEN / name / "model.safetensors").items():
         for before, now in wav2vec2.OLD.items():
@@ -72,7 +38,7 @@ def test_old_names_of_weight_norm(case, tmp_path):
     assert any(key.endswith("conv.weight_g") for key in old)
     shutil.copy(GOLDEN / name / "config.json", tmp_path)
     files.save(tmp_path / "model.safetensors", old)
-    same(checkpoints.load(tmp_path).params, loaded.params)
+    family_checks.same(checkpoints.load(tmp_path).params, loaded.params)
 
 
 def test_padding_is_not_heard():
@@ -88,20 +54,37 @@ def test_padding_is_not_heard():
 
 
 @pytest.mark.parametrize(
-    "field, value",
+    "module, field, value",
     [
-        ("add_adapter", True),
-        ("adapter_attn_dim", 16),
-        ("hidden_act", "mish"),
-        ("feat_extract_norm", "batch"),
-        ("architectures", ["Wav2Vec2ForXVector"]),
+        (hubert, "add_adapter", True),
+        (wav2vec2, "conv_pos_batch_norm", True),
+        (wav2vec2, "adapter_attn_dim", 16),
+        (wav2vec2, "hidden_act", "mish"),
+        (wav2vec2, "feat_extract_norm", "batch"),
+        (wav2vec2, "architectures", ["Wav2Vec2ForXVector"]),
     ],
 )
-def test_what_is_refused(field, value):
+def test_what_is_refused(module, field, value):
     with pytest.raises(fields.Unsupported, match=field):
-        wav2vec2.config({field: value})
-    with pytest.raises(fields.Unsupported, match="conv_pos_batch_norm"):
-        hubert.config({"conv_pos_batch_norm": True})
+        module.config({field: value})
+
+
+def test_what_only_one_of_both_has_is_not_written():
+    config = models.VARIANTS["base"]
+    with pytest.raises(fields.Unsupported, match="HuBERT has no adapter"):
+        hubert.upstream(dataclasses.replace(config, adapter=models.Adapter()))
+    with pytest.raises(fields.Unsupported, match="wav2vec 2.0 has no batch norm"):
+        wav2vec2.upstream(dataclasses.replace(config, position_norm="batch"))
+
+
+def test_frames_behind_an_adapter():
+    config = dataclasses.replace(models.VARIANTS["base"], adapter=models.Adapter())
+    shapes = jax.eval_shape(
+        lambda samples: models.Model(config).init_with_output(jax.random.key(0), samples)[0],
+        jax.ShapeDtypeStruct((1, 16_000), jnp.float32),
+    )
+    assert models.frames(config, 16_000) == 7  # of 49
+    assert shapes.tokens.shape == (1, 7, 1024)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +96,7 @@ def test_published_sizes(module, variant, count):
     config = models.VARIANTS[variant]
     boxed = jax.eval_shape(module.model(config).init, jax.random.key(0), *module.inputs(config))
     assert sum(leaf.size for leaf in jax.tree.leaves(boxed)) == count
-    shapes = tree.flatten(_plain(boxed["params"]))
+    shapes = tree.flatten(unbox(boxed["params"]))
     fresh = module.config(module.upstream(config))
     assert fresh == config
     rows = module.table(config)
@@ -121,12 +104,6 @@ def test_published_sizes(module, variant, count):
     needed = {name for row in rows for name in row.names}
     with pytest.raises(table.CheckpointMismatch, match=f"0 tensors match, {len(needed)} missing"):
         table.check(rows, {}, shapes)
-
-
-def _plain(boxed):
-    from flax.linen import unbox
-
-    return unbox(boxed)
 
 
 def test_too_short_a_clip():

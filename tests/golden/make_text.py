@@ -1,6 +1,8 @@
 """Makes tests/golden/{bert,gpt2,llama}: tiny random checkpoints of `transformers`, what they say.
 
-python tests/golden/make_text.py        # needs torch and transformers 5
+    python tests/golden/make_text.py [bert/masked ...]      # needs torch and transformers 5
+
+With names: those alone.
 """
 
 import shutil
@@ -11,7 +13,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
-import text_reference  # noqa: E402
+import family_reference  # noqa: E402
 
 SIZES = dict(
     vocab_size=30,
@@ -22,6 +24,7 @@ SIZES = dict(
     max_position_embeddings=20,
 )
 IDS = dict(bos_token_id=1, eos_token_id=2, pad_token_id=0)
+LABELS = dict(id2label={0: "cat", 1: "dog", 2: "cow"}, label2id={"cat": 0, "dog": 1, "cow": 2})
 ROPE = dict(
     rope_type="llama3", rope_theta=500.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
     original_max_position_embeddings=16,
@@ -30,7 +33,12 @@ CASES = {
     "bert/bert": ("BertModel", SIZES),
     # files of a model with a head have a prefix, and no pooler here
     "bert/masked": ("BertForMaskedLM", {**SIZES, "hidden_act": "relu"}),
+    "bert/pretraining": ("BertForPreTraining", {**SIZES, "type_vocab_size": 3}),
+    "bert/tokens": ("BertForTokenClassification", {**SIZES, **LABELS}),
+    "bert/answer": ("BertForQuestionAnswering", {**SIZES, "pad_token_id": 4}),
     "bert/roberta": ("RobertaModel", {**SIZES, "type_vocab_size": 1}),
+    "bert/roberta_masked": ("RobertaForMaskedLM", {**SIZES, "hidden_act": "relu"}),
+    "bert/roberta_classes": ("RobertaForSequenceClassification", {**SIZES, **LABELS}),
     "gpt2/gpt2": (
         "GPT2LMHeadModel",
         dict(vocab_size=30, n_positions=20, n_embd=12, n_layer=2, n_head=3, n_inner=20, **IDS),
@@ -56,15 +64,16 @@ CASES = {
 
 
 def main():
-    for place, (name, fields) in CASES.items():
+    for place in sys.argv[1:] or CASES:
+        name, fields = CASES[place]
         folder = HERE / place
         shutil.rmtree(folder, ignore_errors=True)
-        model = text_reference.build(name, **fields)
+        model = family_reference.build(name, **fields)
         model.save_pretrained(folder)
         (folder / "generation_config.json").unlink(missing_ok=True)
         padding = model.config.pad_token_id if "roberta" in place else None
-        ids, valid = text_reference.batch(SIZES["vocab_size"], padding)
-        said = text_reference.outputs(model, ids, valid)
+        ids, valid = family_reference.batch(SIZES["vocab_size"], padding)
+        said = family_reference.outputs(model, ids, valid)
         np.savez_compressed(folder / "outputs.npz", ids=ids, valid=valid, **said)
 
 

@@ -1,11 +1,13 @@
 """Makes tests/golden/wav2vec2: tiny random checkpoints of `transformers` and what they say.
 
-    python tests/golden/make_wav2vec2.py        # needs torch and transformers 5
+    python tests/golden/make_wav2vec2.py [adapter ...]      # needs torch and transformers 5
 
-`group` is a Wav2Vec2ForCTC as the base models are, `stable` a HubertModel as the large ones are.
+`group` is a Wav2Vec2ForCTC as the base models are, `stable` a HubertModel as the large ones are;
+`adapter` has one behind its blocks, `batch` a batch norm in its positions. With names: those alone.
 """
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +22,30 @@ STABLE = dict(feat_extract_norm="layer", conv_bias=True, do_stable_layer_norm=Tr
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", "E", "T", "A"]
 
 
-def checkpoint(name, kind, config):
+KINDS = {**FRONT, **BODY, **POSITIONS}
+ADAPTER = dict(add_adapter=True, output_hidden_size=10, num_adapter_layers=2)
+CASES = {
+    "group": ("Wav2Vec2ForCTC", dict(vocab_size=len(LETTERS))),
+    "stable": ("HubertModel", STABLE),
+    "adapter": ("Wav2Vec2ForCTC", dict(vocab_size=7, pad_token_id=3, **ADAPTER)),
+    "batch": ("HubertModel", dict(conv_pos_batch_norm=True)),
+}
+
+
+def checkpoint(name):
     torch.manual_seed(0)
-    made = kind(config).eval()
+    architecture, fields = CASES[name]
+    family = architecture.removesuffix("Model").removesuffix("ForCTC")
+    config = getattr(transformers, f"{family}Config")(**KINDS, **fields)
+    made = getattr(transformers, architecture)(config).eval()
     with torch.no_grad():
         for one in made.parameters():  # the reference's start leaves biases at zero
             one.add_(0.1 * torch.randn_like(one))
+        for buffer_name, buffer in made.named_buffers():  # and statistics at 0 and 1
+            if buffer_name.endswith(("running_mean", "running_var")):
+                buffer.add_(torch.rand_like(buffer))
     folder = FOLDER / name
+    folder.mkdir(parents=True, exist_ok=True)
     made.save_pretrained(folder)
     extractor = transformers.Wav2Vec2FeatureExtractor(return_attention_mask=name == "stable")
     extractor.save_pretrained(folder)
@@ -37,15 +56,13 @@ def checkpoint(name, kind, config):
         out = made(**inputs)
     arrays = {f"clip_{i}": clip for i, clip in enumerate(clips)}
     arrays["samples"] = inputs.input_values.numpy()
-    arrays["said"] = (out.logits if name == "group" else out.last_hidden_state).numpy()
+    ctc = architecture.endswith("ForCTC")
+    arrays["said"] = (out.logits if ctc else out.last_hidden_state).numpy()
     np.savez_compressed(folder / "outputs.npz", **arrays)
 
 
 if __name__ == "__main__":
-    (FOLDER / "group").mkdir(parents=True, exist_ok=True)
-    kinds = {**FRONT, **BODY, **POSITIONS}
-    group = transformers.Wav2Vec2Config(**kinds, vocab_size=len(LETTERS))
-    checkpoint("group", transformers.Wav2Vec2ForCTC, group)
-    checkpoint("stable", transformers.HubertModel, transformers.HubertConfig(**kinds, **STABLE))
+    for case in sys.argv[1:] or CASES:
+        checkpoint(case)
     vocab = {name: i for i, name in enumerate(LETTERS)}
     (FOLDER / "group" / "vocab.json").write_text(json.dumps(vocab) + "\n")

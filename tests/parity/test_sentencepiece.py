@@ -12,7 +12,7 @@ import pytest
 from mmjax.conversion import siglip
 from mmjax.models import clip
 from mmjax.processors import checkpoint as checkpoint_processor
-from mmjax.tokenizers import charsmap, pieces, pretrained
+from mmjax.tokenizers import cleaning, pretrained
 from tests.golden.make_sentencepiece import CASES, reference, written
 from tests.golden.strings import varied
 
@@ -36,7 +36,6 @@ def with_specials():
 
 @pytest.fixture(params=CASES)
 def name(request):
-    pytest.importorskip("sentencepiece")
     pytest.importorskip("transformers")
     return request.param
 
@@ -59,10 +58,11 @@ def test_ids_and_back(name, tmp_path):
 
 def test_letters_of_siglip_and_what_its_texts_write(tmp_path):
     """Each letter, marks in any order, and special tokens taken for text."""
-    sentencepiece = pytest.importorskip("sentencepiece")
+    import sentencepiece
+
     folder = written(tmp_path, "siglip")
     theirs = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model"))
-    ours = charsmap.Charsmap(pieces.read(folder / "spiece.model").charsmap)
+    ours = cleaning.letters(pretrained.load(folder).clean.charsmap)
     letters = [chr(code) for code in range(1, 0x30000) if not 0xD800 <= code < 0xE000]
     marks = [one for one in letters if unicodedata.combining(one)] + [" ", "a"]
     draw = random.Random(1)
@@ -92,7 +92,6 @@ def test_batches(name, padding, tmp_path):
 @pytest.mark.parametrize("beside", ["its model", "nothing"])
 def test_siglip_with_a_tokenizer_json(beside, tmp_path):
     """As the hub has it: made as T5's is, with what SigLIP does to captions left out or not."""
-    pytest.importorskip("sentencepiece")
     theirs = reference(written(tmp_path / "siglip", "siglip"), "siglip")
     folder = written(tmp_path / "siglip", "siglip")
     pretrained.load(written(tmp_path / "t5", "t5")).save(folder / "tokenizer.json")
@@ -109,7 +108,6 @@ def test_siglip_with_a_tokenizer_json(beside, tmp_path):
 @pytest.mark.parametrize("name", ["siglip", "siglip2"])
 def test_processors_of_pairs(name, tmp_path):
     transformers = pytest.importorskip("transformers")
-    pytest.importorskip("sentencepiece")
     folder = written(tmp_path, name)
     images = transformers.SiglipImageProcessorPil()
     theirs = transformers.SiglipProcessor(images, reference(folder, name))

@@ -1,15 +1,14 @@
-"""Whisper against `transformers`: random checkpoints of odd shapes, and tiny.en's real weights."""
+"""Whisper's real weights against `transformers`, to known text; odd shapes: test_families.py."""
 
-import functools
 import io
 import json
 
+import family_checks
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
-from speech_checks import close
 
 from mmjax.conversion import load as checkpoints
 from mmjax.conversion import whisper
@@ -22,128 +21,6 @@ KNOWN = (
     "And Mr. John Dashwood had then leisure to consider how much there might be prudently in his "
     "power to do for them."
 )
-SMALL = dict(
-    vocab_size=50,
-    pad_token_id=0,
-    bos_token_id=1,
-    eos_token_id=2,
-    decoder_start_token_id=3,
-    begin_suppress_tokens=None,
-)
-ODD = {  # unequal widths and depths of the sides, one head, other activations, 128 bins
-    "uneven": dict(
-        d_model=24,
-        encoder_layers=3,
-        decoder_layers=1,
-        encoder_attention_heads=4,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=40,
-        decoder_ffn_dim=56,
-        max_source_positions=21,
-        max_target_positions=13,
-        num_mel_bins=10,
-    ),
-    "one_head": dict(
-        d_model=18,
-        encoder_layers=1,
-        decoder_layers=3,
-        encoder_attention_heads=1,
-        decoder_attention_heads=1,
-        encoder_ffn_dim=7,
-        decoder_ffn_dim=30,
-        max_source_positions=16,
-        max_target_positions=12,
-        num_mel_bins=128,
-        activation_function="relu",
-    ),
-    "tanh": dict(
-        d_model=32,
-        encoder_layers=2,
-        decoder_layers=2,
-        encoder_attention_heads=8,
-        decoder_attention_heads=4,
-        encoder_ffn_dim=64,
-        decoder_ffn_dim=64,
-        max_source_positions=25,
-        max_target_positions=16,
-        num_mel_bins=80,
-        activation_function="gelu_new",
-    ),
-}
-
-
-def reference(kinds, folder, bare=False):
-    import torch
-    import transformers
-
-    torch.manual_seed(0)
-    config = transformers.WhisperConfig(**SMALL, **kinds)
-    kind = transformers.WhisperModel if bare else transformers.WhisperForConditionalGeneration
-    model = kind(config).eval()
-    with torch.no_grad():
-        for one in model.parameters():  # the reference's start leaves biases at zero
-            one.add_(0.05 * torch.randn_like(one))
-    model.save_pretrained(folder)
-    return model
-
-
-def theirs(model, features, ids, mask):
-    import torch
-
-    features, ids, mask = np.asarray(features), np.array(ids, int), np.asarray(mask)
-    position = np.maximum(mask.cumsum(1) - 1, 0)
-    with torch.no_grad():
-        return model(
-            input_features=torch.tensor(features.transpose(0, 2, 1)),
-            decoder_input_ids=torch.tensor(ids),
-            decoder_attention_mask=torch.tensor(mask.astype(int)),
-            decoder_position_ids=torch.tensor(position),
-            output_hidden_states=True,
-        )
-
-
-def batch(config, rng, length=9):
-    features = rng.normal(size=(3, config.frames, config.bins)).astype(np.float32)
-    ids = rng.integers(4, 50, (3, length))
-    mask = np.ones((3, length), bool)
-    mask[0, :4], mask[1, 6:] = False, False  # padding on the left, and on the right
-    return jnp.asarray(features), jnp.asarray(ids), jnp.asarray(mask)
-
-
-@pytest.mark.parametrize("name", ODD)
-def test_every_layer(tmp_path, name):
-    model = reference(ODD[name], tmp_path / "theirs")
-    loaded = checkpoints.load(tmp_path / "theirs")
-    features, ids, mask = batch(loaded.config, np.random.default_rng(0))
-    want = theirs(model, features, ids, mask)
-    apply = jax.jit(functools.partial(loaded.model.apply, mutable=["intermediates"]))
-    got, sown = apply(loaded.variables, features, ids, mask)
-    close(got.logits, want.logits, mask)
-    close(got.encoded, want.encoder_last_hidden_state)
-    for side, hidden in (
-        ("encoder", want.encoder_hidden_states),
-        ("decoder", want.decoder_hidden_states),
-    ):
-        layers = sown["intermediates"][side]["blocks"]["hidden"][0]
-        assert len(layers) == len(hidden) - 1
-        for i, layer in enumerate(layers[:-1]):  # the last one is given behind the norm
-            close(layer, hidden[i + 1], mask if side == "decoder" else None)
-    close(got.tokens, want.decoder_hidden_states[-1], mask)
-
-    import transformers
-
-    checkpoints.save(loaded, tmp_path / "ours")
-    again = transformers.WhisperForConditionalGeneration.from_pretrained(tmp_path / "ours")
-    close(theirs(again.eval(), features, ids, mask).logits, want.logits, mask, 1e-6)
-
-
-def test_a_bare_model(tmp_path):
-    """WhisperModel's names lack the first part."""
-    model = reference(ODD["uneven"], tmp_path, bare=True)
-    loaded = checkpoints.load(tmp_path)
-    features, ids, mask = batch(loaded.config, np.random.default_rng(1))
-    got = jax.jit(loaded.model.apply)(loaded.variables, features, ids, mask)
-    close(got.tokens, theirs(model, features, ids, mask).last_hidden_state, mask)
 
 
 @pytest.fixture(scope="module")
@@ -192,8 +69,9 @@ def test_real_weights(request, tmp_path_factory, clip, name):
         )
     # base says numbers up to 24, and the reference's own float32 is up to 9e-4 off its float64
     atol = 1e-4 if name == "tiny.en" else 2e-3
-    close(got.encoded, want.encoder_last_hidden_state, atol=atol)
-    close(got.logits, want.logits, atol=atol)
+    theirs = {"encoded": want.encoder_last_hidden_state, "logits": want.logits}
+    theirs = {name: value.numpy() for name, value in theirs.items()}
+    family_checks.agree(got._asdict(), theirs, None, atol)
 
 
 def test_the_reference_decodes_what_was_saved(tiny, clip):

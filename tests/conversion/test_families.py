@@ -1,0 +1,146 @@
+"""Text and speech of the hub, a row for each golden checkpoint: what the reference says of it, and
+that it is saved as it was. A family without a row fails.
+
+Pictures: test_clip.py, test_tower.py; live at odd sizes: tests/parity/test_families.py.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import family_checks
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax.conversion import families, files, load
+from mmjax.models import wav2vec2
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+OF_PICTURES = {"clip", "siglip", "open_clip", "vit", "tower", "native"}
+SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+# What a file may hold that is not written again: no part of the mathematics here.
+NOT_WRITTEN = ("masked_spec_embed", "num_batches_tracked")
+
+
+def text(loaded, said):
+    valid = said.pop("valid")
+    return family_checks.ours(loaded, said.pop("ids"), valid), said, valid
+
+
+def whisper(loaded, said):
+    arguments = [said.pop(name) for name in ("features", "ids", "mask")]
+    return family_checks.ours(loaded, *arguments), said, arguments[-1]
+
+
+def waveform(loaded, said):
+    """From the sound on: the extractor's samples too."""
+    inputs = loaded.processor([said["clip_0"], said["clip_1"]])
+    np.testing.assert_allclose(inputs.samples, said["samples"], atol=1e-6)
+    valid = None
+    if inputs.mask is not None:
+        valid = np.asarray(wav2vec2.frame_mask(loaded.config, jnp.asarray(inputs.mask)))
+        assert valid.sum(1).tolist() == [9, 4]
+    name = "tokens" if loaded.config.letters is None else "logits"
+    return family_checks.ours(loaded, *inputs), {name: said["said"]}, valid
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    family: str  # the file of mmjax.conversion
+    # (checkpoint, arrays of outputs.npz) -> what ours says, what the reference said, validity
+    outputs: Callable
+    decodes: bool = False  # token by token behind a prompt, as the whole text at once
+
+
+FAMILIES = {
+    "bert/bert": Row("bert", text),
+    "bert/masked": Row("bert", text),
+    "bert/pretraining": Row("bert", text),
+    "bert/tokens": Row("bert", text),
+    "bert/answer": Row("bert", text),
+    "bert/roberta": Row("bert", text),
+    "bert/roberta_masked": Row("bert", text),
+    "bert/roberta_classes": Row("bert", text),
+    "gpt2/gpt2": Row("gpt2", text, decodes=True),
+    "llama/llama": Row("llama", text, decodes=True),
+    "llama/qwen2": Row("llama", text, decodes=True),
+    "llama/gemma": Row("llama", text, decodes=True),
+    "llama/gemma2": Row("llama", text, decodes=True),
+    "wav2vec2/group": Row("wav2vec2", waveform),
+    "wav2vec2/adapter": Row("wav2vec2", waveform),
+    "wav2vec2/stable": Row("hubert", waveform),
+    "wav2vec2/batch": Row("hubert", waveform),
+    "whisper": Row("whisper", whisper),
+}
+
+
+@functools.cache
+def opened(name):
+    return load.load(GOLDEN / name)
+
+
+def config_of(folder):
+    return json.loads((folder / "config.json").read_text())
+
+
+def test_every_family_has_a_row():
+    names = {family.name for family in families.every().values()} | {"open_clip"}
+    assert names == OF_PICTURES | {row.family for row in FAMILIES.values()}
+    folders = [GOLDEN / family for family in ("bert", "gpt2", "llama", "wav2vec2")]
+    held = {f"{folder.name}/{one.name}" for folder in folders for one in folder.iterdir()}
+    assert held | {"whisper"} == set(FAMILIES)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_the_reference_says(name):
+    row, loaded = FAMILIES[name], opened(name)
+    assert loaded.family == row.family
+    with np.load(GOLDEN / name / "outputs.npz") as said:
+        found, expected, valid = row.outputs(loaded, dict(said))
+    assert expected
+    family_checks.agree(found, expected, valid)
+    if row.decodes:
+        with np.load(GOLDEN / name / "outputs.npz") as said:
+            ids = said["ids"]
+        chunk = name in ("gpt2/gpt2", "llama/gemma2")
+        family_checks.cached_is_full(loaded, ids, valid, found["logits"], chunk)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_saved_and_loaded_again(name, tmp_path):
+    """Bit for bit, with the names of the reference's own file, its architecture and its ids."""
+    loaded = opened(name)
+    load.save(loaded, tmp_path)
+    again = load.load(tmp_path)
+    assert (again.family, again.config) == (loaded.family, loaded.config)
+    if getattr(loaded.processor, "tokenizer", None) is None:
+        assert again.processor == loaded.processor
+    else:
+        assert again.processor.tokenizer.vocab == loaded.processor.tokenizer.vocab
+        processors = [dataclasses.replace(x.processor, tokenizer=None) for x in (again, loaded)]
+        assert processors[0] == processors[1]
+    family_checks.same(again.params, loaded.params)
+    theirs, ours = (files.safetensors(at / "model.safetensors") for at in (GOLDEN / name, tmp_path))
+    written = [one for one in theirs if not one.endswith(NOT_WRITTEN)]
+    assert sorted(ours) == sorted(written)
+    for tensor in written:
+        np.testing.assert_array_equal(ours[tensor], theirs[tensor], err_msg=tensor)
+    theirs, ours = config_of(GOLDEN / name), config_of(tmp_path)
+    for field in ("model_type", "architectures", *SPECIAL_IDS):
+        assert ours.get(field) == theirs.get(field), field
+
+
+@pytest.mark.parametrize("name", ["gpt2/gpt2", "bert/bert"])
+def test_how_the_reference_decodes_is_kept(name, tmp_path):
+    """generation_config.json is nobody's here but Whisper's, and comes back as it was."""
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    for file in ("config.json", "model.safetensors"):
+        (folder / file).write_bytes((GOLDEN / name / file).read_bytes())
+    content = b'{"temperature":0.6,\n\n "top_p": 0.9}'
+    (folder / "generation_config.json").write_bytes(content)
+    load.save(load.load(folder), tmp_path / "ours")
+    assert (tmp_path / "ours" / "generation_config.json").read_bytes() == content

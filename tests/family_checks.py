@@ -1,0 +1,75 @@
+"""What the tests of families share: ours beside what the reference said, cached = full, saved =
+loaded. No torch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmjax import tree
+
+
+def ours(loaded, *arguments):
+    """What a checkpoint returns, by name, with the "hidden" states behind each block
+    [layers, B, L, D], and "encoder_hidden" where an encoder stands beside a decoder."""
+    run = jax.jit(lambda *a: loaded.model.apply(*a, mutable=["intermediates"]))
+    arguments = [jnp.asarray(one) for one in arguments if one is not None]
+    out, kept = run(loaded.variables, *arguments)
+    found = out._asdict()
+    for stack, inside in kept["intermediates"].items():
+        (states,) = jax.tree.leaves(inside)
+        found["encoder_hidden" if stack == "encoder" else "hidden"] = states
+    return found
+
+
+def agree(found, expected, valid, tolerance=1e-4):
+    """Real places agree; what is said of padding does not matter.
+
+    Args:
+      expected: by name; the last of the hidden states may be missing, which the reference often
+        gives behind a norm only.
+      valid: [B, L], None: all is real. Arrays with other axes in this place are compared whole.
+    """
+    for name, theirs in expected.items():
+        mine = np.asarray(found[name])
+        if name.endswith("hidden"):
+            assert len(mine) - len(theirs) in (0, 1), name
+            mine = mine[: len(theirs)]
+            mine, theirs = np.moveaxis(mine, 0, 2), np.moveaxis(theirs, 0, 2)
+        assert mine.shape == theirs.shape, name
+        if valid is not None and mine.shape[:2] == valid.shape:
+            mine, theirs = mine[valid], theirs[valid]
+        np.testing.assert_allclose(mine, theirs, atol=tolerance, rtol=0, err_msg=name)
+
+
+def cached_is_full(loaded, ids, valid, full, chunk=True):
+    """A prompt, three tokens at once (chunk), then one by one, with free slots left: the logits of
+    the whole. Padding is inside the prompt on the left, inside the continuation on the right."""
+    model, slots = loaded.model, ids.shape[1] + 3
+    ids, valid = jnp.asarray(ids), jnp.asarray(valid)
+
+    @jax.jit
+    def prefill(variables, ids, valid):
+        return model.apply(variables, ids, valid, slots=slots, method="prefill")
+
+    @jax.jit
+    def extend(variables, ids, cache, valid):
+        return model.apply(variables, ids, cache, valid, method="extend")
+
+    step = prefill(loaded.variables, ids[:, :5], valid[:, :5])
+    logits = [step.logits]
+    first = 8 if chunk else 5
+    for start, stop in [(5, 8)] * chunk + [(i, i + 1) for i in range(first, ids.shape[1])]:
+        new = ids[:, start:stop], step.cache, valid[:, start:stop]
+        step = extend(loaded.variables, *new)
+        logits.append(step.logits)
+    logits = np.concatenate(logits, axis=1)
+    np.testing.assert_allclose(logits[valid], np.asarray(full)[valid], atol=1e-5, rtol=0)
+
+
+def same(params, others):
+    """Bit for bit, in the same types and order."""
+    assert jax.tree.structure(params) == jax.tree.structure(others)
+    others = tree.flatten(others)
+    for path, value in tree.flatten(params).items():
+        assert value.dtype == others[path].dtype, path
+        np.testing.assert_array_equal(value, others[path], err_msg=path)

@@ -1,0 +1,162 @@
+"""Models of `transformers` with random weights, and what they say: for golden files and the live
+comparison. What makes inputs is numpy alone; the rest needs torch."""
+
+import re
+
+import numpy as np
+
+ROWS, LENGTH = 3, 11
+
+
+def batch(vocabulary, padding=None):
+    """Ids and validity: a row padded on the left, one on the right, one not at all.
+
+    padding: the id that padding has, where a model reads it from there.
+    """
+    rng = np.random.default_rng(0)
+    ids = rng.integers(3, vocabulary, (ROWS, LENGTH))
+    valid = np.ones((ROWS, LENGTH), bool)
+    valid[0, :4] = valid[1, 7:] = False
+    if padding is not None:
+        ids[~valid] = padding
+    return ids, valid
+
+
+def sound():
+    """Three recordings of different lengths [B, T], and what of them is sound."""
+    rng = np.random.default_rng(0)
+    samples = rng.normal(size=(3, 403)).astype(np.float32)
+    mask = np.arange(403) < np.array([[403], [250], [61]])
+    return np.where(mask, samples, 0), mask
+
+
+def frames(count, bins, length=9):
+    """Three windows of log-mel frames, texts, and their validity: a text padded on the left, one
+    on the right, one not at all."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(3, count, bins)).astype(np.float32)
+    ids = rng.integers(4, 50, (3, length))
+    mask = np.ones((3, length), bool)
+    mask[0, :4] = mask[1, 6:] = False
+    return features, ids, mask
+
+
+def build(name, scale=0.15, **fields):
+    """`name`, "Llama" + "ForCausalLM": with weights that leave no part without influence."""
+    import torch
+    import transformers
+
+    family = re.sub(r"(LMHeadModel|Model|For\w+)$", "", name)
+    config = getattr(transformers, f"{family}Config")(**fields)
+    config._attn_implementation = "eager"  # the only one that caps
+    model = getattr(transformers, name)(config)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():  # biases and norms start at 0 and 1
+            parameter.add_(scale * torch.randn_like(parameter))
+        for buffer_name, buffer in model.named_buffers():  # and statistics likewise
+            if buffer_name.endswith(("running_mean", "running_var")):
+                buffer.add_(torch.rand_like(buffer))
+    return model.eval()
+
+
+def opened(name, folder, unread=frozenset()):
+    """A checkpoint as the reference opens it; nothing of it may be new or left over.
+
+    unread: parameters that the reference has, but does not read, and that may be new.
+    """
+    import transformers
+
+    model, info = getattr(transformers, name).from_pretrained(
+        folder, attn_implementation="eager", output_loading_info=True
+    )
+    missing = set(info.pop("missing_keys")) - unread
+    assert not missing and not any(info.values()), (missing, info)
+    return model.eval()
+
+
+def outputs(model, ids, valid):
+    """What the reference computes: hidden states [layers, B, L, D]; "pooled", "logits" and
+    "next_sentence" where it has them.
+
+    The last hidden state of a decoder is left out: the reference gives it after the last norm.
+    """
+    import torch
+
+    name = type(model).__name__
+    inputs = dict(input_ids=torch.tensor(ids), attention_mask=torch.tensor(valid.astype(int)))
+    decoder = not name.startswith(("Bert", "Roberta"))
+    if decoder:
+        inputs["position_ids"] = torch.tensor(np.maximum(valid.cumsum(1) - 1, 0))
+    if name.endswith("ForMultipleChoice"):  # each row is the only choice of its question
+        inputs = {key: value[:, None] for key, value in inputs.items()}
+    with torch.no_grad():
+        out = model(**inputs, output_hidden_states=True)
+    hidden = np.stack([state.numpy() for state in out.hidden_states[1:]])
+    said = {"hidden": hidden[:-1] if decoder else hidden}
+    if name.endswith("ForQuestionAnswering"):
+        said["logits"] = torch.stack([out.start_logits, out.end_logits], -1).numpy()
+    elif name.endswith("ForNextSentencePrediction"):
+        said["next_sentence"] = out.logits.numpy()
+    elif name.endswith("ForMultipleChoice"):
+        said["logits"] = out.logits.numpy()[:, 0]
+    elif out.get("logits") is not None:
+        said["logits"] = out.logits.numpy()
+    if out.get("prediction_logits") is not None:
+        said["logits"] = out.prediction_logits.numpy()
+        said["next_sentence"] = out.seq_relationship_logits.numpy()
+    if out.get("pooler_output") is not None:
+        said["pooled"] = out.pooler_output.numpy()
+    return said
+
+
+def heard(model, samples, mask):
+    """What an encoder of waveforms says, as `outputs`."""
+    import torch
+
+    mask = None if mask is None else torch.tensor(mask.astype(int))
+    with torch.no_grad():
+        out = model(torch.tensor(samples), attention_mask=mask, output_hidden_states=True)
+    hidden = [state.numpy() for state in out.hidden_states[1:]]
+    if model.config.do_stable_layer_norm:  # the last one is behind the norm
+        hidden = hidden[:-1]
+    name = "logits" if "logits" in out else "tokens"
+    said = {"hidden": np.stack(hidden), name: out[0].numpy()}
+    return said
+
+
+def sounding(model, length, mask, adapter):
+    """Which frames are sound, of those before the adapter or behind it."""
+    import torch
+
+    heard = torch.tensor(mask.astype(int))
+    # HuBERT has no adapter, and no argument for one
+    options = {"add_adapter": adapter} if hasattr(model.config, "add_adapter") else {}
+    frames = model._get_feature_vector_attention_mask(length, heard, **options)
+    return frames.numpy() > 0
+
+
+def transcribed(model, features, ids, mask):
+    """What Whisper says of frames [B, T, bins] and texts, as `outputs`."""
+    import torch
+
+    position = np.maximum(mask.cumsum(1) - 1, 0)
+    with torch.no_grad():
+        out = model(
+            input_features=torch.tensor(features.transpose(0, 2, 1)),
+            decoder_input_ids=torch.tensor(ids),
+            decoder_attention_mask=torch.tensor(mask.astype(int)),
+            decoder_position_ids=torch.tensor(position),
+            output_hidden_states=True,
+        )
+    said = {"encoded": out.encoder_last_hidden_state, "tokens": out.decoder_hidden_states[-1]}
+    if "logits" in out:
+        said["logits"] = out.logits
+    # the last of each side is behind a norm
+    for name, states in (
+        ("hidden", out.decoder_hidden_states[1:-1]),
+        ("encoder_hidden", out.encoder_hidden_states[1:-1]),
+    ):
+        if states:
+            said[name] = torch.stack(states)
+    return {name: value.numpy() for name, value in said.items()}
