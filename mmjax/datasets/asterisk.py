@@ -4,8 +4,8 @@ https://www.asterisk.org, Debian packages asterisk-core-sounds-en, CC-BY-SA-3.0
 
 * 551 recordings of one woman (Allison Smith), 8 kHz, most of a few seconds, the longest of 73:
   "Please enter your agent number followed by the pound key."
-* Text as the package has it: with case and punctuation, with digits as numerals ("Please press 1") or words.
-  Left out: tones, silence, and two recordings whose text has remarks in it.
+* Text as the package has it: with case and punctuation, digits as numerals ("Please press 1") or
+  in words. Left out: tones, silence, and two recordings whose text has remarks in it.
 * Equal texts are one `group`. Split by a hash of the text without case and punctuation.
 """
 

@@ -59,6 +59,7 @@ class Table:
         self.numbers = numbers
         self.about = about
         self.folder = folder
+        self._kinds = about["kinds"]
         self._names = batches[0].schema.names
         self._columns = [tuple(batch.columns) for batch in batches]
         sizes = (batch.num_rows for batch in batches)
@@ -106,21 +107,17 @@ class Table:
             path = columns[at][place].as_py()
             if path:
                 paths[field] = decoded(path)
-        return Row(
-            id=id and decoded(id),
-            text=several if text is None else decoded(text),
-            problem=problem and decoded(problem),
-            paths=paths,
-            values=self._declared(columns, place, number),
-        )
+        text = several if text is None else decoded(text)
+        values = self._declared(columns, place, number) if self._kinds else {}
+        return Row(id and decoded(id), text, problem and decoded(problem), paths, values)
 
     def _declared(self, columns: tuple[pa.Array, ...], place: int, number: int) -> dict[str, Any]:
-        about = self.about
+        several_in = self.about["several_in"]
         values: dict[str, Any] = {}
         for field, at in self._values:
             packed = columns[at][place].as_py()
-            values[field] = unpacked(packed, about["kinds"][field], field in about["several_in"])
-        for field, kind in about.get("kinds", {}).items():
+            values[field] = unpacked(packed, self._kinds[field], field in several_in)
+        for field, kind in self._kinds.items():
             if kind in NUMBERS:
                 values[field] = self.numbers[f"value.{field}"][number].item()
         return values
@@ -145,7 +142,7 @@ class Table:
 
     def values(self, field: str) -> Iterator[Any]:
         """A declared field of every row, in order; None where a row has a problem with it."""
-        kind = self.about["kinds"][field]
+        kind = self._kinds[field]
         several = field in self.about["several_in"]
         column = self._names.index(f"value.{field}")
         for columns in self._columns:
