@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmjax import registry
 from mmjax.config import ConfigError, Spec, build
 from mmjax.data.source import DataError
 from mmjax.data.storage import Progress
@@ -31,7 +30,6 @@ from mmjax.datasets.prepared import archives, packages
 from mmjax.report.table import aligned
 from mmjax.run import options as run_options
 
-SETS = ("openmoji", "openclipart", "tuxpaint", "tabler", "easy_vqa")
 ROOM = 300_000_000  # bytes that stay free on the disk
 
 
@@ -65,10 +63,11 @@ def prepare(options: Options) -> int:
     if not options.set:
         print(listing(root))
         return 0
-    names = SETS if "all" in options.set else tuple(dict.fromkeys(options.set))
+    sets = prepared.sets()
+    names = tuple(sets) if "all" in options.set else tuple(dict.fromkeys(options.set))
     for name in names:
-        if name not in SETS:
-            raise ConfigError(f"--set: there is no {name!r}; there are {', '.join(SETS)}, or all")
+        if name not in sets:
+            raise ConfigError(f"--set: there is no {name!r}; there are {', '.join(sets)}, or all")
     if not 16 <= options.side <= 2048:
         raise ConfigError(f"--side={options.side} is not between 16 and 2048 pixels")
     failed = []
@@ -76,7 +75,7 @@ def prepare(options: Options) -> int:
         packages.remove_leftovers(root / "archives")
         for name in names:
             try:
-                print(_one(_set(name), root, options), flush=True)
+                print(_one(sets[name], root, options), flush=True)
             except (DataError, OSError) as error:
                 failed.append(name)
                 print(f"{name}: FAILED\n  {error}", file=sys.stderr, flush=True)
@@ -88,23 +87,25 @@ def prepare(options: Options) -> int:
 def needed(config: Any) -> tuple[str, ...]:
     """The sets that a run's config reads and that have to be prepared."""
     options = build(run_options.Options, config)
-    specs = list(options.data.train.values())
+    parts = [options.data] if options.data is not None else options.parts.values()
+    specs = [spec for data in parts for spec in data.train.values()]
     for questions in (options.validation, options.test):
         specs += [question.source for question in questions.values()]
-    return tuple(name for name in SETS if any(_reads(spec, name) for spec in specs))
+    return tuple(
+        name for name, one in prepared.sets().items() if any(_reads(spec, one) for spec in specs)
+    )
 
 
-def _reads(spec: Spec, name: str) -> bool:
+def _reads(spec: Spec, one: prepared.Set) -> bool:
     if spec.options.get("weight") == 0:  # left out of the mixture
         return False
-    return spec.name == name and (name != "easy_vqa" or bool(spec.options.get("full")))
+    return spec.name == one.name and one.read_by(spec.options)
 
 
 def listing(root: Path) -> str:
     """A table of all sets with their state here."""
     rows = []
-    for name in SETS:
-        one = _set(name)
+    for name, one in prepared.sets().items():
         found, problem = prepared.record(one, root)
         size = sum(file["bytes"] for file in found.get("files", {}).values())
         state = problem or f"ready, {found['rows']:,} rows, {size / 1e6:,.0f} MB"
@@ -112,11 +113,7 @@ def listing(root: Path) -> str:
         fetched = f"{one.download / 1e6:,.1f} MB ({places})"
         rows.append((name, state, fetched, one.licence, one.about))
     table = aligned(("set", "state", "to fetch", "licence", "contents"), rows)
-    return f"{table}\n\nin {root} ($MMJAX_DATA)\nprepare one with  {prepared.COMMAND}{SETS[0]}"
-
-
-def _set(name: str) -> prepared.Set:
-    return registry.find("mmjax.datasets", name).SET
+    return f"{table}\n\nin {root} ($MMJAX_DATA)\nprepare one with  {prepared.COMMAND}{rows[0][0]}"
 
 
 @contextlib.contextmanager

@@ -10,12 +10,14 @@ import io
 import numpy as np
 from PIL import Image
 
-from mmjax.data.source import InMemory
+from mmjax.data.source import Example, InMemory
 from mmjax.datasets import bundled
+from mmjax.datasets.prepared import check_choice
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SPLITS = ("train", "test")
-SIDE, TRAIN = 28, 160  # pixels; images of each digit that are in the training split
+SIDE = 28  # pixels of height and width
+TRAIN = 160  # images of each digit that are in the training split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,20 +35,22 @@ def open(config: Config) -> InMemory:
     """The digits of a split, 0 to 9 in turn: image (uint8 [28, 28, 3]), text, label, group, id.
 
     `label` and `group` are the digit. Columns: text, label, group.
-    Raises ValueError for an unknown split.
+    Raises DataError for an unknown split.
     """
-    if config.split not in SPLITS:
-        raise ValueError(f"digits: split {config.split!r} is none of {', '.join(SPLITS)}")
+    check_choice("digits: split", config.split, SPLITS)
     images = tiles()
     numbers = range(TRAIN) if config.split == "train" else range(TRAIN, images.shape[1])
     examples = [
-        {
-            "image": np.repeat(images[digit, number][..., None], 3, axis=2),
-            "text": f"the digit {CLASSES[digit]}",
-            "label": digit,
-            "group": digit,
-            "id": f"{digit}/{number}",
-        }
-        for number in numbers for digit in range(10)
+        _example(images[digit, number], digit, number) for number in numbers for digit in range(10)
     ]
     return InMemory(examples, f"bundled digits {config.split}")
+
+
+def _example(image: np.ndarray, digit: int, number: int) -> Example:
+    return {
+        "image": np.repeat(image[..., None], 3, axis=2),
+        "text": f"the digit {CLASSES[digit]}",
+        "label": digit,
+        "group": digit,
+        "id": f"{digit}/{number}",
+    }

@@ -8,6 +8,9 @@ https://github.com/vzhou842/easy-VQA
   same question is right for 65.7% of the test questions, "yes" for 36.8%; of the full set for
   67.0% and 37.3%.
 * All questions on one image share a `group`.
+* Choices are made on `validation`: a tenth of the training images, by a hash of their number (34 of
+  the bundled ones). `train/fit` is the rest, `train` both: who chooses by `validation` trains on
+  `train/fit`.
 * `images`: the pictures alone, each with its colour and shape for a caption, as far as what is
   asked of it and answered tells both: 274 and 85 of the bundled ones.
 """
@@ -17,20 +20,20 @@ import dataclasses
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mmjax.data.source import Example, InMemory
 from mmjax.datasets import bundled, prepared
 from mmjax.datasets.prepared import Place
+from mmjax.datasets.prepared.captions import in_split
 from mmjax.datasets.prepared.packages import Package
 
-SPLITS = ("train", "test")
-ANSWERS = (
-    "yes", "no", "circle", "rectangle", "triangle", "red", "green", "blue", "yellow", "black",
-    "gray", "brown", "teal",
-)
-SHAPES, COLOURS = ANSWERS[2:5], ANSWERS[5:]
+SPLITS = ("train", "train/fit", "validation", "test")
+PARTS = ("train", "test")  # as the package has them
+SHAPES = ("circle", "rectangle", "triangle")
+COLOURS = ("red", "green", "blue", "yellow", "black", "gray", "brown", "teal")
+ANSWERS = ("yes", "no", *SHAPES, *COLOURS)
 KINDS = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
 
 
@@ -45,7 +48,7 @@ def _build(members: prepared.Members, out: prepared.Writer) -> Iterator[tuple[in
     files = dict(members(SET.packages[0], lambda name: True))
     out.licence("easy-vqa-mit.txt", files["easy_vqa-1.0.dist-info/LICENSE"])
     images = [name for name in files if re.fullmatch(r"easy_vqa/data/\w+/images/\d+\.png", name)]
-    for split in SPLITS:
+    for split in PARTS:
         questions = json.loads(files[f"easy_vqa/data/{split}/questions.json"])
         for question, answer, image in sorted(questions, key=lambda row: row[2]):
             data = files[f"easy_vqa/data/{split}/images/{image}.png"]
@@ -71,6 +74,7 @@ SET = prepared.Set(
     ),
     build=_build,
     disk=10_000_000,
+    read_by=lambda options: bool(options.get("full")),
 )
 
 
@@ -79,32 +83,58 @@ def open(config: Config) -> InMemory:
 
     `label` is the answer as an index into ANSWERS. Columns: text, label, group.
     With `images`, one an image: text and `label` are of KINDS, and there is no answer.
-    Raises ValueError for an unknown split, DataError where the full set is not prepared.
+    Raises DataError for an unknown split, or where the full set is not prepared.
     """
-    if config.split not in SPLITS:
-        raise ValueError(f"easy_vqa: split {config.split!r} is none of {', '.join(SPLITS)}")
+    prepared.check_choice("easy_vqa: split", config.split, SPLITS)
     source = _open_full(config) if config.full else _open_bundled(config)
     return _pictures(source) if config.images else source
+
+
+def _part(split: str) -> str:
+    """The one of PARTS that a split is cut from."""
+    return "test" if split == "test" else "train"
+
+
+def _inside(number: int, split: str) -> bool:
+    """Whether an image of that part is in the split."""
+    if split in PARTS:
+        return True
+    held_out = in_split(f"easy_vqa/{number}", "validation")
+    return held_out == (split == "validation")
+
+
+def _example(row: Mapping[str, Any], image: Any, part: str, place: int) -> Example:
+    """place: of the question among those of its part."""
+    number = int(row["number"])
+    return {
+        "image": image,
+        "text": row["question"],
+        "answer": row["answer"],
+        "label": ANSWERS.index(row["answer"]),
+        "group": number,
+        "id": f"{part}/{number}/{place}",
+    }
 
 
 def _open_bundled(config: Config) -> InMemory:
     table = bundled.read("easy_vqa", "easy_vqa.csv").decode().splitlines()
     data = bundled.read("easy_vqa", "easy_vqa.bin")
-    images, stop, examples = {}, 0, []
+    part = _part(config.split)
+    images: dict[tuple[str, str], bytes] = {}
+    stop = 0
+    place = 0
+    examples = []
     for row in csv.DictReader(table):
         key = (row["split"], row["image"])
-        if key not in images:
-            start, stop = stop, stop + int(row["bytes"])
+        if key not in images:  # they lie one after the other, in the order of the questions
+            start = stop
+            stop += int(row["bytes"])
             images[key] = data[start:stop]
-        if row["split"] == config.split:
-            examples.append({
-                "image": images[key],
-                "text": row["question"],
-                "answer": row["answer"],
-                "label": ANSWERS.index(row["answer"]),
-                "group": int(row["image"]),
-                "id": f"{config.split}/{row['image']}/{len(examples)}",
-            })
+        if row["split"] == part:
+            if _inside(int(row["image"]), config.split):
+                question = {**row, "number": row["image"]}
+                examples.append(_example(question, images[key], part, place))
+            place += 1
     return InMemory(examples, f"bundled easy-VQA {config.split}")
 
 
@@ -113,15 +143,17 @@ def _pictures(source: InMemory) -> InMemory:
     columns = (source.column(name) for name in ("group", "text", "label"))
     questions = zip(*columns, range(len(source)), strict=True)
     examples = []
-    for group, several in itertools.groupby(questions, lambda one: one[0]):
+    for group, several in itertools.groupby(questions, lambda question: question[0]):
         several = list(several)
         kind = shown((text, ANSWERS[label]) for _, text, label, _ in several)
         if kind:
             first = source[several[0][-1]]
-            place = first["id"].rsplit("/", 1)[0]
             examples.append({
-                "image": first["image"], "text": kind, "label": KINDS.index(kind),
-                "group": int(group), "id": place,
+                "image": first["image"],
+                "text": kind,
+                "label": KINDS.index(kind),
+                "group": int(group),
+                "id": first["id"].rsplit("/", 1)[0],
             })  # fmt: skip
     return InMemory(examples, f"{source.name}, images")
 
@@ -133,22 +165,20 @@ def shown(asked: Iterable[tuple[str, str]]) -> str:
         words = re.findall(r"\w+", question)
         if answer in ("yes", "no"):  # "is there not a teal shape?" no
             true = (answer == "yes") != (not {"no", "not"}.isdisjoint(words))
-        else:
-            words, true = [*words, answer], True  # "what is the blue shape?" circle
+        else:  # "what is the blue shape?" circle
+            true = True
+            words.append(answer)
         known.update(words if true else ())
     return next((kind for kind in KINDS if known.issuperset(kind.split())), "")
 
 
 def _open_full(config: Config) -> InMemory:
+    part = _part(config.split)
+
     def examples(rows: list[dict[str, Any]]) -> Iterator[Example]:
-        for number, row in enumerate(row for row in rows if row["split"] == config.split):
-            yield {
-                "image": Place(*row["image"]),
-                "text": row["question"],
-                "answer": row["answer"],
-                "label": ANSWERS.index(row["answer"]),
-                "group": row["number"],
-                "id": f"{config.split}/{row['number']}/{number}",
-            }
+        questions = (row for row in rows if row["split"] == part)
+        for place, row in enumerate(questions):
+            if _inside(row["number"], config.split):
+                yield _example(row, Place(*row["image"]), part, place)
 
     return prepared.source(SET, f"easy-VQA {config.split}", examples)

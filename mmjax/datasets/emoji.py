@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmjax.data.source import InMemory
+from mmjax.data.source import DataError, InMemory
 from mmjax.datasets import bundled
+from mmjax.datasets.prepared import check_choice
 
 STYLES = ("noto", "fluent")
 CLASSES = (
@@ -55,16 +56,25 @@ class Concept(NamedTuple):
 def concepts() -> tuple[Concept, ...]:
     """All concepts in Unicode's order; a concept's place here is its `group`."""
     table = bundled.read("emoji", "emoji.csv").decode().splitlines()
-    data, start, rows = bundled.read("emoji", "emoji.bin"), 0, []
+    data = bundled.read("emoji", "emoji.bin")
+    start = 0
+    rows = []
     for row in csv.DictReader(table):
         images = []
         for style in STYLES:
             stop = start + int(row[style])
             images.append(data[start:stop])
             start = stop
-        rows.append(Concept(row["key"], row["label"], tuple(row["tags"].split("|")),
-                            CLASSES.index(row["group"]), row["family"], row["split"],
-                            tuple(images)))
+        concept = Concept(
+            key=row["key"],
+            name=row["label"],
+            tags=tuple(row["tags"].split("|")),
+            label=CLASSES.index(row["group"]),
+            family=row["family"],
+            split=row["split"],
+            images=tuple(images),
+        )
+        rows.append(concept)
     return tuple(rows)
 
 
@@ -97,15 +107,13 @@ def open(config: Config) -> InMemory:
     """The drawings of a split: image (WebP bytes), text, name, tags, label, group, style, id.
 
     `style` is an index into STYLES. Columns: text, label, group, style.
-    Raises ValueError for an unknown or an empty choice.
+    Raises DataError for an unknown or an empty choice.
     """
-    if config.split not in SPLITS:
-        raise ValueError(f"emoji: split {config.split!r} is none of {', '.join(SPLITS)}")
-    unknown = [style for style in config.styles if style not in STYLES]
-    if unknown:
-        raise ValueError(f"emoji: style {unknown[0]!r} is none of {', '.join(STYLES)}")
+    check_choice("emoji: split", config.split, SPLITS)
+    for style in config.styles:
+        check_choice("emoji: style", style, STYLES)
     if config.tags < 0:
-        raise ValueError(f"emoji: tags is {config.tags}; it is a number of tags, 0 or more")
+        raise DataError(f"emoji: tags is {config.tags}; it is a number of tags, 0 or more")
     examples = [
         {
             "image": concept.images[number],
@@ -119,11 +127,14 @@ def open(config: Config) -> InMemory:
         }
         for group, concept in enumerate(concepts())
         for number, style in enumerate(STYLES)
-        if style in config.styles and concept.images[number]
+        if style in config.styles
+        and concept.images[number]
         and split_of(concept, style) == config.split
     ]
     if not examples:
-        raise ValueError(f"emoji: split {config.split!r} has no drawing in the styles "
-                         f"{config.styles}; the unseen styles are fluent")
+        raise DataError(
+            f"emoji: split {config.split!r} has no drawing in the styles {config.styles}; the "
+            "unseen styles are fluent"
+        )
     styles = np.array([example["style"] for example in examples], np.int32)
     return InMemory(examples, f"bundled emoji {config.split}", {"style": styles})

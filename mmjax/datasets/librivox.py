@@ -1,6 +1,7 @@
 """The bundled speech: five clips of LibriVox, 24.7 seconds in all, 16 kHz, with transcripts.
 
-* A smoke test, not a benchmark: one woman reads from "Sense and Sensibility".
+* A smoke test, not a benchmark: one woman reads from "Sense and Sensibility". The splits (four
+  clips and one) show how held-out data is named in a config.
 * Transcripts are lower case without punctuation; that of 0920 has a word too many ("a more a
   amiable woman"), left as the package has it.
 """
@@ -10,19 +11,29 @@ import dataclasses
 
 from mmjax.data.source import InMemory
 from mmjax.datasets import bundled
+from mmjax.datasets.prepared import check_choice
+
+SPLITS = ("train", "test", "all")
+TEST = 4  # the clip, counted from 0, that is for testing
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Nothing to choose: there is one split."""
+    split: str = "all"  # one of SPLITS
 
 
 def open(config: Config) -> InMemory:
-    """The five clips: audio (WAV bytes), text, group, id. Columns: text, group."""
+    """The clips of a split: audio (WAV bytes), text, group, id. Columns: text, group.
+
+    Raises DataError for a wrong split.
+    """
+    check_choice("librivox: split", config.split, SPLITS)
     table = bundled.read("librivox", "librivox.csv").decode().splitlines()
-    data, stop, examples = bundled.read("librivox", "librivox.bin"), 0, []
-    for group, row in enumerate(csv.DictReader(table)):
-        start, stop = stop, stop + int(row["bytes"])
-        examples.append(
-            {"audio": data[start:stop], "text": row["text"], "group": group, "id": row["name"]})
-    return InMemory(examples, "bundled LibriVox")
+    rows = zip(csv.DictReader(table), bundled.pieces("librivox"), strict=True)
+    examples = [
+        {"audio": sound, "text": row["text"], "group": group, "id": row["name"]}
+        for group, (row, sound) in enumerate(rows)
+        if config.split in ("all", "test" if group == TEST else "train")
+    ]
+    name = "bundled LibriVox" if config.split == "all" else f"bundled LibriVox {config.split}"
+    return InMemory(examples, name)

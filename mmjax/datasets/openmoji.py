@@ -53,7 +53,12 @@ def _build(members: prepared.Members, out: prepared.Writer) -> Iterator[tuple[in
     out.licence("openmoji-cc-by-sa-4.0.txt", files["package/LICENSE.txt"])
     entries = json.loads(files["package/data/openmoji.json"])
     # The outlines of a hand are the same in every skin tone: one is enough.
-    drawn = [(e, s) for e in entries for s in DRAWN if s == "color" or not e["skintone"]]
+    drawn = [
+        (entry, style)
+        for entry in entries
+        for style in DRAWN
+        if style == "color" or not entry["skintone"]
+    ]
 
     def draw(job: tuple[dict[str, Any], str]) -> bytes:
         entry, style = job
@@ -145,20 +150,27 @@ class _Places:
         self.names = {row["id"]: row["name"].lower() for row in rows}
         self.groups = {concept.key: number for number, concept in enumerate(concepts)}
         self.by_name = {concept.name.lower(): number for number, concept in enumerate(concepts)}
-        held = [one for one in concepts if one.split.endswith("/unseen_concept")]
-        self.held = {one.family: one.split for one in held}
-        self.held_names = {one.name.lower(): one.split for one in held}
+        held_out = [concept for concept in concepts if concept.split.endswith("/unseen_concept")]
+        self.held_out = {concept.family: concept.split for concept in held_out}
+        self.held_out_names = {concept.name.lower(): concept.split for concept in held_out}
 
     def group(self, row: dict[str, Any]) -> int:
-        key, name = _key(row["base"] or row["id"]), self.names[row["base"] or row["id"]]
-        known = self.groups.get(key, self.by_name.get(name))
-        return self.by_name.setdefault(name, len(self.by_name) + 10_000) if known is None else known
+        base = row["base"] or row["id"]
+        name = self.names[base]
+        known = self.groups.get(_key(base), self.by_name.get(name))
+        if known is not None:
+            return known
+        return self.by_name.setdefault(name, len(self.by_name) + 10_000)
 
     def split(self, row: dict[str, Any]) -> str:
         family = emoji_families.family(_key(row["id"]))
-        if family in self.held or row["name"].lower() in self.held_names:
-            return self.held.get(family) or self.held_names[row["name"].lower()]
-        return "test/flags" if {row["group"], row["subgroup"]} & {*FLAGS} else "train"
+        name = row["name"].lower()
+        if family in self.held_out:
+            return self.held_out[family]
+        if name in self.held_out_names:
+            return self.held_out_names[name]
+        is_flag = row["group"] in FLAGS or row["subgroup"] in FLAGS
+        return "test/flags" if is_flag else "train"
 
 
 def _key(code_points: str) -> str:

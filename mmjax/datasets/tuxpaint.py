@@ -43,7 +43,9 @@ class Config:
 
 
 def _build(members: prepared.Members, out: prepared.Writer) -> Iterator[tuple[int, int]]:
-    pictures, texts, sounds = {}, {}, {}
+    pictures: dict[str, tuple[bytes, bool]] = {}  # stem -> (file, whether it is an SVG)
+    texts: dict[str, list[str]] = {}  # stem -> lines
+    sounds: dict[str, dict[str, Place]] = {}  # stem -> language, "" for an effect -> where it is
     for name, data in members(SET.packages[0], lambda name: name.startswith((FOLDER, COPYRIGHT))):
         if name == COPYRIGHT:
             out.licence("tuxpaint-gpl-2.txt", data)
@@ -59,8 +61,11 @@ def _build(members: prepared.Members, out: prepared.Writer) -> Iterator[tuple[in
         elif path.suffix in (".ogg", ".wav"):
             spoken = SPOKEN.match(stem)
             place = out.put("speech" if spoken else "effects", data)
-            key = (spoken[1], spoken[2] or "en") if spoken else (stem, "")
-            sounds.setdefault(key[0], {})[key[1]] = place
+            if spoken:
+                language = spoken[2] or "en"
+                sounds.setdefault(spoken[1], {})[language] = place
+            else:
+                sounds.setdefault(stem, {})[""] = place
         yield 0, len(pictures)
 
     def draw(stem: str) -> bytes:
@@ -69,15 +74,23 @@ def _build(members: prepared.Members, out: prepared.Writer) -> Iterator[tuple[in
 
     stems = sorted(stem for stem in pictures if texts.get(stem))  # mirrored ones have no caption
     for done, (stem, image) in enumerate(zip(stems, each(draw, stems), strict=True), 1):
-        others = (re.match(r"([\w@]+)\.utf8=(.*)", line) for line in texts[stem][1:])
-        captions = {"en": texts[stem][0], **{one[1]: one[2] for one in others if one}}
         out.row(
             id=stem,
-            captions={key: " ".join(value.split()) for key, value in captions.items() if value},
+            captions=_captions(texts[stem]),
             image=out.put("images", image),
             sounds=sounds.get(stem, {}),
         )
         yield done, len(stems)
+
+
+def _captions(lines: list[str]) -> dict[str, str]:
+    """By language: the first line is English, the others are like "de.utf8=Ein Reiher."."""
+    captions = {"en": lines[0]}
+    for line in lines[1:]:
+        match = re.match(r"([\w@]+)\.utf8=(.*)", line)
+        if match:
+            captions[match[1]] = match[2]
+    return {language: " ".join(text.split()) for language, text in captions.items() if text}
 
 
 SET = prepared.Set(

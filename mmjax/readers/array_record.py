@@ -14,7 +14,7 @@
 import dataclasses
 import functools
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from PIL import Image
 from mmjax.data.source import DataError, Example
 from mmjax.data.storage import Stamp
 from mmjax.readers import records, shards, wire
+from mmjax.readers.columns import Column, declared
 from mmjax.readers.files import Choice, Files, check_split, tell_repeated
 from mmjax.readers.index import indexed
 
@@ -39,7 +40,8 @@ class Config(Choice):
     label: str = "label"  # field of the class; may be missing
     group: str = "group"  # field; one group's records are no negatives; may be missing
     id: str = "id"  # field of names for messages; may be missing: the number of the record
-    more: tuple[str, ...] = ()  # further fields that examples keep as they are
+    # further fields: dict(audio=dict(), tags=dict(kind="texts")), see columns.py
+    columns: Mapping[str, Column] = dataclasses.field(default_factory=dict)
 
 
 def open(config: Config) -> Files:
@@ -48,20 +50,19 @@ def open(config: Config) -> Files:
     files = shards.find(config.path, _FILES, "ArrayRecord file")
     stamps = [Stamp.of(path) for path in files]
     found = records.Shards.of([(stamp, 0, count(stamp)) for stamp in stamps], record)
-    fields = {name: getattr(config, name) for name in ("image", "text", "label", "group", "id")}
-    wanted = {name: field for name, field in fields.items() if field}
+    columns = declared(config)
     name = Path(config.path).name
     table = indexed(
         name,
         files,
-        repr(sorted(wanted.items())),
-        functools.partial(records.chunks, found, wanted),
+        columns,
+        functools.partial(records.chunks, found, columns),
         places=config.split != "all",
     )
-    records.check(config.path, table, wanted, config.class_names)
+    records.check(config.path, table, columns, config.class_names, config.templates)
     tell_repeated(name, table, "id")
-    origin = records.Recorded(found, config.image, config.more)
-    return Files(name, table, origin, config, columns=wanted, rows="records")
+    origin = records.Recorded.of(found, table, columns)
+    return Files(name, table, origin, config, columns=columns, rows="records")
 
 
 def write(path: str | Path, examples: Iterable[Example]) -> int:
@@ -82,7 +83,8 @@ def write(path: str | Path, examples: Iterable[Example]) -> int:
     writer = array_record_module.ArrayRecordWriter(str(part), "group_size:1")
     try:
         for example in examples:
-            writer.write(wire.encode({name: _plain(name, one) for name, one in example.items()}))
+            fields = {name: _plain(name, value) for name, value in example.items()}
+            writer.write(wire.encode(fields))
             count += 1
         writer.close()
         part.replace(path)
@@ -99,7 +101,7 @@ def _plain(name: str, value: Any) -> Any:
         Image.fromarray(value).save(file, "png")
         return file.getvalue()
     if isinstance(value, (tuple, list)):
-        return [_plain(name, one) for one in value]
+        return [_plain(name, element) for element in value]
     if isinstance(value, np.generic):
         value = value.item()
     if not isinstance(value, (str, bytes, int, float)):

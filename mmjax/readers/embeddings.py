@@ -53,7 +53,9 @@ class Writer:
         Raises:
           DataError: a suffix that is none of SUFFIXES.
         """
-        self.out, self.about, self.chunks = Path(out), dict(about), chunks
+        self.out = Path(out)
+        self.about = dict(about)
+        self.chunks = chunks
         if self.out.suffix not in SUFFIXES:
             raise DataError(f"{out}: embeddings are kept as {' or '.join(SUFFIXES)}")
         self.folder = self.out.with_name(self.out.name + ".part")
@@ -87,7 +89,10 @@ class Writer:
         if not sum(counts):
             raise DataError(f"{self.out}: not one row could be embedded")
         draft = self.out.with_name(self.out.name + ".draft")
-        (self._npy if self.out.suffix == ".npy" else self._parquet)(draft, sum(counts), name)
+        if self.out.suffix == ".npy":
+            self._npy(draft, sum(counts), name)
+        else:
+            self._parquet(draft, sum(counts), name)
         draft.replace(self.out)
         shutil.rmtree(self.folder)
 
@@ -100,7 +105,9 @@ class Writer:
                 yield Chunk(found["vectors"], found["rows"])
 
     def _npy(self, draft: Path, count: int, name: Callable[[int], str]) -> None:
-        file, done, rows = None, 0, []
+        file = None
+        done = 0
+        rows = []
         for chunk in self._all():
             if file is None:
                 shape = (count, chunk.vectors.shape[1])
@@ -142,7 +149,8 @@ def open(path: str | Path) -> Index:
     if path.suffix == ".npy" and _beside(path).exists():
         beside = _parsed(_beside(path))
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-        rows, names = beside["rows"], beside["names"]
+        rows = beside["rows"]
+        names = beside["names"]
         if vectors.ndim != 2 or len(rows) != len(vectors):
             raise DataError(f"{path} and {_beside(path)} are not of one piece: make them anew")
         return Index(vectors, tuple(names), np.asarray(rows, np.int64), beside["about"])

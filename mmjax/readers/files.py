@@ -11,15 +11,16 @@ import dataclasses
 import hashlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from mmjax.data.captions import captions
-from mmjax.data.source import CorruptExample, DataError, Example
+from mmjax.data.source import CorruptExample, DataError, Example, objects
 from mmjax.data.storage import note
-from mmjax.readers.rows import checked_text, number_or_name
+from mmjax.readers.columns import Declared
 from mmjax.readers.table import Row, Table
+from mmjax.readers.values import checked_text, number_or_name
 
 SPLITS = ("train", "validation", "test", "all")
 
@@ -31,7 +32,8 @@ class Choice:
     split: str = "all"  # "train", "validation", "test", "all"; by hash, so that rows never move
     validation: float = 0.1  # share of the groups (or images) that are for validation
     test: float = 0.1  # share that is for testing
-    templates: tuple[str, ...] = ("a photo of a {}.",)  # captions of a class, where text is ""
+    # captions of a class, where text is ""; (): no captions at all
+    templates: tuple[str, ...] = ("a photo of a {}.",)
     class_names: tuple[str, ...] = ()  # in the order of their numbers; (): those found, sorted
 
 
@@ -43,7 +45,7 @@ class Origin(Protocol):
         """Row `number` of the table, for messages: "line 17"."""
 
     def load(self, number: int, row: Row) -> Example:
-        """The fields that are not in the table: `image`, encoded. Raises CorruptExample."""
+        """The fields that are not in the table: bytes, encoded. Raises CorruptExample."""
 
 
 class Files:
@@ -57,14 +59,18 @@ class Files:
         choice: Choice,
         *,
         split_column: str = "",  # whose value is the split of a row; "": by hash
-        columns: Mapping[str, str],  # what the user calls ours; no "text": there are no captions
+        columns: Mapping[str, Declared],  # no "text": captions from class names
         rows: str = "rows",  # what the rows are, for messages
         numbers: bool = True,  # labels that look like numbers are numbers
     ):
         """Raises DataError when the split is empty."""
-        self.name, self.table, self.origin = name, table, origin
-        self._called = dict(columns)
-        by_class = "text" not in columns and table.about["counts"]["label"]
+        self.name = name
+        self.table = table
+        self.origin = origin
+        self._called = {field: column.name for field, column in columns.items()}
+        counts = table.about["counts"]
+        by_class = "text" not in columns and counts["label"]
+        self._captioned = "text" in columns and (columns["text"].needed or counts["text"] > 0)
         self._templates = choice.templates if by_class else ()  # captions of the class names
         chosen = _chosen(name, table, choice, split_column, rows)
         self._rows = None if len(chosen) == len(table) else chosen
@@ -74,9 +80,10 @@ class Files:
             table.about["label"], choice.class_names, numbers
         )
         self._labels = None
-        if table.about["counts"]["label"]:
-            known = [0 if isinstance(one, str) else one for one in self._numbers]
-            self._labels = np.asarray([*known, 0], np.int32)[self._part("label")]  # -1: the last
+        if counts["label"]:
+            known = [0 if isinstance(number, str) else number for number in self._numbers]
+            # A row without a label has the code -1, which is the last of these.
+            self._labels = np.asarray([*known, 0], np.int32)[self._part("label")]
         options = [getattr(choice, field.name) for field in dataclasses.fields(Choice)]
         identity = repr((table.about["digest"], options, split_column, bool(by_class)))
         self.fingerprint = hashlib.sha256(identity.encode()).hexdigest()
@@ -105,10 +112,10 @@ class Files:
         text = self._text(number, row.text)
         if text is not None:
             example["text"] = text
-        return {**example, **self.origin.load(number, row)}
+        return {**example, **row.values, **self.origin.load(number, row)}
 
     def _id(self, number: int, row: Row) -> str:
-        return row.id or row.image or self.origin.where(number)
+        return row.id or row.path or self.origin.where(number)
 
     def _label(self, number: int) -> int:
         code = int(self.table.numbers["label"][number])
@@ -124,13 +131,14 @@ class Files:
         """The captions of a row. Raises CorruptExample where they cannot be used."""
         if self._templates:
             return self._from_class(int(self.table.numbers["label"][number]))
-        if "text" not in self._called:
+        if not self._captioned:
             return None
         if text is None:
             raise CorruptExample(f"nothing in {self._called['text']!r}")
-        found = captions({"text": text})  # an empty one is named here, whatever comes after
-        found = tuple(map(checked_text, found))
-        return found if self.table.about["several"] else found[0]  # tuples in all rows or in none
+        texts = captions({"text": text})  # an empty one is named here, whatever comes after
+        texts = tuple(map(checked_text, texts))
+        # Tuples in all rows or in none.
+        return texts if self.table.about["several"] else texts[0]
 
     def _from_class(self, code: int) -> str | tuple[str, ...]:
         if code < 0 or isinstance(self._numbers[code], str):
@@ -139,20 +147,34 @@ class Files:
         return captions_from(name, self._templates)
 
     def column(self, name: str) -> np.ndarray | None:
+        """As every source has it; also declared fields of numbers (int32 or int64, float32) and of
+        text (objects; None where a row cannot be used)."""
         if name == "group":
             return self._groups
         if name == "label":
             return self._labels
-        if name != "text" or not (self._templates or "text" in self._called):
-            return None
-        inside = np.full(len(self.table), self._rows is None)
-        if self._rows is not None:
-            inside[self._rows] = True
-        texts = itertools.compress(enumerate(self.table.texts()), inside)
-        out = np.empty(len(self), object)
-        for index, (number, text) in enumerate(texts):
-            out[index] = self._usable(number, text)
-        return out
+        if name == "text":
+            return self._texts() if self._templates or self._captioned else None
+        kind = self.table.about["kinds"].get(name)
+        if kind == "int":
+            return _narrow(self._part(f"value.{name}"))
+        if kind == "float":
+            return self._part(f"value.{name}").astype(np.float32)
+        if kind in ("text", "texts"):
+            return objects(list(self._inside(self.table.values(name))))
+        return None
+
+    def _texts(self) -> np.ndarray:
+        texts = self._inside(enumerate(self.table.texts()))
+        return objects([self._usable(number, text) for number, text in texts])
+
+    def _inside(self, values: Iterable[Any]) -> Iterable[Any]:
+        """Those of the split, of one for each row of the table."""
+        if self._rows is None:
+            return values
+        inside = np.zeros(len(self.table), bool)
+        inside[self._rows] = True
+        return itertools.compress(values, inside)
 
     def _usable(
         self, number: int, text: str | tuple[str, ...] | None
@@ -164,8 +186,14 @@ class Files:
 
     def locate(self, index: int) -> str:
         number = self._number(index)
-        where, name = self.origin.where(number), self._id(number, self.table[number])
+        where = self.origin.where(number)
+        name = self._id(number, self.table[number])
         return f"{self.name}, {where}" + (f" ({name})" if name not in where else "")
+
+
+def _narrow(values: np.ndarray) -> np.ndarray:
+    """int32 where that holds all of them."""
+    return values.astype(np.int32) if np.array_equal(values, values.astype(np.int32)) else values
 
 
 def check_classes(name: str, table: Table, column: str, class_names: Sequence[str]) -> None:
@@ -174,18 +202,25 @@ def check_classes(name: str, table: Table, column: str, class_names: Sequence[st
         raise DataError(
             f"{name}: text='' makes captions from class names, but no row has label={column!r}"
         )
-    if not class_names and all(str(one).isdecimal() for one in table.about["label"]):
+    if not class_names and all(str(label).isdecimal() for label in table.about["label"]):
         raise DataError(f"{name}: the labels are numbers; class_names must name them in order")
 
 
 def tell_repeated(name: str, table: Table, what: str) -> None:
-    """Says once how many rows have the name of an earlier one, and which; they are kept."""
+    """Says once how many rows have the name of an earlier one, and which; they are kept.
+
+    Not of rows without names that have further fields: several questions are asked of one image,
+    several cuts are of one recording.
+    """
     again = table.about["again"]
-    if again["count"]:
-        names = (table[row].id or table[row].image for row in again["rows"])
-        more = f" and {again['count'] - 5} more" if again["count"] > 5 else ""
-        note(f"{name}: {again['count']} rows have the {what} of an earlier row, and are kept: "
-             + ", ".join(map(str, names)) + more)  # fmt: skip
+    if not again["count"] or (table.about["kinds"] and not table.about["counts"]["id"]):
+        return
+    names = [str(table[row].id or table[row].path) for row in again["rows"]]
+    more = f" and {again['count'] - 5} more" if again["count"] > 5 else ""
+    note(
+        f"{name}: {again['count']} rows have the {what} of an earlier row, and are kept: "
+        f"{', '.join(names)}{more}"
+    )
 
 
 def read(path: str) -> bytes:
@@ -250,31 +285,30 @@ def _numbered(
 ) -> tuple[list[int | str], tuple[str, ...]]:
     """(the number of each label, or why it has none; the names of the classes: () where the labels
     were numbers)."""
-    found: list[int | str] = []
+    reasons: dict[int, str] = {}
     labels: list[str | int | None] = []
-    for value in raw:
+    for code, value in enumerate(raw):
         try:
             labels.append(number_or_name(value) if numbers else checked_text(str(value)))
-            found.append("")
         except CorruptExample as error:
             labels.append(None)
-            found.append(str(error))
+            reasons[code] = str(error)
     good = [label for label in labels if label is not None]
     if all(isinstance(label, int) for label in good) and numbers:
         known = set(range(len(class_names))) if class_names else set(good)
-        number = {label: label for label in known}
-        names = some(class_names or sorted(number))
+        number_of = {label: label for label in known}
+        listed = some(class_names or sorted(number_of))
     else:
         labels = [label if label is None else str(label) for label in labels]
-        class_names = class_names or tuple(sorted({label for label in labels if label is not None}))
-        number = {name: at for at, name in enumerate(class_names)}
-        names = some(class_names)
-    for place, label in enumerate(labels):
-        if label in number:
-            found[place] = number[label]
-        elif label is not None:
-            found[place] = f"label {label!r} is no class; they are {names}"
-    large = [one for one in found if isinstance(one, int) and not -(2**31) <= one < 2**31]
-    if large:
-        raise DataError(f"label {large[0]} needs more than 32 bits; give classes smaller numbers")
-    return found, class_names
+        if not class_names:
+            class_names = tuple(sorted({label for label in labels if label is not None}))
+        number_of = {name: number for number, name in enumerate(class_names)}
+        listed = some(class_names)
+    result: list[int | str] = []
+    for code, label in enumerate(labels):
+        unknown = f"label {label!r} is no class; they are {listed}"
+        result.append(number_of.get(label, reasons.get(code, unknown)))
+    for number in result:
+        if isinstance(number, int) and not -(2**31) <= number < 2**31:
+            raise DataError(f"label {number} needs more than 32 bits; give classes smaller numbers")
+    return result, class_names

@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +25,32 @@ import pyarrow as pa
 from mmjax.data import storage
 from mmjax.data.source import DataError
 from mmjax.readers import rows
+from mmjax.readers.columns import Declared
 from mmjax.readers.table import Builder, Table, table_of
 
-FORMAT = 1  # of what is written; another number is not read
+FORMAT = 2  # of what is written; another number is not read
 IN_MEMORY = 16 << 20  # bytes of files, at most, of a set that is not written to the data folder
 Scan = Callable[[Callable[[int], None], dict[str, Any]], Iterator[rows.Chunk]]
 
 
-def indexed(title: str, files: Sequence[Path], identity: str, scan: Scan, *, places: bool) -> Table:
+def indexed(
+    title: str,
+    files: Sequence[Path],
+    columns: Mapping[str, Declared],
+    scan: Scan,
+    *,
+    places: bool,
+    identity: str = "",
+) -> Table:
     """The table of a set of files, read now or found from an earlier start.
 
     Args:
       title: of the set, for messages.
-      identity: what else decides how the rows are read: columns and the like.
+      columns: the fields that are read, and what the files call them.
       scan: (advance, about) -> chunks. It calls advance(bytes) as it goes, and may add to about;
         "copies" in it is about how many bytes of images the table will hold.
       places: with the places that splits by hash need.
+      identity: what else decides how the rows are read.
 
     Raises:
       DataError: the files changed while they were read, or the data folder cannot be written.
@@ -48,6 +58,7 @@ def indexed(title: str, files: Sequence[Path], identity: str, scan: Scan, *, pla
     stamps = [storage.Stamp.of(path) for path in files]
     total = sum(stamp.size for stamp in stamps)
     entry = None
+    identity = f"{identity} {sorted((field, *column) for field, column in columns.items())}"
     if total > IN_MEMORY:
         for more in dict.fromkeys((True, places)):  # one with more does as well; the last is made
             entry = _entry(title, stamps, f"{FORMAT} {identity} {more}")
@@ -58,10 +69,10 @@ def indexed(title: str, files: Sequence[Path], identity: str, scan: Scan, *, pla
     with storage.Progress(f"reading {title}", total, megabytes=True) as progress:
         chunks = _read(title, scan, progress, extra)
         if entry is None:
-            table = table_of(chunks, places=places)
+            table = table_of(chunks, columns, places=places)
             table.about.update(extra)
         else:
-            table = _written(entry, chunks, extra, places)
+            table = _written(entry, chunks, extra, Builder(columns, places))
     for stamp in stamps:
         if storage.Stamp.of(stamp.path) != stamp:
             raise DataError(f"{stamp.path} changed while it was read; start again when it is done")
@@ -72,9 +83,12 @@ def _entry(title: str, stamps: list[storage.Stamp], identity: str) -> Path:
     """Its name begins with what the set is and ends with the state that it is in."""
     name = re.sub(r"[^\w.-]+", "_", title)[-40:]
     paths = repr((identity, [stamp.path for stamp in stamps]))
-    parts = [hashlib.sha256(one.encode(errors="surrogatepass")).hexdigest()[:16]
-             for one in (paths, repr([stamp[1:] for stamp in stamps]))]  # fmt: skip
-    return storage.folder() / "index" / "-".join([name, *parts])
+    states = repr([stamp[1:] for stamp in stamps])
+    return storage.folder() / "index" / f"{name}-{_digest(paths)}-{_digest(states)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _read(
@@ -98,7 +112,7 @@ def _found(entry: Path) -> Table | None:
 
 
 def _written(
-    entry: Path, chunks: Iterator[rows.Chunk], extra: dict[str, Any], places: bool
+    entry: Path, chunks: Iterator[rows.Chunk], extra: dict[str, Any], builder: Builder
 ) -> Table:
     """Written under another name first: what an interrupted start leaves is never read."""
     chunk = next(chunks, rows.Chunk(0, {}))
@@ -115,7 +129,6 @@ def _written(
         _tidy(entry.parent)
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=entry.parent))
     try:
-        builder = Builder(places)
         first = builder.add(chunk)
         with _writing(entry.parent):
             with pa.OSFile(str(part / "rows.arrow"), "wb") as file:

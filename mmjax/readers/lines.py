@@ -1,21 +1,22 @@
 """JSONL, CSV and TSV files, some thousand rows at a time, with the line that each row begins on.
 
-* JSON goes through msgspec, and line by line through Python's json where a chunk has something
-  special in it (blank lines, NaN, bytes that are no UTF-8), or to name what is broken.
+* JSON is read strictly, and line by line leniently where a chunk has something special in it (blank
+  lines, NaN, bytes that are no UTF-8), or to name what is broken.
 * Nothing but the wanted columns is kept, and never more than a chunk.
 """
 
 import codecs
 import csv
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from mmjax.data.source import DataError
+from mmjax.readers import json_text
+from mmjax.readers.columns import Declared, media
 from mmjax.readers.rows import Chunk
 
 JSON = (".jsonl", ".ndjson", ".json")
@@ -23,12 +24,10 @@ CSV = (".csv", ".tsv")
 BLOCK = 1 << 20  # bytes that are read at a time
 ROWS = 8192  # of CSV, in a chunk
 
-_decode = msgspec.json.Decoder().decode
-
 
 def chunks(
     files: Sequence[Path],
-    wanted: Mapping[str, str],
+    wanted: Mapping[str, Declared],
     advance: Callable[[int], None],
     about: dict[str, Any],
 ) -> Iterator[Chunk]:
@@ -36,7 +35,7 @@ def chunks(
 
     Args:
       files: one.
-      wanted: our name of a column -> the file's.
+      wanted: the columns by field.
       advance: is told how many bytes were read.
       about: gets "columns", the names that the file has, in order.
 
@@ -51,15 +50,27 @@ def chunks(
     return kind(path, wanted, advance, about)
 
 
-def _chunk(wanted: Mapping[str, str], have: Any, take: Callable[[str], list], lines: Any) -> Chunk:
-    columns = {ours: take(name) for ours, name in wanted.items() if name in have}
-    if "image" in wanted:  # a row without an image has a fault
-        columns.setdefault("image", [None] * len(lines))
+def _chunk(
+    wanted: Mapping[str, Declared],
+    have: Collection[str],
+    take: Callable[[str], list],
+    lines: Sequence[int],
+) -> Chunk:
+    """take: the values of a column of the file. lines: the one that each row begins on."""
+    columns = {
+        field: take(column.name) for field, column in wanted.items() if column.name in have
+    }
+    for field, column in media(wanted).items():
+        if column.needed:  # a row without an image has a fault
+            columns.setdefault(field, [None] * len(lines))
     return Chunk(len(lines), columns, {"line": np.asarray(lines, np.int32)})
 
 
 def _json(
-    path: Path, wanted: Mapping[str, str], advance: Callable[[int], None], about: dict[str, Any]
+    path: Path,
+    wanted: Mapping[str, Declared],
+    advance: Callable[[int], None],
+    about: dict[str, Any],
 ) -> Iterator[Chunk]:
     names: dict[str, None] = {}
     faults: list[str] = []
@@ -72,18 +83,21 @@ def _json(
             for record in records:
                 names.update(dict.fromkeys(record))
         if records and not faults:
-            yield _chunk(
-                wanted, have, lambda name, r=records: [one.get(name) for one in r], numbers
-            )
+            yield _chunk(wanted, have, functools.partial(_taken, records), numbers)
     if faults:
         count = f"{len(faults)} line{'s' * (len(faults) > 1)}"
         raise DataError(f"{path}: {count} of JSON cannot be read:\n  " + "\n  ".join(faults[:5]))
     about["columns"] = list(names)
 
 
+def _taken(records: list[dict[str, Any]], name: str) -> list:
+    return [record.get(name) for record in records]
+
+
 def _blocks(path: Path, advance: Callable[[int], None]) -> Iterator[tuple[int, list[bytes]]]:
     """(number of the first line, lines)."""
-    number, rest = 1, b""
+    number = 1
+    rest = b""
     with open(path, "rb") as file:
         if file.read(3) != codecs.BOM_UTF8:
             file.seek(0)
@@ -111,18 +125,19 @@ def _records(
 ) -> tuple[list[dict[str, Any]], list[int] | range]:
     """(column -> value of each row, its line)."""
     try:
-        records = list(map(_decode, lines))
+        records = list(map(json_text.strict, lines))
         if set(map(type, records)) == {dict}:
             return records, range(first, first + len(lines))
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except json_text.BROKEN:
         pass  # something special, or something broken
-    records, numbers = [], []
+    records = []
+    numbers = []
     for number, line in enumerate(lines, start=first):
         if not line.strip():
             continue
         try:
-            record = _record(line)
-        except (ValueError, RecursionError) as error:
+            record = json_text.lenient(line)
+        except json_text.BROKEN as error:
             faults.append(f"line {number}: {error}: {_start(line)}")
             continue
         if isinstance(record, dict):
@@ -133,19 +148,15 @@ def _records(
     return records, numbers
 
 
-def _record(line: bytes) -> Any:
-    try:
-        return _decode(line)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return json.loads(line.decode("utf-8", "surrogateescape"))
-
-
 def _start(line: bytes) -> str:
     return repr(line.decode("utf-8", "surrogateescape").strip()[:60])
 
 
 def _csv(
-    path: Path, wanted: Mapping[str, str], advance: Callable[[int], None], about: dict[str, Any]
+    path: Path,
+    wanted: Mapping[str, Declared],
+    advance: Callable[[int], None],
+    about: dict[str, Any],
 ) -> Iterator[Chunk]:
     delimiter = "\t" if path.suffix == ".tsv" else ","
     header: list[str] = []
@@ -157,8 +168,9 @@ def _csv(
         done = 0
         try:
             for fields in reader:
-                first, line = line, reader.line_num + 1  # a quoted field may hold line ends
-                if not (fields and fields[0].strip()) and not any(map(str.strip, fields)):
+                first = line
+                line = reader.line_num + 1  # a quoted field may hold line ends
+                if not any(map(str.strip, fields)):
                     continue
                 if not header:
                     header = _header(path, fields)
@@ -173,7 +185,8 @@ def _csv(
                     lines.append(first)
                 if len(rows) == ROWS:
                     yield _table(wanted, header, rows, lines)
-                    rows, lines = [], []
+                    rows = []
+                    lines = []
                     at = file.buffer.tell()
                     advance(at - done)
                     done = at
@@ -196,7 +209,7 @@ def _header(path: Path, fields: list[str]) -> list[str]:
 
 
 def _table(
-    wanted: Mapping[str, str], header: list[str], rows: list[list[str]], lines: list[int]
+    wanted: Mapping[str, Declared], header: list[str], rows: list[list[str]], lines: list[int]
 ) -> Chunk:
     def take(name: str) -> list[str]:
         place = header.index(name)

@@ -5,32 +5,39 @@
     {"image": "a.jpg", "text": ["a dog", "a brown dog on grass"]}      # one object per line
     {"image": "b.jpg", "text": "a cat"}
 
-* Image paths are relative to the manifest (or `root`); Windows' backslashes are understood, and so
-  are a byte order mark, CRLF and blank lines. CSV needs a header; `.tsv` is separated by tabs.
-* Parquet: one file, a glob or a folder of them; the image may also be encoded bytes, or Hugging
-  Face's struct of bytes and path: `path="data/train-*.parquet"` is a downloaded set as it is.
+* Sounds, videos, questions, answers and any other field are declared by `columns`:
+
+    dict(name="manifest", path="speech.csv", columns=dict(audio=dict(name="wav"), start=dict()))
+    dict(name="manifest", path="vqa.jsonl", columns=dict(question=dict(), answer=dict(name="says")))
+
+* Paths are relative to the manifest (or `root`); Windows' backslashes are understood, and so are a
+  byte order mark, CRLF and blank lines. CSV needs a header; `.tsv` is separated by tabs.
+* Parquet: one file, a glob or a folder of them; an image or sound may also be encoded bytes, or
+  Hugging Face's struct of bytes and path: `path="data/train-*.parquet"` is a downloaded set as it
+  is.
 * Refused at once, with the line: a missing or empty file, a missing column, broken JSON, CSV or
-  Parquet, images that do not exist. Counted as corrupt when they are met: captions that are empty
-  or no UTF-8, rows without a value, images that do not decode.
+  Parquet, files that do not exist. Counted as corrupt when they are met: captions that are empty or
+  no UTF-8, rows without a value, values that are not what was declared, images that do not decode.
 * Without captions, `text=""` makes them from the class names and `templates`.
 * A manifest of more than 16 MB is read once; what was read is kept in the data folder.
 """
 
 import bisect
 import dataclasses
-import difflib
 import functools
 import os
 import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from mmjax.data.source import CorruptExample, DataError, Example
 from mmjax.readers import lines, parquet, shards
+from mmjax.readers.columns import KINDS, Column, Declared, declared, media, refuse_missing
 from mmjax.readers.files import Choice, Files, check_classes, check_split, read, some, tell_repeated
 from mmjax.readers.index import indexed
+from mmjax.readers.rows import Chunk
 from mmjax.readers.table import Row, Table
 
-_OPTIONAL = ("label", "group", "id")  # columns that may be missing while they have these names
 _SUFFIXES = (*lines.JSON, *lines.CSV, parquet.SUFFIX)
 
 
@@ -42,33 +49,37 @@ class Config(Choice):
     label: str = "label"  # column of class names or numbers; may be missing
     group: str = "group"  # column; rows of one group are not each other's negatives; may be missing
     id: str = "id"  # column of names for messages ("key" of img2dataset); may be missing: the path
+    # further fields: dict(audio=dict(name="wav"), difficulty=dict(kind="float")), see columns.py
+    columns: Mapping[str, Column] = dataclasses.field(default_factory=dict)
     split_column: str = ""  # column that names the split of a row; "": by hash
-    root: str = ""  # folder that image paths are relative to; "": the manifest's
-    check_files: int = 10_000  # images whose existence is checked at the start, at most
+    root: str = ""  # folder that paths are relative to; "": the manifest's
+    check_files: int = 10_000  # files whose existence is checked at the start, at most
 
 
 def open(config: Config) -> Files:
     """The rows of a split. Raises DataError for what is wrong with the manifest as a whole."""
     if not config.split_column:
         check_split(config.split, config.validation, config.test)
-    path, files = Path(config.path), _files(config.path)
-    named = {field: getattr(config, field) for field in ("image", "text", *_OPTIONAL)}
-    named["split"] = config.split_column
-    wanted = {field: name for field, name in named.items() if name}
-    read_chunks = parquet.chunks if files[0].suffix == parquet.SUFFIX else lines.chunks
+    path = Path(config.path)
+    files = _files(config.path)
+    columns = declared(config)
+    if config.split_column:
+        columns["split"] = Declared(config.split_column, KINDS["split"])
     table = indexed(
         path.name,
         files,
-        repr(sorted(wanted.items())),
-        functools.partial(read_chunks, files, wanted),
+        columns,
+        functools.partial(_reader(files), files, columns),
         places=config.split != "all" and not config.split_column,
     )
     if not len(table):
         raise DataError(f"{path} has no rows")
     if not config.class_names:
         config = dataclasses.replace(config, class_names=tuple(table.about.get("class_names", ())))
-    _check_columns(path, config, table)
-    origin = Listed(table, Path(config.root) if config.root else files[0].parent, config.image)
+    _check_columns(path, config, table, columns)
+    have = table.about["columns"]
+    fields = tuple(field for field, column in media(columns).items() if column.name in have)
+    origin = Listed(table, Path(config.root) if config.root else files[0].parent, fields)
     _check_files(path, origin, config.check_files)
     tell_repeated(path.name, table, "id" if table.about["counts"]["id"] else "image")
     return Files(
@@ -77,7 +88,7 @@ def open(config: Config) -> Files:
         origin,
         config,
         split_column=config.split_column,
-        columns=wanted,
+        columns=columns,
     )
 
 
@@ -91,22 +102,22 @@ def listed(name: str, field: str, column: str) -> "Listed":
       DataError: no manifest, or no such column.
     """
     files = _files(name)
-    read_chunks = parquet.chunks if files[0].suffix == parquet.SUFFIX else lines.chunks
-    scan = functools.partial(read_chunks, files, {field: column})
-    table = indexed(Path(name).name, files, f"{field} {column}", scan, places=False)
+    columns = {field: Declared(column, KINDS[field])}
+    scan = functools.partial(_reader(files), files, columns)
+    table = indexed(Path(name).name, files, columns, scan, places=False)
     have = table.about["columns"]
     if column not in have:
         raise DataError(f"{name} has no column {column!r}; it has: {', '.join(have)}")
-    return Listed(table, files[0].parent, column if field == "image" else "")
+    return Listed(table, files[0].parent, tuple(media(columns)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Listed:
-    """The rows of a manifest, whose images are files, or bytes in the table."""
+    """The rows of a manifest, whose images and sounds are files, or bytes in the table."""
 
     table: Table
     root: Path  # that paths are relative to
-    column: str  # of the images; "": there are none
+    fields: tuple[str, ...]  # of bytes, "image"
 
     def where(self, number: int) -> str:
         """The line, or the row of a Parquet file counted from 0."""
@@ -117,69 +128,79 @@ class Listed:
         return (f"{name}, " if len(parts) > 1 else "") + f"row {number - first}"
 
     def load(self, number: int, row: Row) -> Example:
-        if not self.column:
-            return {}
-        data = self.table.data(number)
-        return {"image": read(self.path(row)) if data is None else data}
+        return {field: self._bytes(field, number, row) for field in self.fields}
 
-    def path(self, row: Row) -> str:
-        """Raises CorruptExample."""
-        value = row.image or ""
-        if "\\" in value and not os.path.exists(os.path.join(self.root, value)):
-            if re.match(r"[A-Za-z]:\\|\\\\", value) and os.name != "nt":
+    def _bytes(self, field: str, number: int, row: Row) -> bytes:
+        data = self.table.data(number, field)
+        if data is not None:
+            return data
+        if field not in row.paths:
+            raise CorruptExample(f"no {field} path")
+        return read(self.path(row.paths[field]))
+
+    def path(self, written: str) -> str:
+        """Of a path as the manifest has it. Raises CorruptExample."""
+        if "\\" in written and not os.path.exists(os.path.join(self.root, written)):
+            if re.match(r"[A-Za-z]:\\|\\\\", written) and os.name != "nt":
                 raise CorruptExample(
-                    f"{value} is on a drive of Windows; write it relative to {self.root}"
+                    f"{written} is on a drive of Windows; write it relative to {self.root}"
                 )
-            value = value.replace("\\", "/")  # written on Windows
-        return os.path.join(self.root, value)
+            written = written.replace("\\", "/")  # written on Windows
+        return os.path.join(self.root, written)
 
 
-def _check_columns(path: Path, config: Config, table: Table) -> None:
+def _reader(files: list[Path]) -> Callable[..., Iterator[Chunk]]:
+    """What reads files of this form."""
+    return parquet.chunks if files[0].suffix == parquet.SUFFIX else lines.chunks
+
+
+def _check_columns(
+    path: Path, config: Config, table: Table, columns: Mapping[str, Declared]
+) -> None:
     have = table.about["columns"]
-    for field in ("image", "text", *_OPTIONAL, "split_column"):
-        column = getattr(config, field)
-        if not column or column in have or (field in _OPTIONAL and column == field):
-            continue
-        near = difflib.get_close_matches(column, have, n=1, cutoff=0.5)
-        hint = f"; did you mean {field}={near[0]!r}?" if near else ""
-        if field == "text" and not near and config.label in have:
-            hint = "; text='' makes captions from the class names"
-        raise DataError(
-            f"{path} has no column {column!r} ({field}={column!r}){hint} It has: {', '.join(have)}"
-        )
-    if config.text:
+    label = columns["label"].name if "label" in columns else ""
+    refuse_missing(f"{path} has no column", columns, have, label in have)
+    if "text" in columns or not config.templates:
         return
-    if config.label not in have:
+    if label not in have:
         raise DataError(
             f"{path}: text='' makes captions from class names, but there is no column "
-            f"{config.label!r}; it has: {', '.join(have)}"
+            f"{label!r}; it has: {', '.join(have)}; templates=() leaves captions out"
         )
-    check_classes(str(path), table, config.label, config.class_names)
+    check_classes(str(path), table, label, config.class_names)
 
 
 def _check_files(path: Path, origin: Listed, most: int) -> None:
     """Looks whether images exist, evenly spread over the rows."""
     table = origin.table
-    count = min(len(table), most) if origin.column else 0
+    count = min(len(table), most) if origin.fields else 0
     missing = []
     for place in range(count):
         number = place * len(table) // count
         row = table[number]
-        if row.problem or table.data(number) is not None:
-            continue
-        try:
-            found = origin.path(row)
-        except CorruptExample as error:
-            missing.append(f"{error} ({origin.where(number)})")
-            continue
-        if not os.path.isfile(found):
-            missing.append(f"{found} ({origin.where(number)})")
+        if not row.problem:
+            missing += _missing(origin, number, row)
     if missing:
+        what = f"{origin.fields[0]}s" if len(origin.fields) == 1 else "rows with files"
         raise DataError(
-            f"{len(missing)} of {count} images named in {path} do not exist: {some(missing)}. "
+            f"{len(missing)} of {count} {what} named in {path} do not exist: {some(missing)}. "
             f"Paths are relative to {origin.root}: set root, or check_files=0 to have missing ones "
             "counted as corrupt examples when they are met"
         )
+
+
+def _missing(origin: Listed, number: int, row: Row) -> list[str]:
+    """The first file of a row that is not there, with its line; []: all are."""
+    for field, written in row.paths.items():
+        if origin.table.data(number, field) is not None:
+            continue
+        try:
+            path = origin.path(written)
+        except CorruptExample as error:
+            return [f"{error} ({origin.where(number)})"]
+        if not os.path.isfile(path):
+            return [f"{path} ({origin.where(number)})"]
+    return []
 
 
 def _files(name: str) -> list[Path]:

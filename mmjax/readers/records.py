@@ -7,7 +7,6 @@
 
 import bisect
 import dataclasses
-import difflib
 import itertools
 import os
 from collections import Counter
@@ -21,6 +20,7 @@ import pyarrow as pa
 from mmjax.data.source import CorruptExample, DataError, Example
 from mmjax.data.storage import Stamp
 from mmjax.readers import wire
+from mmjax.readers.columns import Declared, media, refuse_missing
 from mmjax.readers.files import check_classes
 from mmjax.readers.rows import Chunk
 from mmjax.readers.table import Row, Table
@@ -81,16 +81,17 @@ class Shards:
 
 def chunks(
     records: Records,
-    wanted: Mapping[str, str],
+    wanted: Mapping[str, Declared],
     advance: Callable[[int], None],
     about: dict[str, Any],
 ) -> Iterator[Chunk]:
-    """The rows. wanted: our name of a column -> the field. about gets "fields", name -> count."""
+    """The rows. wanted: the columns by field. about gets "fields", name -> count."""
     fields: Counter[str] = Counter()
-    light = {ours: name for ours, name in wanted.items() if ours != "image"}
+    encoded = media(wanted)
+    light = {field: column for field, column in wanted.items() if field not in encoded}
     for start in range(0, len(records), ROWS):
         numbers = range(start, min(start + ROWS, len(records)))
-        columns: dict[str, list] = {ours: [] for ours in light}
+        columns: dict[str, list] = {field: [] for field in light}
         sizes = np.zeros(len(numbers), np.int64)
         problems: dict[int, str] = {}
         for row, number in enumerate(numbers):
@@ -100,13 +101,14 @@ def chunks(
                 sizes[row] = len(record)
                 advance(len(record))
                 found = wire.decode(record)
-                if wanted.get("image"):
-                    _image(found, wanted["image"])
+                for field, column in encoded.items():
+                    if column.needed or column.name in found:
+                        _bytes(found, field, column.name)
             except CorruptExample as error:
                 problems[row] = str(error)
             fields.update(found.keys())
-            for ours, name in light.items():
-                columns[ours].append(_value(found.get(name)))
+            for field, column in light.items():
+                columns[field].append(_value(found.get(column.name)))
         yield Chunk(len(numbers), columns, {"size": sizes}, problems)
     about["fields"] = dict(fields)
 
@@ -116,60 +118,60 @@ class Recorded:
     """The rows of a set of records: row number n of the table is record n."""
 
     records: Records
-    image: str  # field of the encoded image; "": there are none
-    more: tuple[str, ...] = ()  # further fields that examples keep
+    encoded: Mapping[str, str]  # field -> its name in the record, of those that are bytes
 
     def where(self, number: int) -> str:
         return self.records.where(number)
 
     def load(self, number: int, row: Row) -> Example:
-        if not (self.image or self.more):
+        if not self.encoded:
             return {}
         found = wire.decode(self.records.read(number))
-        example: Example = {"image": _image(found, self.image)} if self.image else {}
-        for name in self.more:
-            if name not in found:
-                raise CorruptExample(f"no {name!r} in the record")
-            value = found[name]
-            example[name] = tuple(value) if isinstance(value, list) else value
-        return example
+        return {field: _bytes(found, field, name) for field, name in self.encoded.items()}
+
+    @classmethod
+    def of(cls, records: Records, table: Table, columns: Mapping[str, Declared]) -> "Recorded":
+        """With the columns of bytes that the records have."""
+        have = table.about["fields"]
+        encoded = {
+            field: column.name for field, column in media(columns).items() if column.name in have
+        }
+        return cls(records, encoded)
 
 
-def check(name: str, table: Table, wanted: Mapping[str, str], class_names: tuple[str, ...]) -> None:
+def check(
+    name: str,
+    table: Table,
+    columns: Mapping[str, Declared],
+    class_names: tuple[str, ...],
+    templates: tuple[str, ...],
+) -> None:
     """Raises DataError when the records lack what an example needs."""
     if not len(table):
         raise DataError(f"{name} has no records")
-    have = table.about["fields"]
+    have = sorted(table.about["fields"])
     if not have:
         raise DataError(f"{name}: no record can be read; the first: {table[0].problem}")
-    for ours, field in wanted.items():
-        if field in have or (ours == field and ours in ("label", "group", "id")):
-            continue
-        near = difflib.get_close_matches(field, have, n=1, cutoff=0.4)
-        hint = f"; did you mean {ours}={near[0]!r}?" if near else ""
-        if ours == "text" and not near and table.about["counts"]["label"]:
-            hint = "; text='' makes captions from the class names"
-        raise DataError(
-            f"{name}: no record has a field {field!r} ({ours}={field!r}){hint} They have: "
-            + ", ".join(sorted(have))
-        )
-    if "text" not in wanted:
-        check_classes(name, table, wanted.get("label", ""), class_names)
+    classes = table.about["counts"]["label"] > 0
+    refuse_missing(f"{name}: no record has a field", columns, have, classes)
+    if "text" not in columns and templates:
+        label = columns["label"].name if "label" in columns else ""
+        check_classes(name, table, label, class_names)
 
 
-def _image(found: Mapping[str, Any], name: str) -> bytes:
+def _bytes(found: Mapping[str, Any], field: str, name: str) -> bytes:
     value = found.get(name)
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, bytes) or not value:
-        have = "nothing" if name not in found else f"{type(value).__name__}, no encoded image"
-        raise CorruptExample(f"no image: {have} in {name!r}")
+        have = "nothing" if name not in found else f"{type(value).__name__}, no encoded {field}"
+        raise CorruptExample(f"no {field}: {have} in {name!r}")
     return value
 
 
 def _value(value: Any) -> Any:
     """Of a column: texts for bytes; alone where a list has one element."""
     if isinstance(value, list):
-        values = [_value(one) for one in value]
+        values = [_value(element) for element in value]
         return values[0] if len(values) == 1 else values
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value

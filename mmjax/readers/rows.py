@@ -8,17 +8,16 @@
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 
-from mmjax.data.captions import decode_utf8
 from mmjax.data.source import CorruptExample
-
-COLUMNS = ("image", "id", "text", "label", "group", "split")
-_Problems = dict[int, str]
+from mmjax.readers import values as declared_values
+from mmjax.readers.columns import NUMBERS, Declared, extras, media
+from mmjax.readers.values import Problems
 
 
 @dataclasses.dataclass
@@ -26,50 +25,46 @@ class Chunk:
     """Some rows. A column that the data lacks is left out; a value that a row lacks is None."""
 
     size: int
-    columns: dict[str, list]  # raw values of COLUMNS: paths, names, one or more captions, ...
+    columns: dict[str, list]  # raw values by field: paths, names, one or more captions, ...
     numbers: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # "line", "offset"
-    problems: _Problems = dataclasses.field(default_factory=dict)  # row of the chunk -> reason
-    data: list[bytes | None] | None = None  # encoded images, where they are copied
+    problems: Problems = dataclasses.field(default_factory=dict)  # row of the chunk -> reason
+    # encoded images and other bytes by field, where they are copied
+    data: dict[str, list[bytes | None]] = dataclasses.field(default_factory=dict)
 
 
-def checked(chunk: Chunk) -> Chunk:
-    """The same rows: str or None; text also a tuple of str; label also int. No caption is left of
-    a row that has a problem."""
+def checked(chunk: Chunk, declared: Mapping[str, Declared]) -> Chunk:
+    """The same rows as an example needs them.
+
+    Paths and names become str or None, text also a tuple of str, a label also int. Of declared
+    fields, numbers are among the chunk's numbers as "value.<field>" and the others are packed. No
+    caption is left of a row that has a problem.
+    """
     problems = dict(chunk.problems)
     columns = dict(chunk.columns)
-    if "image" in columns:
-        columns["image"] = _images(columns["image"], chunk.data, problems)
-    for name, check in _CHECKS.items():
-        if name in columns:
-            columns[name] = check(columns[name], problems)
+    numbers = dict(chunk.numbers)
+    for field in media(declared):
+        if field in columns:
+            columns[field] = _paths(field, columns[field], chunk.data.get(field), problems)
+    for field, check in _CHECKS.items():
+        if field in columns:
+            columns[field] = check(columns[field], problems)
+    for field, column in extras(declared).items():
+        values = columns.pop(field, [None] * chunk.size)
+        if column.kind in NUMBERS:
+            numbers[f"value.{field}"] = declared_values.numbers(column, values, problems)
+        else:
+            columns[field] = declared_values.packed(column, values, problems)
     if problems and "text" in columns:
         columns["text"] = [
             None if row in problems else text for row, text in enumerate(columns["text"])
         ]
-    return dataclasses.replace(chunk, columns=columns, problems=problems)
-
-
-def checked_text(value: str) -> str:
-    """Text that was decoded with "surrogateescape". Raises CorruptExample where it is no UTF-8."""
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        try:
-            return decode_utf8(value.encode(errors="surrogateescape"))
-        except UnicodeEncodeError:
-            raise CorruptExample(f"half a surrogate pair at character {error.start}") from error
-    return value
-
-
-def number_or_name(value: str | int) -> str | int:
-    """A class: 3 for 3 and for "3", else its name. Raises CorruptExample where it is no UTF-8."""
-    return int(value) if str(value).isdecimal() else checked_text(str(value))
+    return dataclasses.replace(chunk, columns=columns, numbers=numbers, problems=problems)
 
 
 def hashes(values: Sequence[Any]) -> np.ndarray:
     """int64 [len(values)]: the same for "a" and ("a",). They differ between processes."""
-    if tuple in _kinds(values):
-        values = [one[0] if type(one) is tuple and len(one) == 1 else one for one in values]
+    if tuple in _types(values):
+        values = [text[0] if type(text) is tuple and len(text) == 1 else text for text in values]
     return np.fromiter(map(hash, values), np.int64, len(values))
 
 
@@ -110,11 +105,11 @@ def _encoded(key: str) -> bytes:
 # One column each. What is of the usual kind throughout is returned as it is.
 
 
-def _kinds(values: Sequence[Any]) -> set[type]:
+def _types(values: Sequence[Any]) -> set[type]:
     return set(map(type, values))
 
 
-def _each(check: Callable[[Any], Any], values: list, problems: _Problems) -> list:
+def _each(check: Callable[[Any], Any], values: list, problems: Problems) -> list:
     out = []
     for row, value in enumerate(values):
         try:
@@ -125,29 +120,31 @@ def _each(check: Callable[[Any], Any], values: list, problems: _Problems) -> lis
     return out
 
 
-def _images(values: list, data: list | None, problems: _Problems) -> list:
-    """Where data has the image itself, its path is but a name, and so is an address."""
-    if data is None and _kinds(values) == {str} and all(values) and "://" not in "\n".join(values):
+def _paths(field: str, values: list, data: list | None, problems: Problems) -> list:
+    """Where data has the bytes themselves, their path is but a name, and so is an address."""
+    if data is None and _types(values) == {str} and all(values) and "://" not in "\n".join(values):
         return values
     for row, value in enumerate(values):
         try:
             if data is None or data[row] is None:
-                _check_path(value)
+                _check_path(field, value)
         except CorruptExample as error:
             problems.setdefault(row, str(error))
-    return [one if isinstance(one, str) and one.strip() else None for one in values]
+    return [value if isinstance(value, str) and value.strip() else None for value in values]
 
 
-def _check_path(value: Any) -> None:
+def _check_path(field: str, value: Any) -> None:
+    if not value:
+        raise CorruptExample(f"no {field} path")
     if not isinstance(value, str) or not value.strip():
-        raise CorruptExample("no image path" if not value else f"the image path is {value!r}")
+        raise CorruptExample(f"the {field} path is {value!r}")
     if "://" in value:
-        raise CorruptExample(f"the image is an address, {value}; download it and give its path")
+        raise CorruptExample(f"the {field} is an address, {value}; download it and give its path")
 
 
-def _texts(values: list, problems: _Problems) -> list:
-    if _kinds(values) <= {str, type(None)}:
-        return values if all(values) else [one or None for one in values]
+def _texts(values: list, problems: Problems) -> list:
+    if _types(values) <= {str, type(None)}:
+        return values if all(values) else [text or None for text in values]
     return _each(_text, values, problems)
 
 
@@ -159,9 +156,9 @@ def _text(value: Any) -> str | tuple[str, ...] | None:
     raise CorruptExample(f"the captions are {value!r}, neither text nor a list of texts")
 
 
-def _labels(values: list, problems: _Problems) -> list:
-    if _kinds(values) <= {str, int, type(None)}:
-        return [None if one == "" else one for one in values]
+def _labels(values: list, problems: Problems) -> list:
+    if _types(values) <= {str, int, type(None)}:
+        return [None if label == "" else label for label in values]
     return _each(_label, values, problems)
 
 
@@ -173,17 +170,17 @@ def _label(value: Any) -> str | int | None:
     return value
 
 
-def _names(values: list, problems: _Problems) -> list:
-    if _kinds(values) == {str} and all(values):
+def _names(values: list, problems: Problems) -> list:
+    if _types(values) == {str} and all(values):
         return values
-    return [None if one is None or one == "" or one == [] else str(one) for one in values]
+    return [None if name is None or name == "" or name == [] else str(name) for name in values]
 
 
-def _splits(values: list, problems: _Problems) -> list:
-    return [str(one).strip() for one in values]
+def _splits(values: list, problems: Problems) -> list:
+    return [str(name).strip() for name in values]
 
 
-_CHECKS: dict[str, Callable[[list, _Problems], list]] = {
+_CHECKS: dict[str, Callable[[list, Problems], list]] = {
     "id": _names,
     "text": _texts,
     "label": _labels,

@@ -40,11 +40,13 @@ def find(path: str, patterns: Sequence[str], what: str) -> list[Path]:
             raise DataError(f"no {what} in {path}; it has: {some(inside) or 'nothing'}")
         return found
     names = expanded(path)
-    found, missing = [], []
+    found = []
+    missing = []
     for name in names:
-        here = [name] if Path(name).is_file() else sorted(glob.glob(name, recursive=True))
-        found += [Path(one) for one in here if Path(one).is_file()]
-        missing += [] if here else [name]
+        matches = [name] if Path(name).is_file() else sorted(glob.glob(name, recursive=True))
+        found += [Path(match) for match in matches if Path(match).is_file()]
+        if not matches:
+            missing.append(name)
     if not found or (missing and len(names) > 1):
         raise DataError(_absent(path, names, missing, what))
     return found
@@ -62,7 +64,8 @@ def expanded(pattern: str) -> list[str]:
         choices = [str(at).zfill(width) for at in range(int(span[1]), int(span[2]) + 1)]
     else:
         choices = inside.split(",")
-    before, after = pattern[: match.start()], pattern[match.end() :]
+    before = pattern[: match.start()]
+    after = pattern[match.end() :]
     return [before + choice + rest for choice in choices for rest in expanded(after)]
 
 

@@ -1,14 +1,17 @@
 """Rows without their images, in Arrow columns: five million in bounded memory, each read in 10 us.
 
-* What the whole set must know at the start is kept as numbers: groups, labels, splits.
+* What the whole set must know at the start is kept as numbers: groups, labels, splits, and declared
+  columns of numbers.
 * A table is a snapshot: what happens to the data afterwards cannot turn one row into another.
+* Columns of the Arrow batches: image (path), id, text, texts, problem; data (of images, where they
+  were copied); of other declared fields path.<field>, data.<field> and value.<field>.
 """
 
 import bisect
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,24 +19,34 @@ import numpy as np
 import pyarrow as pa
 
 from mmjax.readers import rows
+from mmjax.readers.columns import NUMBERS, Declared, extras, media
+from mmjax.readers.values import is_several, unpacked
 
-_TEXT = ("image", "id", "text", "texts", "problem")
+_FIXED = ("image", "id", "text", "texts", "problem")
 _CODES = ("label", "split")  # columns of few different values
 
 
 class Row(NamedTuple):
     """What a table has of a row; None: nothing. Text may hold bytes that are no UTF-8, escaped."""
 
-    image: str | None  # path as it was written
     id: str | None
     text: str | tuple[str, ...] | None
     problem: str | None  # why the row cannot be used
+    paths: dict[str, str]  # of the fields of bytes, as they were written
+    values: dict[str, Any]  # of the other declared fields
+
+    @property
+    def path(self) -> str | None:
+        """The first of its paths, of the image where there is one."""
+        return next(iter(self.paths.values()), None)
 
 
 class Table:
     """numbers: name -> one value per row: "group", and where the data has them "label" and "split"
-    (places in about["label"], about["split"]; -1: none), "place" and those of the reader.
-    about: "rows", "counts" of values by column, "several" (captions in a row), "again", "digest".
+    (places in about["label"], about["split"]; -1: none), "place", "value.<field>" of declared
+    fields, and those of the reader.
+    about: "rows", "counts" of values by column, "several" (captions in a row), "kinds" of declared
+    fields, "several_in" (fields of text), "again", "digest".
     """
 
     def __init__(
@@ -43,10 +56,24 @@ class Table:
         about: dict[str, Any],
         folder: str = "",  # where it is stored; "": in memory alone
     ):
-        self.numbers, self.about, self.folder = numbers, about, folder
+        self.numbers = numbers
+        self.about = about
+        self.folder = folder
+        self._kinds = about["kinds"]
+        self._names = batches[0].schema.names
         self._columns = [tuple(batch.columns) for batch in batches]
         sizes = (batch.num_rows for batch in batches)
         self._starts = list(itertools.accumulate(sizes, initial=0))[:-1]
+        self._paths = self._numbered("path.")
+        self._values = self._numbered("value.")
+
+    def _numbered(self, prefix: str) -> list[tuple[str, int]]:
+        """(field, number of its Arrow column)."""
+        return [
+            (name.removeprefix(prefix), number)
+            for number, name in enumerate(self._names)
+            if name.startswith(prefix)
+        ]
 
     @classmethod
     def load(cls, folder: str | Path) -> "Table":
@@ -75,13 +102,33 @@ class Table:
         columns, place = self._at(number)
         image, id, text, texts, problem = (column[place].as_py() for column in columns[:5])
         several = None if texts is None else tuple(map(decoded, texts))
+        paths = {"image": decoded(image)} if image else {}
+        for field, at in self._paths:
+            path = columns[at][place].as_py()
+            if path:
+                paths[field] = decoded(path)
         text = several if text is None else decoded(text)
-        return Row(image and decoded(image), id and decoded(id), text, problem and decoded(problem))
+        values = self._declared(columns, place, number) if self._kinds else {}
+        return Row(id and decoded(id), text, problem and decoded(problem), paths, values)
 
-    def data(self, number: int) -> bytes | None:
-        """The encoded image, where images were copied."""
+    def _declared(self, columns: tuple[pa.Array, ...], place: int, number: int) -> dict[str, Any]:
+        several_in = self.about["several_in"]
+        values: dict[str, Any] = {}
+        for field, at in self._values:
+            packed = columns[at][place].as_py()
+            values[field] = unpacked(packed, self._kinds[field], field in several_in)
+        for field, kind in self._kinds.items():
+            if kind in NUMBERS:
+                values[field] = self.numbers[f"value.{field}"][number].item()
+        return values
+
+    def data(self, number: int, field: str = "image") -> bytes | None:
+        """The encoded image, or bytes of another field, where they were copied."""
+        name = _data(field)
+        if name not in self._names:
+            return None
         columns, place = self._at(number)
-        return columns[5][place].as_py() if len(columns) > 5 else None
+        return columns[self._names.index(name)][place].as_py()
 
     def texts(self) -> Iterator[str | tuple[str, ...] | None]:
         """The captions of every row, in order."""
@@ -93,14 +140,28 @@ class Table:
                 else:
                     yield tuple(map(decoded, texts))
 
+    def values(self, field: str) -> Iterator[Any]:
+        """A declared field of every row, in order; None where a row has a problem with it."""
+        kind = self._kinds[field]
+        several = field in self.about["several_in"]
+        column = self._names.index(f"value.{field}")
+        for columns in self._columns:
+            for packed in columns[column].to_pylist():
+                yield unpacked(packed, kind, several)
+
     def __reduce__(self) -> tuple[Any, ...]:
         if self.folder:
             return Table.load, (self.folder,)
         batches = [
-            pa.RecordBatch.from_arrays(list(columns), names=[*_TEXT, "data"][: len(columns)])
+            pa.RecordBatch.from_arrays(list(columns), names=self._names)
             for columns in self._columns
         ]
         return Table, (batches, self.numbers, self.about)
+
+
+def _data(field: str) -> str:
+    """The Arrow column of bytes that were copied."""
+    return "data" if field == "image" else f"data.{field}"
 
 
 def decoded(data: bytes) -> str:
@@ -111,9 +172,11 @@ def decoded(data: bytes) -> str:
         return data.decode("utf-8", "surrogatepass")
 
 
-def table_of(chunks: Iterable[rows.Chunk], *, places: bool = False) -> Table:
+def table_of(
+    chunks: Iterable[rows.Chunk], columns: Mapping[str, Declared], *, places: bool = False
+) -> Table:
     """A table in memory. places: with the places that splits by hash need."""
-    builder = Builder(places)
+    builder = Builder(columns, places)
     batches = [builder.add(chunk) for chunk in chunks] or [builder.add(rows.Chunk(0, {}))]
     numbers, about = builder.finish()
     return Table(batches, numbers, about)
@@ -122,10 +185,15 @@ def table_of(chunks: Iterable[rows.Chunk], *, places: bool = False) -> Table:
 class Builder:
     """Takes chunks, gives record batches, and at the end the numbers of the whole set."""
 
-    def __init__(self, places: bool):
+    def __init__(self, columns: Mapping[str, Declared], places: bool):
+        self.declared = columns
+        self.media = tuple(media(columns))
+        self.kinds = {field: column.kind for field, column in extras(columns).items()}
         self.places = places
-        self.rows, self.several = 0, False
-        self.counts = dict.fromkeys(rows.COLUMNS, 0)
+        self.rows = 0
+        self.several = False
+        self.several_in: set[str] = set()
+        self.counts = dict.fromkeys(("image", "id", "text", "label", "group", "split"), 0)
         self.codes: dict[str, dict[Any, int]] = {name: {None: -1} for name in _CODES}
         self.numbers: dict[str, list[np.ndarray]] = {}
         self.keys: dict[str, list[np.ndarray]] = {name: [] for name in ("id", "text", "group")}
@@ -133,27 +201,35 @@ class Builder:
 
     def add(self, chunk: rows.Chunk) -> pa.RecordBatch:
         """A column that the chunk lacks is None in all its rows."""
-        chunk = rows.checked(chunk)
-        columns, numbers = chunk.columns, dict(chunk.numbers)
+        chunk = rows.checked(chunk, self.declared)
+        columns = chunk.columns
+        numbers = dict(chunk.numbers)
         for name, values in columns.items():
-            self.counts[name] += chunk.size - values.count(None)
+            self.counts[name] = self.counts.get(name, 0) + chunk.size - values.count(None)
         for name in _CODES:
-            codes, values = self.codes[name], columns.get(name)
-            numbers[name] = np.full(chunk.size, -1, np.int32)
-            if values:
-                numbers[name][:] = [codes.setdefault(value, len(codes) - 1) for value in values]
-        image, ids, group = (columns.get(name) for name in ("image", "id", "group"))
-        if image and ids:
-            ids = [name or path for name, path in zip(ids, image, strict=True)]
-        ids = ids or image
+            numbers[name] = self._coded(name, columns.get(name), chunk.size)
+        path = next((columns[field] for field in self.media if columns.get(field)), None)
+        group = columns.get("group")
+        ids = columns.get("id")
+        if path and ids:
+            ids = [name or file for name, file in zip(ids, path, strict=True)]
+        ids = ids or path
         if self.places:
-            numbers["place"] = rows.places(self._split_keys(chunk, (group, image, ids)))
+            numbers["place"] = rows.places(self._split_keys(chunk, (group, path, ids)))
         for name, values in numbers.items():
             self.numbers.setdefault(name, []).append(values)
         for name, values in (("id", ids), ("group", group), ("text", columns.get("text"))):
             self.keys[name].append(self._hashes(values, chunk.size))
         self.rows += chunk.size
         return self._batch(chunk)
+
+    def _coded(self, name: str, values: list | None, size: int) -> np.ndarray:
+        """int32 [size]: the number of each value, in order of appearance; -1: none."""
+        codes = self.codes[name]
+        out = np.full(size, -1, np.int32)
+        if values:
+            out[:] = [codes.setdefault(value, len(codes) - 1) for value in values]
+        return out
 
     def _split_keys(self, chunk: rows.Chunk, columns: Sequence[list | None]) -> list[str]:
         """The first of the names that a row has."""
@@ -162,7 +238,7 @@ class Builder:
             if values and keys.count(None) == chunk.size:
                 keys = values
             elif values:
-                keys = [key or one for key, one in zip(keys, values, strict=True)]
+                keys = [key or value for key, value in zip(keys, values, strict=True)]
         if keys.count(None):
             lines = chunk.numbers.get("line", np.arange(self.rows, self.rows + chunk.size))
             keys = [key or f"line {line}" for key, line in zip(keys, lines, strict=True)]
@@ -175,32 +251,45 @@ class Builder:
             return alone
         keys = rows.hashes(values)
         if values.count(None):
-            missing = np.asarray([one is None for one in values])
+            missing = np.asarray([value is None for value in values])
             keys[missing] = alone[missing]
         return keys
 
     def _batch(self, chunk: rows.Chunk) -> pa.RecordBatch:
-        size, texts = chunk.size, chunk.columns.get("text")
-        arrays = [_binary(chunk.columns.get(name), size) for name in ("image", "id")]
-        tuples = bool(texts) and tuple in set(map(type, texts))
-        self.several |= tuples
-        if tuples:
-            arrays.append(_binary([one if type(one) is str else None for one in texts], size))
-            several = [one if type(one) is tuple else None for one in texts]
-            encoded = [one and [_encoded(text) for text in one] for one in several]
-            arrays.append(pa.array(encoded, pa.list_(pa.binary())))
-        else:
-            arrays += [_binary(texts, size), pa.nulls(size, pa.list_(pa.binary()))]
-        arrays.append(_binary([chunk.problems.get(row) for row in range(size)]
-                              if chunk.problems else None, size))  # fmt: skip
-        for array in arrays:
+        arrays = [_binary(chunk.columns.get(name), chunk.size) for name in ("image", "id")]
+        arrays += self._captions(chunk.columns.get("text"), chunk.size)
+        problems = None
+        if chunk.problems:
+            problems = [chunk.problems.get(row) for row in range(chunk.size)]
+        arrays.append(_binary(problems, chunk.size))
+        named = dict(zip(_FIXED, arrays, strict=True))
+        for field in self.media:
+            if field != "image":
+                named[f"path.{field}"] = _binary(chunk.columns.get(field), chunk.size)
+        for field, kind in self.kinds.items():
+            if kind not in NUMBERS:
+                named[f"value.{field}"] = self._packed(field, kind, chunk.columns[field])
+        for array in named.values():
             self._hash(array)
-        names = list(_TEXT)
-        if chunk.data is not None:
-            arrays.append(pa.array(chunk.data, pa.binary()))
-            names.append("data")
-            self.digest.update(repr([one and len(one) for one in chunk.data]).encode())
-        return pa.RecordBatch.from_arrays(arrays, names=names)
+        for field, data in chunk.data.items():
+            named[_data(field)] = pa.array(data, pa.binary())
+            self.digest.update(repr([content and len(content) for content in data]).encode())
+        return pa.RecordBatch.from_arrays(list(named.values()), names=list(named))
+
+    def _captions(self, texts: list | None, size: int) -> list[pa.Array]:
+        """[rows with one caption, rows with several]."""
+        if not texts or tuple not in set(map(type, texts)):
+            return [_binary(texts, size), pa.nulls(size, pa.list_(pa.binary()))]
+        self.several = True
+        single = [text if type(text) is str else None for text in texts]
+        several = [text if type(text) is tuple else None for text in texts]
+        encoded = [row and [_encoded(text) for text in row] for row in several]
+        return [_binary(single, size), pa.array(encoded, pa.list_(pa.binary()))]
+
+    def _packed(self, field: str, kind: str, values: list[bytes | None]) -> pa.Array:
+        if kind == "text" and any(value is not None and is_several(value) for value in values):
+            self.several_in.add(field)
+        return pa.array(values, pa.binary())
 
     def _hash(self, array: pa.Array) -> None:
         """Offsets and content, which are the same in every version of Arrow."""
@@ -221,8 +310,10 @@ class Builder:
         again = rows.repeated(keys.pop("id"))
         by = next((name for name in ("group", "text") if self.counts[name]), None)
         if by is None and self.counts["label"]:
-            by, label = "label", numbers["label"].astype(np.int64)
-            keys[by] = np.where(label < 0, np.arange(self.rows) + len(self.codes[by]), label)
+            by = "label"
+            label = numbers["label"].astype(np.int64)
+            alone = np.arange(self.rows) + len(self.codes["label"])
+            keys["label"] = np.where(label < 0, alone, label)
         numbers["group"] = rows.in_order(keys[by or "text"])
         for name in _CODES:
             if not self.counts[name]:
@@ -231,10 +322,14 @@ class Builder:
         for name in sorted(numbers.keys() - {"line", "place"}):
             self.digest.update(name.encode() + numbers[name].tobytes())
         self.digest.update(json.dumps(about).encode())
+        if self.kinds:
+            self.digest.update(json.dumps(self.kinds).encode())
         about |= {
             "rows": self.rows,
             "counts": self.counts,
             "several": self.several,
+            "kinds": self.kinds,
+            "several_in": sorted(self.several_in),
             "again": {"count": len(again), "rows": again[:5].tolist()},
             "digest": self.digest.hexdigest(),
         }
@@ -247,7 +342,7 @@ def _binary(values: list | None, size: int) -> pa.Array:
     try:
         return pa.array(values, pa.binary())
     except UnicodeEncodeError:
-        return pa.array([one and _encoded(one) for one in values], pa.binary())
+        return pa.array([value and _encoded(value) for value in values], pa.binary())
 
 
 def _encoded(text: str) -> bytes:

@@ -1,7 +1,7 @@
-"""Where the members of a tar are: read by their headers alone, in any dialect, nothing extracted.
+"""Where the members of a tar are, with Python's tarfile: nothing is extracted.
 
-* Old, ustar, GNU and PAX headers, long names, links to earlier members. Sparse members, which are
-  not stored in one piece, go through Python's tarfile.
+* Every dialect that tarfile reads, and links to earlier members. Sparse members are not stored in
+  one piece: they are read by tarfile when they are asked for.
 * A tar that ends too early is told from a whole one: by its last member, or its missing end mark.
 """
 
@@ -10,16 +10,20 @@ import io
 import os
 import posixpath
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from mmjax.data.source import CorruptExample, DataError
 from mmjax.data.storage import Stamp
 
 BLOCK = 512  # bytes; headers and contents begin at multiples of it
-_COMPRESSED = {b"\x1f\x8b": "gzip -d", b"BZh": "bzip2 -d", b"\xfd7zXZ": "xz -d",
-               b"\x28\xb5\x2f\xfd": "zstd -d"}  # fmt: skip
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip -d",
+    b"BZh": "bzip2 -d",
+    b"\xfd7zXZ": "xz -d",
+    b"\x28\xb5\x2f\xfd": "zstd -d",
+}
 _STEP = 16 << 20  # bytes between two reports of progress
 
 
@@ -53,7 +57,7 @@ def content(stamp: Stamp, member: Member) -> bytes:
         raise CorruptExample(f"cannot read {stamp.path}: {error.strerror}") from error
     stamp.check(os.fstat(file.fileno()))
     if member.size < 0:
-        return _sparse(stamp.path, member.offset)[1]
+        return _sparse(stamp.path, member.offset)
     data = os.pread(file.fileno(), member.size, member.offset)
     if len(data) < member.size:
         raise CorruptExample(f"{stamp.path} ends within {member.name}")
@@ -81,111 +85,107 @@ def _check_start(path: Path, head: bytes) -> None:
             )
     if not head:
         raise DataError(f"{path} is empty: it is no tar; copy or download it again")
-    if head.strip(b"\0") and not _valid(head):
+    if head.strip(b"\0") and not _is_header(head):
         raise DataError(f"{path} is no tar: it begins {head[:16]!r}")
 
 
-def _walk(file: io.FileIO, total: int, advance: Callable[[int], None]) -> Iterator[Member]:
-    at = told = 0
-    found: dict[str, Member] = {}  # what a link may lead to
-    while True:
-        start, extra = at, {}  # of the member with its extensions
-        while True:
-            head = os.pread(file.fileno(), BLOCK, at)
-            if head == bytes(BLOCK):
-                advance(total - told)
-                return
-            if len(head) < BLOCK:
-                advance(total - told)
-                raise Cut(f"it is cut off at byte {total}: the mark of its end is missing")
-            if not _valid(head):
-                raise Cut(f"it is damaged at byte {at}: no header of a member is there")
-            kind, size = head[156:157], _number(head[124:136])
-            if kind not in b"xgLK":
-                break
-            data = os.pread(file.fileno(), size, at + BLOCK)
-            if len(data) < size:
-                raise Cut(f"it is cut off at byte {total}, within a header")
-            extra |= _extensions(kind, data)
-            at += BLOCK + _padded(size)
-        size = int(extra.get("size", size))
-        name = extra.get("path") or _name(head)
-        name = name.removeprefix("./")
-        if kind == b"S" or any(key.startswith("GNU.sparse.") for key in extra):
-            member, at = _sparse_member(file, start)
-        elif kind in (b"1", b"2"):
-            target = extra.get("linkpath") or _text(head[157:257])
-            if kind == b"2":
-                target = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
-            at += BLOCK  # a link to nothing is an empty file: whoever reads it says so
-            member = found.get(target.removeprefix("./"), Member("", at, 0))._replace(name=name)
-        else:
-            member = Member(name, at + BLOCK, size) if kind in (b"0", b"\0", b"7") else None
-            at += BLOCK + _padded(size)
-            if at - (_padded(size) - size) > total:
-                raise Cut(f"it is cut off at byte {total}, within {name}", name)
-        if member is not None:
-            found[member.name] = member
-            yield member
-        if at - told > _STEP:
-            advance(at - told)
-            told = at
-
-
-def _padded(size: int) -> int:
-    return -(-size // BLOCK) * BLOCK
-
-
-def _valid(head: bytes) -> bool:
-    """Whether the sum in a header is that of its bytes."""
+def _is_header(head: bytes) -> bool:
     try:
-        return _number(head[148:156]) == sum(head[:148]) + 256 + sum(head[156:])
-    except ValueError:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
         return False
+    return True
 
 
-def _number(field: bytes) -> int:
-    if field[0] & 0x80:  # GNU: binary, for numbers that octal digits cannot hold
-        return int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
-    return int(field.strip(b" \0") or b"0", 8)
+class _Header(tarfile.TarInfo):
+    """Of a plain file without its owner, times and rights: reading them takes most of the time."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
+        checksum = 256 + sum(buf) - sum(buf[148:156])
+        plain = len(buf) == BLOCK and buf[156:157] == tarfile.REGTYPE
+        if not plain or tarfile.nti(buf[148:156]) != checksum:
+            return super().frombuf(buf, encoding, errors)
+        info = cls(tarfile.nts(buf[:100], encoding, errors))
+        info.size = tarfile.nti(buf[124:136])
+        prefix = tarfile.nts(buf[345:500], encoding, errors)
+        if prefix:
+            info.name = f"{prefix}/{info.name}"
+        return info
 
 
-def _text(field: bytes) -> str:
-    return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+def _walk(file: BinaryIO, total: int, advance: Callable[[int], None]) -> Iterator[Member]:
+    """The members of an opened tar of so many bytes."""
+    told = 0
+    earlier: dict[str, Member] = {}  # what a link may lead to
+    for info in _headers(file, total):
+        member = _member(info, earlier)
+        if member is not None:
+            if member.offset + member.size > total:
+                reason = f"it is cut off at byte {total}, within {member.name}"
+                raise Cut(reason, member.name)
+            earlier[member.name] = member
+            yield member
+        if info.offset - told > _STEP:
+            advance(info.offset - told)
+            told = info.offset
+    advance(total - told)
 
 
-def _name(head: bytes) -> str:
-    prefix = _text(head[345:500]) if head[257:263] == b"ustar\0" else ""
-    return (f"{prefix}/" if prefix else "") + _text(head[:100])
-
-
-def _extensions(kind: bytes, data: bytes) -> dict[str, str]:
-    """What a header in front of a member's says of it."""
-    if kind in (b"L", b"K"):
-        return {"path" if kind == b"L" else "linkpath": _text(data)}
-    found = {}
-    while kind == b"x" and data.strip(b"\0"):
-        length, _, _ = data.partition(b" ")
-        record, data = data[: int(length)], data[int(length) :]
-        key, _, value = record[len(length) + 1 : -1].partition(b"=")
-        found[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
-    return found
-
-
-def _sparse_member(file: io.FileIO, start: int) -> tuple[Member, int]:
-    """(the member, where the next header is)."""
+def _headers(file: BinaryIO, total: int) -> Iterator[tarfile.TarInfo]:
+    """Raises Cut behind the last one that is whole, unless the mark of the end follows."""
+    end = 0  # of the members so far
     try:
-        info, _, behind = _sparse(str(file.name), start, read=False)
-    except tarfile.TarError as error:
-        raise Cut(f"it is damaged at byte {start}: {error}") from error
-    return Member(info.name.removeprefix("./"), start, -1), behind
+        with tarfile.TarFile(
+            fileobj=file, tarinfo=_Header, encoding="utf-8", errors="surrogateescape"
+        ) as tar:
+            while True:
+                info = tar.next()
+                if info is None:
+                    break
+                yield info
+                if tar.offset <= end:  # a negative size would lead around for ever
+                    raise Cut(f"it is damaged at byte {end}: a member of {info.size} bytes")
+                end = tar.offset
+                tar.members.clear()  # tarfile would keep them all
+    except tarfile.ReadError as error:
+        if end < total:
+            raise Cut(f"it is cut off at byte {total}, within a header ({error})") from error
+    except (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError) as error:
+        raise Cut(f"it is damaged at byte {end}: {error}") from error
+    _check_end(file, end, total)
 
 
-def _sparse(path: str, start: int, *, read: bool = True) -> tuple[tarfile.TarInfo, bytes, int]:
-    """(what a header says, the content, where the next header is)."""
+def _check_end(file: BinaryIO, at: int, total: int) -> None:
+    """tarfile ends in silence where no header follows: only a block of zeros is the end."""
+    head = os.pread(file.fileno(), BLOCK, at)
+    if head == bytes(BLOCK):
+        return
+    if len(head) < BLOCK:
+        raise Cut(f"it is cut off at byte {total}: the mark of its end is missing")
+    raise Cut(f"it is damaged at byte {at}: no header of a member is there")
+
+
+def _member(info: tarfile.TarInfo, earlier: Mapping[str, Member]) -> Member | None:
+    """None for folders and devices."""
+    name = info.name.removeprefix("./")
+    if info.sparse is not None:
+        return Member(name, info.offset, -1)
+    if info.type == tarfile.REGTYPE:
+        return Member(name, info.offset_data, info.size)
+    if info.islnk() or info.issym():
+        target = info.linkname
+        if info.issym():
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+        # A link to nothing is an empty file: whoever reads it says so.
+        nothing = Member("", info.offset_data, 0)
+        return earlier.get(target.removeprefix("./"), nothing)._replace(name=name)
+    return Member(name, info.offset_data, info.size) if info.isreg() else None
+
+
+def _sparse(path: str, start: int) -> bytes:
+    """The content of a sparse member, whose header is at `start`."""
     with open(path, "rb") as file:
         file.seek(start)
         with tarfile.TarFile(fileobj=file) as tar:
-            info = tar.firstmember
-            data = tar.extractfile(info).read() if read else b""
-            return info, data, tar.offset
+            return tar.extractfile(tar.firstmember).read()

@@ -20,13 +20,14 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmjax.data.source import DataError
 from mmjax.data.storage import Stamp
 from mmjax.readers import array_record, parquet, records
+from mmjax.readers.columns import Column, declared
 from mmjax.readers.files import Choice, Files
 from mmjax.readers.index import indexed
 
@@ -48,7 +49,10 @@ class Config:
     label: str = "label"  # ClassLabel feature; may be missing
     group: str = "group"  # feature; one group's examples are no negatives; may be missing
     id: str = "id"  # feature of names for messages; may be missing: file and number
-    templates: tuple[str, ...] = ("a photo of a {}.",)  # captions of a class, where text is ""
+    # further fields: dict(question=dict(), count=dict(kind="int")), see columns.py
+    columns: Mapping[str, Column] = dataclasses.field(default_factory=dict)
+    # captions of a class, where text is ""; (): no captions at all
+    templates: tuple[str, ...] = ("a photo of a {}.",)
     class_names: tuple[str, ...] = ()  # in the order of their numbers; (): those of the set
 
 
@@ -60,15 +64,15 @@ def open(config: Config) -> Files:
         raise DataError("name='tfds' needs TFDS: pip install 'mmjax[tfds]'") from error
     builder = _builder(tfds, config)
     split = _split(builder, config)
-    wanted = {name: getattr(config, name) for name in ("image", "text", "label", "group", "id")}
-    wanted = {name: field for name, field in wanted.items() if field}
-    for name, field in list(wanted.items()):
-        feature = _feature(builder.info.features, field)
-        if feature is None and name == field and name in ("label", "group", "id"):
-            del wanted[name]
-        _check(tfds, builder, name, field, feature)
+    features = builder.info.features
+    columns = {}
+    for field, column in declared(config).items():
+        feature = _feature(features, column.name)
+        if feature is not None or column.needed:
+            columns[field] = column
+        _check(tfds, builder, field, column.name, feature)
     names = config.class_names
-    label = _feature(builder.info.features, wanted.get("label", ""))
+    label = _feature(features, columns["label"].name) if "label" in columns else None
     if not names and isinstance(label, tfds.features.ClassLabel):
         names = tuple(label.names or ())
     found = _records(builder, split)
@@ -76,29 +80,32 @@ def open(config: Config) -> Files:
     table = indexed(
         title,
         sorted({Path(stamp.path) for stamp in found.stamps}),
-        repr((config.split, sorted(wanted.items()))),
-        functools.partial(records.chunks, found, wanted),
+        columns,
+        functools.partial(records.chunks, found, columns),
         places=False,
+        identity=config.split,
     )
-    records.check(title, table, wanted, names)
+    records.check(title, table, columns, names, config.templates)
     choice = Choice(templates=config.templates, class_names=names)
-    origin = records.Recorded(found, config.image)
-    return Files(title, table, origin, choice, columns=wanted, rows="examples")
+    origin = records.Recorded.of(found, table, columns)
+    return Files(title, table, origin, choice, columns=columns, rows="examples")
 
 
 def _records(builder: Any, split: Any) -> records.Shards:
     """Raises DataError for files that are missing or not whole."""
-    form, parts = _FORMATS[builder.info.file_format.value], split.file_instructions
+    form = _FORMATS[builder.info.file_format.value]
+    parts = split.file_instructions
     lost = [part.filename for part in parts if not os.path.isfile(part.filename)]
     if lost:
         raise DataError(f"{len(lost)} files of {builder.info.full_name} are gone: {lost[0]}")
     stretches = [(Stamp.of(part.filename), part.skip, part.take) for part in parts]
     for part, (stamp, _, _) in zip(parts, stretches, strict=True):
-        found, told = form.count(stamp), part.examples_in_shard
-        if found != told:
+        found = form.count(stamp)
+        if found != part.examples_in_shard:
             raise DataError(
-                f"{stamp.path} holds {found} examples and should hold {told}; prepare the set "
-                "again, as array_record: of more than 100 in a parquet file, TFDS loses some"
+                f"{stamp.path} holds {found} examples and should hold {part.examples_in_shard}; "
+                "prepare the set again, as array_record: of more than 100 in a parquet file, TFDS "
+                "loses some"
             )
     return records.Shards.of(stretches, form.record)
 
@@ -114,9 +121,7 @@ def _builder(tfds: Any, config: Config) -> Any:
                 + (f"; give {inside[-1]}" if inside else "")
             )
         with _told(tfds, name):
-            builder = tfds.builder_from_directory(name)
-            assert builder.info.features  # made when they are asked for
-            return builder
+            return _with_features(tfds.builder_from_directory(name))
     where = {"data_dir": config.data_dir} if config.data_dir else {}
     with _told(tfds, name):
         builder = tfds.builder(name, **where)
@@ -124,7 +129,13 @@ def _builder(tfds: Any, config: Config) -> Any:
             _reach(name, builder, config)
             builder = tfds.builder(name, file_format="array_record", **where)
             builder.download_and_prepare()
-        assert builder.info.features  # made when they are asked for
+        return _with_features(builder)
+
+
+def _with_features(builder: Any) -> Any:
+    """Features are made when they are asked for first: where one needs TensorFlow, that fails."""
+    if not builder.info.features:
+        raise DataError(f"{builder.info.full_name} says nothing of its features; prepare it again")
     return builder
 
 
@@ -201,13 +212,13 @@ def _feature(features: Any, field: str) -> Any:
     return features
 
 
-def _check(tfds: Any, builder: Any, name: str, field: str, feature: Any) -> None:
+def _check(tfds: Any, builder: Any, field: str, name: str, feature: Any) -> None:
     """Raises DataError for a feature that is of the wrong kind."""
-    if name != "image" or feature is None or isinstance(feature, tfds.features.Image):
+    if field != "image" or feature is None or isinstance(feature, tfds.features.Image):
         return
     features = builder.info.features
     others = [key for key, one in features.items() if isinstance(one, tfds.features.Image)]
     raise DataError(
-        f"{builder.info.full_name}: image={field!r} is {type(feature).__name__}, no Image; the set "
+        f"{builder.info.full_name}: image={name!r} is {type(feature).__name__}, no Image; the set "
         f"has {', '.join(others) or 'none'}"
     )

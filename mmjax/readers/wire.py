@@ -12,7 +12,11 @@ import msgspec
 
 from mmjax.data.source import CorruptExample
 
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # wire types of protocol buffers
+# wire types of protocol buffers
+_VARINT = 0
+_FIXED64 = 1
+_LENGTH = 2
+_FIXED32 = 5
 
 
 def decode(record: bytes) -> dict[str, Any]:
@@ -76,24 +80,31 @@ def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
 def _example(record: bytes) -> dict[str, list]:
     """Example {features = 1 {feature = 1 (map) {key = 1, value = 2 {a list}}}}."""
     found = {}
-    for features in (value for number, value in _fields(record) if number == 1):
-        for entry in (value for number, value in _fields(features) if number == 1):
+    for features in _all(record, 1):
+        for entry in _all(features, 1):
             parts = dict(_fields(entry))
-            found[parts.get(1, b"").decode()] = _feature(parts.get(2, b""))
+            name = parts.get(1, b"").decode()
+            found[name] = _feature(parts.get(2, b""))
     return found
+
+
+def _all(message: bytes, number: int) -> list[Any]:
+    """Every value of one field of a message."""
+    return [value for field, value in _fields(message) if field == number]
 
 
 def _feature(data: bytes) -> list:
     """Feature {bytes_list = 1 | float_list = 2 | int64_list = 3}, each {value = 1}."""
     for kind, values in _fields(data):
-        parts = [value for number, value in _fields(values) if number == 1]
+        parts = _all(values, 1)
         if kind == 1:
             return parts
         if kind == 2:
-            return [one for part in parts for one in struct.unpack(f"<{len(part) // 4}f", part)]
+            packed = b"".join(parts)
+            return list(struct.unpack(f"<{len(packed) // 4}f", packed))
         if kind == 3:
-            numbers = (one for part in parts for one in _integers(part))
-            return [one - (1 << 64) if one >> 63 else one for one in numbers]
+            numbers = [number for part in parts for number in _integers(part)]
+            return [number - (1 << 64) if number >> 63 else number for number in numbers]
     return []
 
 

@@ -112,7 +112,7 @@ def _manifest(path: str, kind: Kind, column: str) -> Listing:
     def name(row: int) -> str:
         found = table[row]
         if kind == "images":
-            return found.image or listed.where(row)
+            return found.path or listed.where(row)
         text = found.text
         return (text if isinstance(text, str) else (*(text or ()), "")[0]) or listed.where(row)
 

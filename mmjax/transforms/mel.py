@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmjax.data.source import Example
+from mmjax.data.source import CorruptExample, Example
 from mmjax.typing import Bool, Float
 
 LOWEST_POWER = 1e-10  # silence, where the logarithm would be minus infinity
@@ -62,7 +62,7 @@ def filters(bins: int, window: int, rate: int) -> Float[np.ndarray, "M F"]:
 
 @dataclasses.dataclass(frozen=True)
 class LogMel:
-    """`audio`: float32 [T] samples -> float32 [frames, bins]; also called on whole batches."""
+    """float32 [T] samples -> float32 [frames, bins]; also called on whole batches."""
 
     bins: int = 80  # M; 128 for large-v3
     rate: int = 16_000  # samples per second
@@ -70,16 +70,18 @@ class LogMel:
     hop: int = 160  # samples from frame to frame
     seconds: float | None = 30.0  # clips are padded with silence to this; None: left as they are
     truncate: bool = False  # a longer clip is cut, as the reference does; False: it is refused
+    field: str = "audio"  # that it works on
     deterministic = True
 
     def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
-        return {**example, "audio": self.batch([example["audio"]]).features[0]}
+        return {**example, self.field: self.batch([example[self.field]]).features[0]}
 
     def batch(self, clips: Sequence[np.ndarray]) -> Features:
         """Clips of any lengths, each [samples] -> one array, as long as the longest needs.
 
         Raises:
-          ValueError: a clip that is too long, too short to be mirrored, or not one channel.
+          CorruptExample: a clip that is too long, or too short to be mirrored.
+          ValueError: a clip that is not of one channel.
         """
         clips = [self._checked(np.asarray(clip, np.float32)) for clip in clips]
         longest = max(len(clip) for clip in clips)
@@ -94,18 +96,21 @@ class LogMel:
     def _checked(self, clip: np.ndarray) -> np.ndarray:
         if clip.ndim != 1:
             raise ValueError(f"a clip is [samples] of one channel, not {list(clip.shape)}")
-        if self.seconds is not None and len(clip) > round(self.seconds * self.rate):
-            if not self.truncate:
-                raise ValueError(
-                    f"{len(clip) / self.rate:.2f} seconds of sound; the model takes "
-                    f"{self.seconds:g} at a time: cut it up, or set truncate to lose the rest"
-                )
-            clip = clip[: round(self.seconds * self.rate)]
+        seconds = len(clip) / self.rate
         if self.seconds is None and len(clip) <= self.window // 2:
-            raise ValueError(
-                f"a clip of {len(clip)} samples is shorter than half a frame ({self.window // 2})"
+            shortest = (self.window // 2 + 1) / self.rate
+            raise CorruptExample(
+                f"{seconds:.4f} seconds of sound ({len(clip)} samples); a spectrogram needs at "
+                f"least {shortest:.4f}, which is more than half a frame"
             )
-        return clip
+        if self.seconds is None or len(clip) <= round(self.seconds * self.rate):
+            return clip
+        if not self.truncate:
+            raise CorruptExample(
+                f"{seconds:.2f} seconds of sound; the model takes {self.seconds:g} at a time: cut "
+                "it up, or set truncate to lose the rest"
+            )
+        return clip[: round(self.seconds * self.rate)]
 
     def _fill(self, clip: np.ndarray, samples: int, out: np.ndarray) -> None:
         """The spectrogram of a clip padded to so many samples."""
@@ -118,8 +123,10 @@ class LogMel:
         power = spectrum.real**2 + spectrum.imag**2
         mel = power @ filters(self.bins, self.window, self.rate).T
         log = np.log10(np.maximum(mel, LOWEST_POWER))
-        out[:sound], out[sound:] = log, np.log10(LOWEST_POWER)
-        floor = max(log.max(initial=np.log10(LOWEST_POWER)), np.log10(LOWEST_POWER)) - RANGE
+        silence = np.log10(LOWEST_POWER)
+        out[:sound] = log
+        out[sound:] = silence
+        floor = max(log.max(initial=silence), silence) - RANGE
         np.maximum(out, floor, out=out)
         out += 4.0
         out /= 4.0

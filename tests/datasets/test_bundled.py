@@ -12,7 +12,7 @@ from PIL import Image
 from experiments.bundled import fetch
 from experiments.bundled.build_emoji import key
 from mmjax.data.source import CorruptExample, DataError
-from mmjax.datasets import bundled, digits, easy_vqa, emoji, librivox, sounds
+from mmjax.datasets import bundled, digits, easy_vqa, emoji, librivox, prepared, sounds
 from mmjax.datasets.bundled import emoji_families
 from mmjax.datasets.prepared import registries
 from mmjax.evaluation import question_only, thumbnails
@@ -214,7 +214,7 @@ def test_thumbnail_ranks_by_hand():
 
 
 def test_easy_vqa():
-    train, test = (easy_vqa.open(easy_vqa.Config(split)) for split in easy_vqa.SPLITS)
+    train, test = (easy_vqa.open(easy_vqa.Config(split)) for split in easy_vqa.PARTS)
     assert (len(train), len(test)) == (2951, 924)
     assert [len(set(source.column("group"))) for source in (train, test)] == [300, 100]
     assert set(train.column("label")) == set(range(len(easy_vqa.ANSWERS)))
@@ -228,13 +228,31 @@ def test_easy_vqa():
     right = [easy_vqa.ANSWERS[label] for label in test.column("label")]
     assert np.mean(np.array(guesses) == right) == pytest.approx(0.6569, abs=1e-4)
     assert np.mean(np.array(right) == "yes") == pytest.approx(0.3680, abs=1e-4)
-    with pytest.raises(ValueError, match="none of train, test"):
-        easy_vqa.open(easy_vqa.Config("validation"))
+    with pytest.raises(DataError, match="'dev' is none of train, train/fit, validation, test"):
+        easy_vqa.open(easy_vqa.Config("dev"))
+
+
+def test_easy_vqa_validation_is_cut_from_training_by_image():
+    """Choices are made there: never on the test set, never on a picture that was trained on."""
+    for images in (False, True):
+        parts = {split: easy_vqa.open(easy_vqa.Config(split, images=images))
+                 for split in easy_vqa.SPLITS}  # fmt: skip
+        ids = {split: [row["id"] for row in source] for split, source in parts.items()}
+        assert sorted(ids["train/fit"] + ids["validation"]) == sorted(ids["train"])
+        groups = {split: set(source.column("group")) for split, source in parts.items()}
+        assert groups["train/fit"].isdisjoint(groups["validation"])
+        assert [row for row in parts["train"] if row["id"] in ids["validation"]] == [
+            *parts["validation"]
+        ]
+    assert [len(ids) for ids in (groups["train/fit"], groups["validation"])] == [241, 33]
+    questions = [len(easy_vqa.open(easy_vqa.Config(split)))
+                 for split in ("train/fit", "validation")]  # fmt: skip
+    assert questions == [2624, 327]  # by a hash of the image's number: it stays
 
 
 def test_easy_vqa_images():
     """The colour is where the picture is not pale: what the questions tell is what is drawn."""
-    sets = [easy_vqa.open(easy_vqa.Config(split, images=True)) for split in easy_vqa.SPLITS]
+    sets = [easy_vqa.open(easy_vqa.Config(split, images=True)) for split in easy_vqa.PARTS]
     assert [len(source) for source in sets] == [274, 85]
     reds = [source[i] for source in sets for i in range(len(source)) if "red" in source[i]["text"]]
     assert len(reds) > 20
@@ -279,6 +297,24 @@ def test_sounds():
         assert 0.03 < len(samples) / 44_100 <= 3 and 0.05 < np.abs(samples).max() <= 1
 
 
+@pytest.mark.parametrize("module, counts", [(sounds, (29, 4, 2, 35)), (librivox, (4, 1, 5))])
+def test_splits_of_sounds_name_held_out_data(module, counts):
+    whole = [row["id"] for row in module.open(module.Config())]
+    parts = {split: [row["id"] for row in module.open(module.Config(split))]
+             for split in module.SPLITS}  # fmt: skip
+    assert tuple(map(len, parts.values())) == counts and parts.pop("all") == whole
+    assert sorted(sum(parts.values(), [])) == sorted(whole)
+    with pytest.raises(DataError, match="split 'dev' is none of train"):
+        module.open(module.Config("dev"))
+
+
+def test_sets_that_can_be_prepared_declare_themselves():
+    sets = prepared.sets()
+    assert {"openmoji", "openclipart", "tuxpaint", "tabler", "easy_vqa"} <= set(sets)
+    assert sets["easy_vqa"] is easy_vqa.SET
+    assert not easy_vqa.SET.read_by({}) and easy_vqa.SET.read_by({"full": True})
+
+
 # -- decoding of sound
 
 
@@ -316,3 +352,20 @@ def test_downsampling_is_antialiased():
 def test_bad_sound_is_corrupt(data, reason):
     with pytest.raises(CorruptExample, match=reason):
         DecodeAudio(16_000, longest=10.0)({"audio": data})
+
+
+def test_a_cut_is_decoded_alone():
+    whole = np.arange(8000, dtype=np.float32) / 8000
+    decode = DecodeAudio(8000, longest=0.5)
+    cut = decode({**wav(whole), "start": 0.25, "end": 0.5})["audio"]
+    np.testing.assert_array_equal(cut, whole[2000:4000])
+    rest = decode({**wav(whole), "start": 0.75})["audio"]
+    np.testing.assert_array_equal(rest, whole[6000:])
+    assert len(decode({**wav(whole), "start": 0.75, "end": 1.005})["audio"]) == 2000
+    voice = DecodeAudio(8000, field="voice")({"voice": wav(whole)["audio"]})
+    np.testing.assert_array_equal(voice["voice"], whole)
+    for start, end in ((0.5, 0.5), (-0.1, 0.4), (0.9, 1.3), (1.5, None)):
+        with pytest.raises(CorruptExample, match="of a recording of 1.00; it has to begin before"):
+            decode({**wav(whole), "start": start, "end": end})
+    with pytest.raises(CorruptExample, match="1 seconds of sound; at most 0.5"):
+        decode(wav(whole))

@@ -12,6 +12,7 @@ from PIL import Image
 
 from mmjax.data.source import CorruptExample, DataError
 from mmjax.readers import array_record, wire
+from mmjax.readers.columns import Column
 from mmjax.transforms.images import DecodeImage
 
 
@@ -81,12 +82,15 @@ def test_written_and_read(tmp_path):
     assert sum(map(len, parts)) == 40 and parts[1].class_names == ("cat", "dog")
 
 
+COLUMNS = {"tags": Column(kind="texts"), "audio": Column(), "seconds": Column(kind="float")}
+
+
 def test_further_fields_and_pixels(tmp_path):
     pixels = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
     one = {"image": pixels, "text": ("a", "b"), "tags": ("x", "y"), "audio": b"ogg",
            "seconds": np.float32(1.5)}  # fmt: skip
     array_record.write(tmp_path / "own.array_record", [one])
-    example = opened(tmp_path / "own.array_record", more=("tags", "audio", "seconds"))[0]
+    example = opened(tmp_path / "own.array_record", columns=COLUMNS)[0]
     assert np.array_equal(DecodeImage()(example)["image"], pixels) and example["text"] == ("a", "b")
     assert (example["tags"], example["audio"], example["seconds"]) == (("x", "y"), b"ogg", 1.5)
     with pytest.raises(TypeError, match="'mask' is ndarray; a record holds text, bytes, numbers"):

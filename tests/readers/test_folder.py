@@ -93,15 +93,15 @@ def test_hidden_and_other_files_are_left_out(classes):
 def test_folders_that_are_refused(tmp_path, classes):
     (tmp_path / "empty").mkdir()
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "a.mp4").write_text("x")
+    (tmp_path / "other" / "a.doc").write_text("x")
     with pytest.raises(DataError, match=r"no image in .*empty \(.jpg .*it is empty"):
         opened(tmp_path / "empty")
-    with pytest.raises(DataError, match="it has a.mp4"):
+    with pytest.raises(DataError, match="it has a.doc"):
         opened(tmp_path / "other")
     with pytest.raises(DataError, match="no folder .*phtos; in .* there is: photos"):
         opened(tmp_path / "phtos")
     with pytest.raises(DataError, match="is a file.*manifest"):
-        opened(tmp_path / "other" / "a.mp4")
+        opened(tmp_path / "other" / "a.doc")
     with pytest.raises(DataError, match="split 'x' is none of"):
         opened(classes, split="x")
     with pytest.raises(DataError, match="none of its 3 images is in split 'test'"):

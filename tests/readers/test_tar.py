@@ -109,6 +109,20 @@ def test_cut_and_damaged(tmp_path):
         assert caught.value.name == name
 
 
+def test_a_size_that_leads_backwards_ends_the_tar(tmp_path):
+    """Such a header once led readers around for ever."""
+    path = packed(tmp_path / "x.tar", {"a.txt": b"a" * 600, "b.txt": b"b"}, tarfile.USTAR_FORMAT)
+    whole = bytearray(path.read_bytes())
+    head = whole[1536:2048]
+    head[124:136] = b"\xff" + (-1536).to_bytes(11, "big", signed=True)  # of b.txt, as GNU has it
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    whole[1536:2048] = head
+    path.write_bytes(whole)
+    with pytest.raises(tar.Cut, match="damaged at byte 1536"):
+        list(tar.members(path, lambda count: None))
+
+
 def test_a_tar_that_changes_is_named(tmp_path):
     path = packed(tmp_path / "x.tar", {"a.txt": b"a" * 600, "b.txt": b"b" * 600})
     stamp = Stamp.of(path)

@@ -5,6 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmjax.data.pipeline import Pipeline
+from mmjax.data.plan import Sequential
+from mmjax.data.source import CorruptExample, InMemory
 from mmjax.transforms.mel import LogMel, filters, hertz_of, mel_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -12,7 +15,8 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 def clips():
     """The same as in golden/make_whisper.py, which cannot be imported without the reference."""
-    rng, out = np.random.default_rng(1), []
+    rng = np.random.default_rng(1)
+    out = []
     for length in (5_000, 16_000):
         time = np.arange(length) / 16_000
         clip = 0.1 * rng.normal(size=length) * (time < 0.4) + 0.3 * np.sin(2 * np.pi * 440 * time)
@@ -59,13 +63,31 @@ def test_clips_of_their_own_length():
 
 
 def test_what_is_refused():
-    with pytest.raises(ValueError, match="1.00 seconds of sound; the model takes 0.5 at a time"):
+    """A bad clip is one corrupt row of a run; a wrong shape is a bug."""
+    with pytest.raises(CorruptExample, match="1.00 seconds of sound; the model takes 0.5 at a"):
         LogMel(seconds=0.5).batch(clips())
     cut = LogMel(seconds=0.5, truncate=True).batch(clips()).features
     np.testing.assert_array_equal(
         cut[1], LogMel(seconds=0.5).batch([clips()[1][:8000]]).features[0]
     )
-    with pytest.raises(ValueError, match=r"one channel, not \[2, 50\]"):
+    with pytest.raises(ValueError, match=r"one channel, not \[2, 50\]") as caught:
         LogMel().batch([np.zeros((2, 50), np.float32)])
-    with pytest.raises(ValueError, match="shorter than half a frame"):
+    assert not isinstance(caught.value, CorruptExample)
+    with pytest.raises(CorruptExample, match="0.0125 seconds of sound .200 .*at least 0.0126"):
         LogMel(seconds=None).batch([np.zeros(200, np.float32)])
+    assert LogMel(seconds=None).batch([np.zeros(201, np.float32)]).features.shape == (1, 1, 80)
+
+
+def test_a_bad_clip_does_not_stop_a_run():
+    clips = [np.zeros(length, np.float32) for length in (1600, 48_000, 1600)]
+    source = InMemory([{"audio": clip, "id": f"c{at}"} for at, clip in enumerate(clips)])
+    pipeline = Pipeline([source], Sequential(3, 3), (LogMel(seconds=1.0),), threads=0)
+    arrays, corrupt = pipeline.batch(0)
+    assert [one.index for one in corrupt] == [1] and "3.00 seconds of sound" in corrupt[0].reason
+    assert arrays["weight"].tolist() == [1, 0, 1]
+
+
+def test_another_field():
+    example = {"voice": np.zeros(1600, np.float32), "audio": b"kept"}
+    found = LogMel(seconds=1.0, field="voice")(example)
+    assert found["voice"].shape == (100, 80) and found["audio"] == b"kept"

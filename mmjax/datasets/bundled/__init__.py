@@ -6,6 +6,7 @@
 * Files are read whole (the largest has 5 MB) and their sha256 is checked once per process.
 """
 
+import csv
 import functools
 import hashlib
 import json
@@ -28,14 +29,29 @@ def read(name: str, file: str) -> bytes:
 
     Raises RuntimeError when the file is missing or differs: the installation is damaged.
     """
-    path, expected = FOLDER / file, provenance(name)["files"][file]["sha256"]
+    path = FOLDER / file
+    expected = provenance(name)["files"][file]["sha256"]
     data = path.read_bytes() if path.exists() else None
     found = "no such file" if data is None else hashlib.sha256(data).hexdigest()
     if found != expected:
         raise RuntimeError(
             f"bundled data {path}: expected sha256 {expected}, found {found}. Install mmjax "
-            f"again, or make the file anew: see experiments/bundled/build_{name}.py")
+            f"again, or make the file anew: see experiments/bundled/build_{name}.py"
+        )
     return data
+
+
+def pieces(name: str) -> list[bytes]:
+    """The parts of `<name>.bin`, one for each row of `<name>.csv`, which has their sizes."""
+    table = read(name, f"{name}.csv").decode().splitlines()
+    data = read(name, f"{name}.bin")
+    parts = []
+    stop = 0
+    for row in csv.DictReader(table):
+        start = stop
+        stop += int(row["bytes"])
+        parts.append(data[start:stop])
+    return parts
 
 
 def model(name: str) -> Path:

@@ -12,7 +12,9 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-ZWJ, SIGNS, RIGHTWARDS = "200d", {"2640", "2642"}, "27a1"
+ZWJ = "200d"  # joins several into one
+SIGNS = {"2640", "2642"}  # female, male
+RIGHTWARDS = "27a1"
 SKIN = {"1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff"}
 HAIR = {"1f9b0", "1f9b1", "1f9b2", "1f9b3"}
 SAME = {  # code point -> the one that stands for it
@@ -79,8 +81,10 @@ HELD_OUT = {  # split -> number of concepts
 def _plain(key: str) -> str:
     """The code points without joiners, gender signs, directions, skin and hair."""
     points = key.split("-")
-    joined = [p for i, p in enumerate(points) if i == 0 or p not in SIGNS | HAIR | {RIGHTWARDS}]
-    return "-".join(SAME.get(p, p) for p in joined if p != ZWJ and p not in SKIN)
+    variants = SIGNS | HAIR | {RIGHTWARDS}  # behind something; alone they are themselves
+    kept = [point for place, point in enumerate(points) if place == 0 or point not in variants]
+    kept = [point for point in kept if point != ZWJ and point not in SKIN]
+    return "-".join(SAME.get(point, point) for point in kept)
 
 
 def family(key: str) -> str:
@@ -98,10 +102,11 @@ def assign(families: Sequence[str], seed: int = 0) -> list[str]:
     for row, name in enumerate(families):
         rows[name].append(row)
     order = sorted(rows, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
-    left, result = dict(HELD_OUT), ["train"] * len(families)
+    left = dict(HELD_OUT)  # places that are not filled yet
+    result = ["train"] * len(families)
     for name in order:
         count = len(rows[name])
-        split = next((s for s, free in left.items() if count <= free), "train")
+        split = next((split for split, places in left.items() if count <= places), "train")
         if count > LARGEST_HELD_OUT or split == "train":
             continue
         left[split] -= count

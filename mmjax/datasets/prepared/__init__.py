@@ -19,13 +19,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mmjax import registry
 from mmjax.data.source import DataError, Example, InMemory
 from mmjax.data.storage import folder
 from mmjax.datasets.prepared.archives import Wanted
 from mmjax.datasets.prepared.packages import Package, digest
 
 COMMAND = "python -m mmjax.main --mode=prepare --set="
-
+ROOM = "mmjax.datasets"  # whose modules declare sets
 
 Members = Callable[[Package, Wanted], Iterator[tuple[str, bytes]]]
 
@@ -45,11 +46,21 @@ class Set:
     build: Callable[[Members, "Writer"], Iterator[tuple[int, int]]]
     disk: int  # bytes of the prepared set, about
     revision: int = 1  # raised whenever `build` writes something else
+    # whether a source with these options reads it: a part may be bundled
+    read_by: Callable[[Mapping[str, Any]], bool] = lambda options: True
 
     @property
     def download(self) -> int:
         """Bytes of the packages."""
         return sum(package.size for package in self.packages)
+
+
+def sets() -> Mapping[str, Set]:
+    """All sets that can be prepared, by name: the SET of every module of mmjax.datasets that has
+    one."""
+    modules = [registry.find(ROOM, name) for name in registry.names(ROOM)]
+    found = [module.SET for module in modules if isinstance(getattr(module, "SET", None), Set)]
+    return {one.name: one for one in found}
 
 
 class Place(NamedTuple):
@@ -64,7 +75,8 @@ class Writer:
     """Writes a set into a folder; see `building`."""
 
     def __init__(self, place: Path, side: int):
-        self.place, self.side = place, side  # side: pixels of the longer edge of pictures
+        self.place = place
+        self.side = side  # pixels of the longer edge of pictures
         self._open = contextlib.ExitStack()
         self._files: dict[str, Any] = {}
         self._known: dict[bytes, Place] = {}
@@ -111,7 +123,8 @@ def building(one: Set, root: Path, side: int) -> Iterator[Writer]:
         yield writer
         writer.close()
         _record(one, writer)
-        target, old = root / one.name, root / f".old-{one.name}"
+        target = root / one.name
+        old = root / f".old-{one.name}"
         shutil.rmtree(old, ignore_errors=True)
         if target.exists():
             target.rename(old)
@@ -211,7 +224,9 @@ def source(
         raise DataError(f"{name} has no example; the set has {found['rows']} rows")
     identity = "".join(file["sha256"] for _, file in sorted(found["files"].items()))
     kept = [dict(example) for example in kept]
-    values = {key: np.asarray([one[key] for one in kept], np.int32) for key in columns}
+    values = {
+        key: np.asarray([example[key] for example in kept], np.int32) for key in columns
+    }
     stored = Stored(kept, name, place, values)
     stored.fingerprint = hashlib.sha256(f"{stored.fingerprint}{identity}".encode()).hexdigest()
     return stored

@@ -20,8 +20,12 @@ from mmjax.data.source import DataError
 
 Wanted = Callable[[str], bool]
 DAMAGED = (
-    *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile),
-    *(lzma.LZMAError, zlib.error, EOFError),
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    zlib.error,
+    EOFError,
 )
 
 
@@ -76,16 +80,18 @@ def _debian_data(file: BinaryIO, path: Path) -> Iterator[tarfile.TarFile]:
     if file.read(8) != b"!<arch>\n":
         raise ArchiveError(f"{path} is not a Debian package")
     while header := file.read(60):
-        name, size = header[:16].decode("ascii", "replace").strip().rstrip("/"), header[48:58]
+        name = header[:16].decode("ascii", "replace").strip().rstrip("/")
         if header[58:] != b"`\n":
             raise ArchiveError(f"{path} is damaged: {header!r} is no header of a member")
-        start, length = file.tell(), int(size)
+        start = file.tell()
+        length = int(header[48:58])
         if name.startswith("data.tar"):
             kind = name.rpartition(".")[2]
             part = io.BufferedReader(_Part(file, start, length))
             with contextlib.ExitStack() as stack:
                 if kind == "zst":
-                    part, kind = stack.enter_context(_zstd(part)), "tar"
+                    part = stack.enter_context(_zstd(part))
+                    kind = "tar"
                 mode = f"r|{'' if kind == 'tar' else kind}"
                 yield stack.enter_context(tarfile.open(fileobj=part, mode=mode))
             return
@@ -104,7 +110,8 @@ class _Part(io.RawIOBase):
     """Bytes start .. start + length of a file, as a file."""
 
     def __init__(self, file: BinaryIO, start: int, length: int):
-        self._file, self._left = file, length
+        self._file = file
+        self._left = length
         file.seek(start)
 
     def readable(self) -> bool:

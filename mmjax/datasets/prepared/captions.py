@@ -10,7 +10,8 @@ SHARE = 0.1  # of the keys, for validation and for testing each
 
 def caption(name: str, tags: Iterable[str], most: int) -> str:
     """The name and up to `most` tags; a tag that only repeats words of the text is left out."""
-    texts, said = [name], _stems(name)
+    texts = [name]
+    said = _stems(name)
     for tag in tags:
         new = _stems(tag) - said
         if len(texts) <= most and new:

@@ -87,7 +87,8 @@ def from_picture(data: bytes, side: int) -> bytes:
 
 def webp(image: Image.Image) -> bytes:
     """The smaller of lossless and quality 90."""
-    exact, close = io.BytesIO(), io.BytesIO()
+    exact = io.BytesIO()
+    close = io.BytesIO()
     image.save(exact, "WEBP", lossless=True, quality=50, method=4)
     if exact.tell() > 8192:  # below, the other is hardly ever smaller
         image.save(close, "WEBP", quality=QUALITY, method=4)

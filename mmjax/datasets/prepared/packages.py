@@ -131,20 +131,27 @@ def _by_client(package: Package, folder: Path, mirror: str, progress: Progress) 
 
 def _watch(process: subprocess.Popen, place: Path, progress: Progress) -> None:
     """Until the client ends; raises PackageError when nothing comes any more."""
-    most, since = 0, time.monotonic()
+    most = 0
+    since = time.monotonic()
     while process.poll() is None:
-        there = 0
-        for root, _, names in os.walk(place):
-            for name in names:
-                with contextlib.suppress(OSError):  # gone between the listing and the look
-                    there += os.path.getsize(os.path.join(root, name))
+        there = _bytes_below(place)
         if there > most:
-            most, since = there, time.monotonic()
+            most = there
+            since = time.monotonic()
             progress(there)
         if time.monotonic() - since > STALLED:
             raise PackageError(f"`{process.args[0]}` got nothing for {STALLED:.0f} seconds")
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.2)
+
+
+def _bytes_below(folder: Path) -> int:
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # gone between the listing and the look
+                total += os.path.getsize(os.path.join(root, name))
+    return total
 
 
 def _by_address(package: Package, folder: Path, mirror: str, progress: Progress) -> Iterator[Path]:

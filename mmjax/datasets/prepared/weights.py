@@ -92,7 +92,8 @@ def folder(name: str) -> Path:
     """
     if name not in WEIGHTS:
         raise KeyError(f"no weights {name!r}; there are {', '.join(WEIGHTS)}")
-    weights, root = WEIGHTS[name], storage.folder()
+    weights = WEIGHTS[name]
+    root = storage.folder()
     place = root / "weights" / name
     if place.is_dir():
         return place

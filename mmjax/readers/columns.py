@@ -1,0 +1,137 @@
+"""Columns of a user's data: which fields an example has, what the data calls them, what they hold.
+
+    data.train = dict(own=dict(
+        name="manifest", path="speech/list.jsonl",
+        columns=dict(audio=dict(name="wav"), start=dict(), end=dict()),
+    ))
+
+* Every reader has options for the usual case (image, text, label, group, id); `columns` declares
+  any other field, in a manifest, a folder, tars, records and TFDS alike.
+* Bytes stay undecoded: decoding them is a transform's affair.
+* A value that is not of its kind makes its row corrupt. A column that the data lacks is refused
+  before training. An image may be lacking where other bytes are declared, and captions where other
+  text is, as long as nobody named their column.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, NamedTuple
+
+from mmjax.data.source import DataError
+
+Kind = Literal["", "bytes", "text", "texts", "int", "float", "ints", "floats", "json"]
+
+OWN = ("image", "text", "label", "group", "id")  # fields that are options of every reader
+KINDS = {
+    "image": "bytes",
+    "audio": "bytes",
+    "video": "bytes",
+    "text": "text",
+    "question": "text",
+    "answer": "text",
+    "conversation": "json",
+    "start": "float",  # of a cut, seconds
+    "end": "float",
+    "length": "int",
+    "difficulty": "float",
+    "label": "label",  # the name or the number of a class
+    "group": "name",
+    "id": "name",
+    "split": "name",
+}
+NUMBERS = ("int", "float")  # known without reading a row: columns of the source
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One column of the data, as a config declares it."""
+
+    # what the data calls it: a column, a field of the records, the ending of a member or of a file
+    # beside another ("json.answer": a field of the .json); "": as the field
+    name: str = ""
+    # bytes: a file's path or its bytes; text: one text or several; texts, ints, floats: always
+    # several; int, float: one number; json: anything; "": the kind of a known field
+    kind: Kind = ""
+
+
+class Declared(NamedTuple):
+    """One column, as the readers see it."""
+
+    name: str  # what the data calls it
+    kind: str  # of Kind, or "label" or "name"
+    needed: bool = True  # a data set without it is refused
+
+
+def declared(config: Any) -> dict[str, Declared]:
+    """The columns of a reader's Config by field, those of `OWN` first; without those set to "".
+
+    Raises DataError for a field whose name or kind cannot be.
+    """
+    more = {field: _declared(field, column) for field, column in config.columns.items()}
+    defaults = {one.name: one.default for one in dataclasses.fields(config)}
+    kinds = {column.kind for column in more.values()}
+    replaced = {
+        "image": "bytes" in kinds,
+        "text": not kinds.isdisjoint(("text", "texts", "json")),
+        "label": True,
+        "group": True,
+        "id": True,
+    }
+    columns = {}
+    for field in OWN:
+        name = getattr(config, field, "")
+        if field in more:
+            columns[field] = more.pop(field)
+        elif name:
+            unnamed = name == defaults[field]
+            columns[field] = Declared(name, KINDS[field], not (unnamed and replaced[field]))
+    return {**columns, **more}
+
+
+def _declared(field: str, column: Column) -> Declared:
+    if not field.isidentifier():
+        raise DataError(f"columns: a field is a name like question, not {field!r}")
+    known = KINDS.get(field, "")
+    if not (column.kind or known):
+        kinds = ", ".join(kind for kind in Kind.__args__ if kind)
+        raise DataError(f"columns.{field} needs a kind: {kinds}")
+    if field in OWN and column.kind not in ("", known):
+        raise DataError(f"columns.{field} is {known}, not {column.kind}")
+    return Declared(column.name or field, column.kind or known)
+
+
+def extras(columns: Mapping[str, Declared]) -> dict[str, Declared]:
+    """The fields whose values are kept as they were declared: no bytes, none of `OWN`."""
+    return {
+        field: column
+        for field, column in columns.items()
+        if field not in (*OWN, "split") and column.kind != "bytes"
+    }
+
+
+def media(columns: Mapping[str, Declared]) -> dict[str, Declared]:
+    """The columns of bytes."""
+    return {field: column for field, column in columns.items() if column.kind == "bytes"}
+
+
+def refuse_missing(
+    where: str, columns: Mapping[str, Declared], have: Collection[str], classes: bool
+) -> None:
+    """Raises DataError for a column that is needed and is not there, with what might be meant.
+
+    Args:
+      where: what has the columns, for messages: "list.jsonl has no column".
+      have: the names that there are.
+      classes: there are class names, from which captions can be made.
+    """
+    for field, column in columns.items():
+        if not column.needed or column.name in have:
+            continue
+        near = difflib.get_close_matches(column.name, have, n=1, cutoff=0.5)
+        hint = f"; did you mean {field}={near[0]!r}?" if near else ""
+        if field == "text" and not near and classes:
+            hint = "; text='' makes captions from the class names"
+        raise DataError(
+            f"{where} {column.name!r} ({field}={column.name!r}){hint} It has: {', '.join(have)}"
+        )
