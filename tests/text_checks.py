@@ -17,9 +17,9 @@ def ours(loaded, ids, valid):
 
     out, kept = run(loaded.variables, jnp.asarray(ids), jnp.asarray(valid))
     (hidden,) = jax.tree.leaves(kept)
-    found = {"hidden": hidden, **out._asdict()}
+    found = {"hidden": hidden[1:], **out._asdict()}  # without the embeddings
     if "logits" in found:
-        found["hidden"] = hidden[:-1]
+        found["hidden"] = hidden[1:-1]
     return found
 
 

@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mmjax.layers.attention import weigh
+from mmjax.layers.attention import dot_product_attention
 from mmjax.layers.dense import Dense
 from mmjax.layers.transformer import embedding
 from mmjax.typing import Array, Float
@@ -171,7 +171,8 @@ class Model(nn.Module):
         split = lambda name: Dense(  # noqa: E731
             (c.heads, size), ("embed", "heads", "head"), name=name, **kinds
         )
-        out = weigh(split("query")(x[:, :1]), split("key")(x), split("value")(x), None)
+        query = split("query")(x[:, :1])
+        out = dot_product_attention(query, split("key")(x), split("value")(x))
         axes = ("heads", "head", "joint")
         return Dense((c.embedding,), axes, inputs=2, name="out", **kinds)(out)[:, 0]
 

@@ -35,6 +35,7 @@ RULES: dict[str, str | None] = {
     "position": None,
     "patch": None,
     "joint": None,
+    "constant": None,  # of a table that no gradient reaches
 }
 
 

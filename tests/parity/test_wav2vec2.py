@@ -127,7 +127,7 @@ def test_every_layer(tmp_path, name):
             expected = model._get_feature_vector_attention_mask(valid.shape[1], heard)
             np.testing.assert_array_equal(valid, expected)
             assert valid.sum(1).tolist() == [19, 12, 2]
-        layers = sown["intermediates"]["transformer"]["blocks"]["hidden"][0]
+        layers = sown["intermediates"]["transformer"]["hidden_states"][0][1:]
         assert len(layers) == len(want.hidden_states) - 1
         last = len(layers) - (loaded.config.transformer.norm == "pre")  # given behind the norm
         for i in range(last):

@@ -124,10 +124,10 @@ def test_every_layer(tmp_path, name):
         ("encoder", want.encoder_hidden_states),
         ("decoder", want.decoder_hidden_states),
     ):
-        layers = sown["intermediates"][side]["blocks"]["hidden"][0]
-        assert len(layers) == len(hidden) - 1
+        (layers,) = sown["intermediates"][side]["transformer"]["hidden_states"]
+        assert len(layers) == len(hidden)
         for i, layer in enumerate(layers[:-1]):  # the last one is given behind the norm
-            close(layer, hidden[i + 1], mask if side == "decoder" else None)
+            close(layer, hidden[i], mask if side == "decoder" else None)
     close(got.tokens, want.decoder_hidden_states[-1], mask)
 
     import transformers
@@ -223,7 +223,7 @@ def greedy(loaded, clip):
     first = never.copy()
     first[list(rules.suppressed_first)] = True
     encode = jax.jit(lambda v, x: model.apply(v, x, method=model.encode_audio))
-    prefill = jax.jit(lambda v, i, e: model.apply(v, i, e, slots=64, method=model.prefill))
+    prefill = jax.jit(lambda v, i, e: model.apply(v, i, context=e, slots=64, method=model.prefill))
     extend = jax.jit(lambda v, i, s: model.apply(v, i, s, method=model.extend))
     encoded = encode(variables, processor([clip]).features)
     step = prefill(variables, np.array([rules.prompt()]), encoded)
