@@ -85,7 +85,7 @@ class Config:
     activation: Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu"] = "gelu"  # of the MLP
     norm: Literal["pre", "post"] = "pre"  # before attention and MLP, or after their sums with x
     norm_epsilon: float = 1e-5  # of LayerNorm
-    key_bias: bool = True  # whether keys have one, as queries and values do; Whisper's have none
+    key_bias: bool = True  # keys have biases where queries and values have; Whisper's have none
     # products of queries and keys are divided by the layer's number, from 1 on
     # (https://github.com/stanford-crfm/mistral)
     scale_by_layer: bool = False
@@ -96,6 +96,7 @@ class Config:
     unroll: int = 1  # layers per iteration of the scan; = layers: fastest step, slowest compile
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of matmuls
     stream: Literal["float32", "bfloat16"] = "float32"  # of the residual stream: what is stored
+    qkv_bias: bool = True  # queries, keys and values have biases
 
 
 def layer_norm(config: Config, name: str | None, axis: str | None = "embed") -> nn.LayerNorm:
@@ -200,8 +201,9 @@ class Block(nn.Module):
         c = self.config
         inits = _initializers(c)
         return Attention(
-            c.heads, inits.attention, inits.attention_out, c.dtype, key_bias=c.key_bias, name=name
-        )
+            c.heads, inits.attention, inits.attention_out, c.dtype, bias=c.qkv_bias,
+            key_bias=c.qkv_bias and c.key_bias, name=name,
+        )  # fmt: skip
 
 
 class CrossKeysValues(Block):

@@ -89,7 +89,7 @@ class Model(nn.Module):
         else:
             if c.attend_padding:
                 raise ValueError("attend_padding: packed captions have no padding to attend to")
-            x = lookup(table, ids) + positions[packed.position]
+            x = lookup(table, ids) + lookup(positions, packed.position)
             x = x.reshape(-1, length, t.width)
             allowed = packing.attention_mask(packed, causal=c.causal)
         x = transformer.Transformer(t, train, name="transformer")(x.astype(t.stream), allowed)

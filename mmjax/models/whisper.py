@@ -43,6 +43,10 @@ class Config:
     context_length: int = 448  # tokens of a window at most, prompt included
     encoder: transformer.Config = STACK  # blocks over the sound
     decoder: transformer.Config = STACK  # blocks over the text, as wide as the encoder's
+    start_id: int | None = None  # token that opens a text for its tokenizer
+    end_ids: tuple[int, ...] = ()  # tokens that end one
+    padding_id: int | None = None  # token that fills up rows
+    decoder_start_id: int | None = None  # <|startoftranscript|>, the first that the decoder reads
 
 
 class Output(NamedTuple):
