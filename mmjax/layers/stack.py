@@ -101,6 +101,7 @@ def output_of_block(block: nn.Module, x: Array) -> Array | None:
 
 def sow_hidden_states(parent: nn.Module, embeddings: Array, outputs: Array | None) -> None:
     """Puts the hidden states where the module's docstring says."""
+    states = embeddings[None]
     if outputs is not None:
-        states = jnp.concatenate([embeddings[None].astype(outputs.dtype), outputs])
-        parent.sow("intermediates", "hidden_states", states)
+        states = jnp.concatenate([states.astype(outputs.dtype), outputs])
+    parent.sow("intermediates", "hidden_states", states)

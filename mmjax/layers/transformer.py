@@ -259,6 +259,7 @@ class Transformer(nn.Module):
         start: Array | None,
     ) -> tuple[Array, KeyValues | None]:
         if self.config.layers == 0:
+            sow_hidden_states(self, x, None)
             return x, past
         if context_mask is not None:
             shape = (len(x), 1, x.shape[1], context_mask.shape[1])

@@ -88,7 +88,9 @@ def test_packed_batches_hold_the_same_tokens_whoever_reads_them():
             where = arrays["text_position"][pack, row, place]
             found = np.full((32, 12), -1)
             found[who, where] = arrays["text"][pack, row, place]
-            np.testing.assert_array_equal(found, np.where(right["text_mask"], right["text"], -1))
+            np.testing.assert_array_equal(
+                found, np.where(right["text_mask"], right["text"], -1)
+            )
             halves = [packed.batch(step, host, 2).arrays for host in range(2)]
             for name, value in arrays.items():
                 both = np.concatenate([half[name] for half in halves])
