@@ -27,7 +27,6 @@ def config(upstream: Mapping[str, Any]) -> gpt2.Config:
     read = upstream.get
     fields.only(upstream, "architectures", None, ["GPT2LMHeadModel"], ["GPT2Model"])
     fields.only(upstream, "scale_attn_weights", True)
-    fields.only(upstream, "scale_attn_by_inverse_layer_idx", False)
     fields.only(upstream, "add_cross_attention", False)
     width = read("n_embd", 768)
     body = transformer.Config(
@@ -38,6 +37,7 @@ def config(upstream: Mapping[str, Any]) -> gpt2.Config:
         activation=fields.activation(upstream, "activation_function", "gelu_new"),
         norm_epsilon=read("layer_norm_epsilon", 1e-5),
         initialisation="gpt2",
+        scale_by_layer=read("scale_attn_by_inverse_layer_idx", False),
     )
     return gpt2.Config(
         read("vocab_size", 50_257),
@@ -87,6 +87,7 @@ def upstream(config: gpt2.Config) -> dict[str, Any]:
         "n_inner": t.hidden,
         "activation_function": fields.activation_name(t.activation),
         "layer_norm_epsilon": t.norm_epsilon,
+        "scale_attn_by_inverse_layer_idx": t.scale_by_layer,
         "tie_word_embeddings": c.tied,
         **special_fields(c),
     }

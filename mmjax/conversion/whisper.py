@@ -52,7 +52,8 @@ def config(upstream: Mapping[str, Any]) -> whisper.Config:
             )
 
     def stack(side: str) -> transformer.Config:
-        return transformer.Config(
+        return dataclasses.replace(
+            whisper.STACK,
             width=get("d_model", 384),
             layers=get(f"{side}_layers", 4),
             heads=get(f"{side}_attention_heads", 6),
@@ -123,7 +124,10 @@ def table(config: whisper.Config) -> list[Entry]:
         rows.append(Entry(f"{at}/kernel", f"{name}.weight", "O C K -> K C O"))
         rows.append(Entry(f"{at}/bias", f"{name}.bias"))
     rows.append(Entry("decoder/tokens", "model.decoder.embed_tokens.weight"))
-    for side, blocks in (("encoder", "encoder/blocks"), ("decoder", "decoder/blocks")):
+    for side, blocks in (
+        ("encoder", "encoder/transformer/blocks"),
+        ("decoder", "decoder/transformer/blocks"),
+    ):
         stack, name = getattr(config, side), f"model.{side}"
         rows.append(Entry(f"{side}/positions", f"{name}.embed_positions.weight"))
         rows += norm(f"{side}/norm", f"{name}.layer_norm")
@@ -215,7 +219,8 @@ def foreign(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None
             heads[side] = int(file.tensors[f"{side}/num_heads"])
             hidden = len(tensors[f"model.{side}.layers.0.fc1.bias"])
             layers = 1 + max(int(one[1]) for one in names if one)
-            stacks[side] = transformer.Config(layers=layers, heads=heads[side], hidden=hidden)
+            sizes = dict(layers=layers, heads=heads[side], hidden=hidden)
+            stacks[side] = dataclasses.replace(whisper.STACK, **sizes)
         width, bins, _ = tensors["model.encoder.conv1.weight"].shape
         ours = whisper.Config(
             bins=bins,

@@ -3,12 +3,14 @@
 * Masks are True where attention is allowed, `[B or 1, 1, L, S]`; `attention_mask` builds them.
 * Softmax in float32 whatever the compute type.
 * Separate query, key and value kernels `[D, N, H]`: sharded by heads, one table for conversion.
-* Keys and values are something to hold: made once from a context (`keys_values`) and attended to
-  many times (`attend`), or gathered token by token (`extend`, with layers/cache.py).
+* Keys and values may be computed once from a context (`keys_values`) and attended to many times, or
+  be gathered token by token (`extend`, with layers/cache.py).
 * A query without any allowed key gets the mean of all values: finite, and for padding only.
+* Weights on request: `apply(..., mutable=["attention_weights"])` gives each layer's, [B, N, L, S]
+  (stacked over the layers where the blocks are), under the path of the attention, "weights".
 
 Letters: B batch, L query length, S key length, D width, N heads, K heads of keys and values
-    (grouped queries, https://arxiv.org/abs/2305.13245), H head size.
+    (grouped queries, https://arxiv.org/abs/2305.13245), H head size, E width of a context.
 """
 
 from __future__ import annotations
@@ -19,12 +21,18 @@ import jax.numpy as jnp
 
 from mmjax.layers.cache import KeyValues
 from mmjax.layers.dense import Dense
+from mmjax.layers.places import as_mask
 from mmjax.layers.rotary import Rotation, rotate
-from mmjax.typing import Array, Bool, Float, Int
+from mmjax.typing import Array, Bool, Float, Int, Shaped
+
+WEIGHTS = "attention_weights"  # the collection that weights are sown into
+# Keys from which on XLA's CPU backend is 2 to 6 times faster at one row and head at a time: its
+# batched products run at a fifth of the rate of plain ones.
+LONG_ON_CPU = 512
 
 
 def attention_mask(
-    valid: Bool[Array, "B S"] | None, length: int, *, causal: bool
+    valid: Shaped[Array, "B S"] | None, length: int, *, causal: bool
 ) -> Bool[Array, "#B 1 L S"] | None:
     """Combines key padding and causality; None when everything may attend to everything.
 
@@ -34,7 +42,7 @@ def attention_mask(
         1 1 0
         1 1 0        query 2 does not see the padded key 2
     """
-    mask = None if valid is None else valid[:, None, None, :]
+    mask = None if valid is None else as_mask(valid)[:, None, None, :]
     if causal:
         triangle = jnp.tril(jnp.ones((length, length), bool))[None, None]
         mask = triangle if mask is None else mask & triangle
@@ -43,27 +51,89 @@ def attention_mask(
     return jnp.broadcast_to(mask, (mask.shape[0], 1, length, mask.shape[-1]))
 
 
-def weigh(
+def attention_weights(
     query: Float[Array, "B L N H"],
     key: Float[Array, "B S K H"],
-    value: Float[Array, "B S K H"],
-    mask: Bool[Array, "#B 1 L S"] | None,
+    mask: Bool[Array, "#B 1 L S"] | None = None,
     scale: float | None = None,
     cap: float | None = None,
-) -> Float[Array, "B L N H"]:
-    """Softmax of the products of queries and keys (times `scale`, H ** -0.5 by default), over
-    values; `cap` keeps products within +-cap by a tanh (Gemma 2, https://arxiv.org/abs/2408.00118).
-    """
-    if cap is None:
-        return jax.nn.dot_product_attention(query, key, value, mask=mask, scale=scale)
+) -> Float[Array, "B N L S"]:
+    """Softmax of the products of queries and keys, float32; arguments as below."""
     batch, length, heads, size = query.shape
     grouped = query.reshape(batch, length, key.shape[2], -1, size)  # [B, L, K, N / K, H]
     logits = jnp.einsum("BLKGH,BSKH->BKGLS", grouped, key, preferred_element_type=jnp.float32)
-    logits = cap * jnp.tanh(logits * ((size**-0.5 if scale is None else scale) / cap))
+    logits = logits.reshape(batch, heads, length, key.shape[1])
+    return _softmax(logits, mask, _scale(scale, size), cap)
+
+
+def dot_product_attention(
+    query: Float[Array, "B L N H"],
+    key: Float[Array, "B S K H"],
+    value: Float[Array, "B S K H"],
+    mask: Bool[Array, "#B 1 L S"] | None = None,
+    scale: float | None = None,
+    cap: float | None = None,
+) -> Float[Array, "B L N H"]:
+    """Values, averaged by the softmax of the products of queries and keys.
+
+    Args:
+      scale: factor of the products; None: H ** -0.5.
+      cap: keeps products within +-cap by a tanh (Gemma 2, https://arxiv.org/abs/2408.00118).
+    """
+    if key.shape[1] >= LONG_ON_CPU and _on_one_cpu():
+        return _by_row_and_head(query, key, value, mask, _scale(scale, query.shape[-1]), cap)
+    if cap is None:
+        return jax.nn.dot_product_attention(query, key, value, mask=mask, scale=scale)
+    weights = attention_weights(query, key, mask, scale, cap).astype(value.dtype)
+    batch, heads, length, keys = weights.shape
+    weights = weights.reshape(batch, key.shape[2], -1, length, keys)  # [B, K, N / K, L, S]
+    return jnp.einsum("BKGLS,BSKH->BLKGH", weights, value).reshape(query.shape)
+
+
+def _scale(scale: float | None, size: int) -> float:
+    return size**-0.5 if scale is None else scale
+
+
+def _softmax(logits: Array, mask: Array | None, scale: float, cap: float | None) -> Array:
+    """Over the last axis; `mask` has as many axes as the logits, or None."""
+    logits = logits * scale
+    if cap is not None:
+        logits = cap * jnp.tanh(logits / cap)
     if mask is not None:
-        logits = jnp.where(mask[:, None], logits, jnp.finfo(jnp.float32).min)
-    share = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
-    return jnp.einsum("BKGLS,BSKH->BLKGH", share, value).reshape(query.shape)
+        logits = jnp.where(mask, logits, jnp.finfo(jnp.float32).min)
+    return jax.nn.softmax(logits, axis=-1)
+
+
+def _on_one_cpu() -> bool:
+    """Whether rows may be taken one by one: on several devices each holds rows of its own."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return jax.default_backend() == "cpu" and (mesh.empty or mesh.size == 1)
+
+
+def _by_row_and_head(
+    query: Array, key: Array, value: Array, mask: Array | None, scale: float, cap: float | None
+) -> Array:
+    """The same, one row and one head after the other; the backward pass computes weights again."""
+    batch, length, heads, size = query.shape
+
+    def apart(x: Array) -> Array:
+        """[B, L, N or K, H] -> [B * N, L, H]."""
+        x = jnp.repeat(x, heads // x.shape[2], axis=2)
+        return x.transpose(0, 2, 1, 3).reshape(batch * heads, x.shape[1], size)
+
+    @jax.checkpoint
+    def attend(index: Array, query: Array, key: Array, value: Array) -> Array:
+        row_mask = None
+        if mask is not None:
+            row = index // heads if mask.shape[0] > 1 else 0
+            row_mask = mask[row, 0]
+        logits = jnp.matmul(query, key.T, preferred_element_type=jnp.float32)
+        weights = _softmax(logits, row_mask, scale, cap).astype(value.dtype)
+        return jnp.matmul(weights, value, preferred_element_type=jnp.float32).astype(value.dtype)
+
+    inputs = (jnp.arange(batch * heads), apart(query), apart(key), apart(value))
+    out = jax.lax.map(lambda row_and_head: attend(*row_and_head), inputs)
+    return out.reshape(batch, heads, length, size).transpose(0, 2, 1, 3)
 
 
 class Attention(nn.Module):
@@ -85,14 +155,23 @@ class Attention(nn.Module):
         self,
         x: Float[Array, "B L D"],
         mask: Bool[Array, "#B 1 L S"] | None = None,
-        context: Float[Array, "B S E"] | None = None,
+        context: Float[Array, "B S E"] | KeyValues | None = None,
         rotation: Rotation | None = None,
+        divisor: Float[Array, ""] | None = None,
     ) -> Float[Array, "B L D"]:
-        """Attends from every position of x; `rotation`, of x's positions, turns queries and keys
-        alike (self-attention)."""
-        query = self._query(x, rotation)
-        past = self.keys_values(x if context is None else context, rotation, x.shape[-1])
-        return self._answer(query, past, mask, x.shape[-1])
+        """Attends from every position of x.
+
+        Args:
+          context: hidden states, or what `keys_values` made of them.
+          rotation: of x's positions; turns queries, and keys that are made of x.
+          divisor: of the products of queries and keys, where it differs from layer to layer.
+        """
+        query = self._project("query", x, self.heads, x.shape[-1], self.bias)
+        if rotation is not None:
+            query = rotate(query, rotation)
+        if not isinstance(context, KeyValues):
+            context = self.keys_values(x if context is None else context, rotation, x.shape[-1])
+        return self._attend(query, context, mask, divisor, x.shape[-1])
 
     def keys_values(
         self,
@@ -100,7 +179,7 @@ class Attention(nn.Module):
         rotation: Rotation | None = None,
         width: int | None = None,
     ) -> KeyValues:
-        """What `attend` reads: of a memory that is attended to again and again (cross-attention).
+        """Keys and values of a context, to be attended to again and again.
 
         Args:
           width: D of the queries, where it is not E and `head_size` is not given.
@@ -110,17 +189,9 @@ class Attention(nn.Module):
         key_bias = self.bias if self.key_bias is None else self.key_bias
         key = self._project("key", context, heads, width, key_bias)
         value = self._project("value", context, heads, width, self.bias)
-        return KeyValues(key if rotation is None else rotate(key, rotation), value)
-
-    def attend(
-        self,
-        x: Float[Array, "B L D"],
-        past: KeyValues,
-        mask: Bool[Array, "#B 1 L S"] | None = None,
-        rotation: Rotation | None = None,
-    ) -> Float[Array, "B L D"]:
-        """Attends from every position of x to keys and values that are there already."""
-        return self._answer(self._query(x, rotation), past, mask, x.shape[-1])
+        if rotation is not None:
+            key = rotate(key, rotation)
+        return KeyValues(key, value)
 
     def extend(
         self,
@@ -130,6 +201,7 @@ class Attention(nn.Module):
         start: int | Int[Array, ""],
         mask: Bool[Array, "#B 1 L S"],
         rotation: Rotation | None = None,
+        divisor: Float[Array, ""] | None = None,
     ) -> tuple[Float[Array, "B L D"], KeyValues]:
         """Self-attention of new tokens to all that were read so far.
 
@@ -139,11 +211,7 @@ class Attention(nn.Module):
           start: the slot of the first new token.
         """
         past = past.write(self.keys_values(x, rotation), layer, start)
-        return self.attend(x, past.layer(layer), mask, rotation), past
-
-    def _query(self, x: Array, rotation: Rotation | None) -> Array:
-        query = self._project("query", x, self.heads, x.shape[-1], self.bias)
-        return query if rotation is None else rotate(query, rotation)
+        return self(x, mask, past.layer(layer), rotation, divisor), past
 
     @nn.compact
     def _project(self, name: str, source: Array, heads: int, width: int, bias: bool) -> Array:
@@ -152,12 +220,25 @@ class Attention(nn.Module):
         size = (heads, self.head_size or width // self.heads)
         # few shared heads may not divide over the devices that the queries' heads lie over
         axes = ("embed", "heads" if heads == self.heads else None, "head")
-        kinds = dict(bias=bias, kernel_init=self.kernel_init, dtype=self.dtype, name=name)
-        return Dense(size, axes, **kinds)(source)  # [B, S, N or K, H]
+        dense = Dense(
+            size, axes, bias=bias, kernel_init=self.kernel_init, dtype=self.dtype, name=name
+        )
+        return dense(source)  # [B, S, N or K, H]
 
     @nn.compact
-    def _answer(self, query: Array, past: KeyValues, mask: Array | None, width: int) -> Array:
-        out = weigh(query, past.key, past.value, mask, self.scale, self.cap)  # [B, L, N, H]
-        axes = ("heads", "head", "embed")
-        kinds = dict(bias=self.output_bias, kernel_init=self.output_init, dtype=self.dtype)
-        return Dense((width,), axes, inputs=2, name="out", **kinds)(out)
+    def _attend(
+        self, query: Array, past: KeyValues, mask: Array | None, divisor: Array | None, width: int
+    ) -> Array:
+        if divisor is not None:
+            query = query / divisor.astype(query.dtype)
+        key = past.key.astype(query.dtype)  # a cache may be kept in a narrower type
+        value = past.value.astype(query.dtype)
+        if self.is_mutable_collection(WEIGHTS) and not self.is_initializing():
+            weights = attention_weights(query, key, mask, self.scale, self.cap)
+            self.sow(WEIGHTS, "weights", weights)
+        out = dot_product_attention(query, key, value, mask, self.scale, self.cap)  # [B, L, N, H]
+        dense = Dense(
+            (width,), ("heads", "head", "embed"), inputs=2, bias=self.output_bias,
+            kernel_init=self.output_init, dtype=self.dtype, name="out",
+        )  # fmt: skip
+        return dense(out)

@@ -3,12 +3,13 @@
 * A cache has a fixed number of slots, so that every step is the same compiled program. All rows of
   a batch fill their slots together; padding takes a slot too and is never attended to, on whichever
   side of a prompt it stands.
-* A token's position counts the real tokens of its row, so that padding moves nothing.
 * Keys and values of all layers lie in one array, which is carried through the layers and written in
-  place.
+  place. On a mesh it is cut by rows and by heads.
+* `take` chooses rows (beams, finished texts), `rollback` forgets the last tokens (a guess that was
+  wrong, another continuation of the same prompt).
 
-Letters: B batch, S slots, L new tokens, D width, V vocabulary, K heads of keys and values, H head
-    size.
+Letters: B batch, S slots, L new tokens, C positions of a context, K heads of keys and values, H
+    head size.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mmjax.typing import Array, Bool, Float, Int
+from mmjax.layers.placement import cache_apart
+from mmjax.layers.places import Places, new_places
+from mmjax.typing import Array, Bool, Float, Int, Shaped
 
 
 class KeyValues(NamedTuple):
@@ -39,12 +42,19 @@ class KeyValues(NamedTuple):
         Where they do not fit, NaN is written: else the last slots would be lost without a word.
         """
 
-        def put(all: Array, one: Array) -> Array:
-            fits = jnp.asarray(start + one.shape[1] <= all.shape[2])
-            one = jnp.where(fits, one, jnp.nan).astype(all.dtype)
-            return jax.lax.dynamic_update_slice(all, one[None], (layer, 0, start, 0, 0))
+        def put(stack: Array, rows: Array) -> Array:
+            fits = jnp.asarray(start + rows.shape[1] <= stack.shape[2])
+            rows = jnp.where(fits, rows, jnp.nan).astype(stack.dtype)
+            return jax.lax.dynamic_update_slice(stack, rows[None], (layer, 0, start, 0, 0))
 
         return KeyValues(put(self.key, new.key), put(self.value, new.value))
+
+
+class Context(NamedTuple):
+    """What cross-attention reads, the same from step to step."""
+
+    past: KeyValues  # [layers, B, C, K, H]
+    valid: Shaped[Array, "B C"] | None  # positions that are no padding; None: all
 
 
 class Cache(NamedTuple):
@@ -53,30 +63,29 @@ class Cache(NamedTuple):
     past: KeyValues  # [layers, B, S, K, H]
     valid: Bool[Array, "B S"]  # slots that hold a real token
     length: Int[Array, ""]  # slots in use: where the next token goes
+    context: Context | None = None  # of a decoder with cross-attention
 
+    def take(self, rows: Int[Array, " R"]) -> Cache:
+        """A cache whose row i is row `rows[i]` of this one."""
 
-class Output(NamedTuple):
-    """What a decoder says to whole sequences."""
+        def chosen(x: KeyValues) -> KeyValues:
+            return jax.tree.map(lambda x: cache_apart(jnp.take(x, rows, axis=1)), x)
 
-    tokens: Float[Array, "B L D"]  # after the last block and norm
-    logits: Float[Array, "B L V"]  # of the token after each, float32
+        context = self.context
+        if context is not None:
+            valid = None if context.valid is None else context.valid[rows]
+            context = Context(chosen(context.past), valid)
+        return Cache(chosen(self.past), self.valid[rows], self.length, context)
 
+    def rollback(self, length: int | Int[Array, ""] | Int[Array, " B"]) -> Cache:
+        """As it was when `length` slots were in use, or that many of each row.
 
-class Step(NamedTuple):
-    """The same for new tokens, and what the next ones need."""
-
-    tokens: Float[Array, "B L D"]
-    logits: Float[Array, "B L V"]
-    cache: Cache
-
-
-class Places(NamedTuple):
-    """Where new tokens stand, and what they may see."""
-
-    start: Int[Array, ""]  # slot of the first new token
-    position: Int[Array, "B L"]  # of the new tokens among the real ones of their row
-    key_position: Int[Array, "B S"]  # of every slot
-    mask: Bool[Array, "B 1 L S"]  # real slots up to the token itself
+        Rows that keep fewer slots than the longest one have padding there.
+        """
+        length = jnp.minimum(jnp.asarray(length, jnp.int32), self.length)
+        slot = jnp.arange(self.valid.shape[1])[None]
+        valid = self.valid & (slot < length.reshape(-1, 1))
+        return self._replace(valid=valid, length=length.max())
 
 
 def empty(
@@ -87,32 +96,31 @@ def empty(
     Args:
       heads: K.
       size: H.
+      dtype: that keys and values are kept in; "bfloat16" halves the memory.
     """
-    zeros = jnp.zeros((layers, batch, slots, heads, size), dtype)
+    zeros = cache_apart(jnp.zeros((layers, batch, slots, heads, size), dtype))
     return Cache(KeyValues(zeros, zeros), jnp.zeros((batch, slots), bool), jnp.int32(0))
 
 
-def claim(valid: Bool[Array, "B L"], cache: Cache | None = None) -> tuple[Cache | None, Places]:
-    """Takes the next slots for new tokens. Without a cache: the places of a whole sequence.
+def allocate(
+    valid: Bool[Array, "B L"], cache: Cache, prefix: Shaped[Array, "B L"] | None = None
+) -> tuple[Cache, Places]:
+    """Takes the next slots for new tokens.
+
+    Args:
+      prefix: new tokens that see each other both ways.
 
     Raises:
       ValueError: more tokens than slots are left. Under `jit`, where that cannot be known, the
         outputs are NaN.
     """
     length = valid.shape[1]
-    if cache is None:
-        start, read = jnp.int32(0), valid
-    else:
-        start, slots = cache.length, cache.valid.shape[1]
-        if not isinstance(start, jax.core.Tracer) and int(start) + length > slots:
-            raise ValueError(
-                f"{length} more tokens do not fit the cache: {int(start)} of {slots} slots are used"
-            )
-        read = jax.lax.dynamic_update_slice(cache.valid, valid, (0, start))
-        cache = cache._replace(valid=read, length=start + length)
-    key_position = jnp.maximum(jnp.cumsum(read, axis=1, dtype=jnp.int32) - 1, 0)
-    position = jax.lax.dynamic_slice_in_dim(key_position, start, length, axis=1)
-    slot = jnp.arange(read.shape[1])[None, :]
-    earlier = slot <= start + jnp.arange(length)[:, None]  # [L, S]
-    mask = read[:, None, None, :] & earlier[None, None]
-    return cache, Places(start, position, key_position, mask)
+    slots = cache.valid.shape[1]
+    start = cache.length
+    if not isinstance(start, jax.core.Tracer) and int(start) + length > slots:
+        raise ValueError(
+            f"{length} more tokens do not fit the cache: {int(start)} of {slots} slots are used"
+        )
+    read = jax.lax.dynamic_update_slice(cache.valid, valid, (0, start))
+    places = new_places(read, start, length, prefix)
+    return cache._replace(valid=read, length=start + length), places

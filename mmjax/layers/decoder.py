@@ -4,7 +4,7 @@
   (https://arxiv.org/abs/2403.08295, https://arxiv.org/abs/2408.00118) have in common, and where
   they differ.
 * Layers may see a window of the nearest tokens only, in a pattern that repeats over the stack.
-* Stored, cached and sown as in layers/transformer.py. RMSNorm and softmax work in float32.
+* Stored and looked into as layers/stack.py says. RMSNorm and softmax work in float32.
 
 Letters: B batch, L length, D width, F hidden, N heads, K heads of keys and values, H head size.
 """
@@ -12,7 +12,7 @@ Letters: B batch, L length, D width, F hidden, N heads, K heads of keys and valu
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -20,11 +20,13 @@ import jax.numpy as jnp
 
 from mmjax.layers import rotary
 from mmjax.layers.attention import Attention
-from mmjax.layers.cache import Cache, KeyValues, Places, claim, empty
+from mmjax.layers.cache import Cache, KeyValues, empty
 from mmjax.layers.dense import Dense
 from mmjax.layers.placement import rows_apart
-from mmjax.layers.transformer import ACTIVATIONS, stacked
-from mmjax.typing import Array, Bool, Float, Int
+from mmjax.layers.places import Places
+from mmjax.layers.stack import output_of_block, run_blocks, sow_hidden_states
+from mmjax.layers.transformer import ACTIVATIONS
+from mmjax.typing import Array, Float, Int
 
 EVERYTHING = 2**30  # a window that no sequence fills
 
@@ -80,11 +82,11 @@ class GatedMlp(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
         c = self.config
-        kinds = dict(bias=c.mlp_bias, kernel_init=nn.initializers.normal(0.02), dtype=c.dtype)
-        gate = Dense((c.hidden,), ("embed", "mlp"), name="gate", **kinds)(x)
-        up = Dense((c.hidden,), ("embed", "mlp"), name="up", **kinds)(x)
+        kwargs = dict(bias=c.mlp_bias, kernel_init=nn.initializers.normal(0.02), dtype=c.dtype)
+        gate = Dense((c.hidden,), ("embed", "mlp"), name="gate", **kwargs)(x)
+        up = Dense((c.hidden,), ("embed", "mlp"), name="up", **kwargs)(x)
         y = ACTIVATIONS[c.activation](gate) * up
-        return Dense((c.width,), ("mlp", "embed"), name="down", **kinds)(y)
+        return Dense((c.width,), ("mlp", "embed"), name="down", **kwargs)(y)
 
 
 class Block(nn.Module):
@@ -100,8 +102,10 @@ class Block(nn.Module):
         window: Int[Array, ""],
         places: Places,
         rotation: rotary.Rotation,
-    ) -> tuple[tuple[Float[Array, "B L D"], KeyValues | None], None]:
-        c, (x, past) = self.config, carry
+    ) -> tuple[tuple[Float[Array, "B L D"], KeyValues | None], Array | None]:
+        """One layer; arguments as in layers/transformer.py."""
+        c = self.config
+        x, past = carry
         init = nn.initializers.normal(0.02)
         attention = Attention(
             c.heads, init, init, c.dtype, c.kv_heads, c.head_size, c.qkv_bias,
@@ -117,16 +121,17 @@ class Block(nn.Module):
             distance = places.position[:, :, None] - places.key_position[:, None, :]
             mask = mask & (distance < window)[:, None]
         x = rows_apart(x)
+
         y = norm("attention_norm", x)
         if past is None:
             y = attention(y, mask, rotation=rotation)
         else:
             y, past = attention.extend(y, past, layer, places.start, mask, rotation)
         x = x + (norm("attention_post_norm", y) if c.post_norms else y)
+
         y = GatedMlp(c, name="mlp")(norm("mlp_norm", x))
         x = x + (norm("mlp_post_norm", y) if c.post_norms else y)
-        self.sow("intermediates", "hidden", x)
-        return (x, past), None
+        return (x, past), output_of_block(self, x)
 
 
 class Decoder(nn.Module):
@@ -134,28 +139,34 @@ class Decoder(nn.Module):
 
     config: Config
 
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "B L D"], valid: Bool[Array, "B L"], cache: Cache | None = None
-    ) -> tuple[Float[Array, "B L D"], Cache | None]:
-        """Whole sequences, or the next tokens of those in a cache.
+    def __call__(self, x: Float[Array, "B L D"], places: Places) -> Float[Array, "B L D"]:
+        """Whole sequences (layers/places.py: `whole_places`)."""
+        return self._run(x, None, places)[0]
 
-        Args:
-          valid: True = a real token; padding may stand on either side.
-        """
+    def extend(
+        self, x: Float[Array, "B L D"], cache: Cache, places: Places
+    ) -> tuple[Float[Array, "B L D"], Cache]:
+        """New tokens, for which `layers.cache.allocate` has taken places."""
+        x, past = self._run(x, cache.past, places)
+        return x, cache._replace(past=past)
+
+    @nn.compact
+    def _run(
+        self, x: Array, past: KeyValues | None, places: Places
+    ) -> tuple[Array, KeyValues | None]:
         c = self.config
-        cache, places = claim(valid, cache)
         rotation = rotary.rotation(c.rotary, c.head_size, places.position)
-        blocks = stacked(Block, c, (0, 0, nn.broadcast, nn.broadcast), remat=cache is None)
         windows = c.windows or (0,)
         windows = [windows[i % len(windows)] or EVERYTHING for i in range(c.layers)]
-        carry: Any = (x, None if cache is None else cache.past)
-        inputs = jnp.arange(c.layers), jnp.array(windows), places, rotation
-        (x, past), _ = blocks(c, name="blocks")(carry, *inputs)
-        return x, None if cache is None else cache._replace(past=past)
+        per_layer = (jnp.arange(c.layers), jnp.array(windows))
+        (y, past), outputs = run_blocks(
+            self, Block, (c,), (x, past), per_layer, (places, rotation), remat=past is None
+        )
+        sow_hidden_states(self, x, outputs)
+        return y, past
 
     @nn.nowrap
-    def empty(self, batch: int, slots: int) -> Cache:
-        """A cache for `slots` tokens a row."""
+    def empty(self, batch: int, slots: int, dtype: str | None = None) -> Cache:
+        """A cache for `slots` tokens a row, kept in `dtype`, or else as the stream."""
         c = self.config
-        return empty(c.layers, batch, slots, c.kv_heads, c.head_size, c.stream)
+        return empty(c.layers, batch, slots, c.kv_heads, c.head_size, dtype or c.stream)

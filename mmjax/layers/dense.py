@@ -3,7 +3,8 @@
 * A kernel keeps the shape of what it maps between (`[D, N, H]` for queries), so that tensor
   parallelism, conversion and Muon see heads as heads.
 * Mixed precision: parameters and sums are float32, the operands of the product are `dtype`, forward
-  and backward; the result has the type of `x`.
+  and backward; the result has the type of `x`, logits are float32.
+* `unembed` and `project_out` make logits: of the token table, and of a head of its own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mmjax.layers.placement import cut_vocabulary
 from mmjax.typing import Array, Float
 
 
@@ -31,8 +33,12 @@ def matmul(
 
 
 def _product(a: Array, b: Array, dtype: str, of_a: tuple, of_b: tuple) -> Array:
-    a, b = a.astype(dtype), b.astype(dtype)
-    return jax.lax.dot_general(a, b, ((of_a, of_b), ((), ())), preferred_element_type=jnp.float32)
+    return jax.lax.dot_general(
+        a.astype(dtype),
+        b.astype(dtype),
+        ((of_a, of_b), ((), ())),
+        preferred_element_type=jnp.float32,
+    )
 
 
 def _forward(x: Array, kernel: Array, dtype: str) -> tuple[Array, tuple]:
@@ -52,6 +58,48 @@ def _backward(dtype: str, kept: tuple, g: Array) -> tuple[Array, Array]:
 
 
 matmul.defvjp(_forward, _backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def unembed(
+    x: Float[Array, "*b D"], table: Float[Array, "V D"], dtype: str
+) -> Float[Array, "*b V"]:
+    """Logits of a head that is the token table, float32; operands and sums as in `matmul`.
+
+    The table is read as it lies, forward and backward: no transposed copy, and its gradient is
+    g^T x, which XLA's CPU backend can compute of bfloat16 operands where (x^T g)^T fails.
+    """
+    words = table.shape[0]
+    table = cut_vocabulary(table, 0)
+    return _product(x, table, dtype, (x.ndim - 1,), (1,))[..., :words]
+
+
+def _unembed_forward(x: Array, table: Array, dtype: str) -> tuple[Array, tuple]:
+    kept = x.astype(dtype), table, jnp.zeros((0,), x.dtype)
+    return unembed(x, table, dtype), kept
+
+
+def _unembed_backward(dtype: str, kept: tuple, g: Array) -> tuple[Array, Array]:
+    x, table, like = kept
+    words, width = table.shape
+    cut = cut_vocabulary(table, 0)
+    rows = x.reshape(-1, width)
+    g = jnp.pad(g.reshape(-1, words), ((0, 0), (0, len(cut) - words)))
+    to_x = _product(g, cut, dtype, (1,), (0,)).astype(like.dtype).reshape(x.shape)
+    to_table = _product(g, rows, dtype, (0,), (0,))[:words]
+    return to_x, to_table.astype(table.dtype)
+
+
+unembed.defvjp(_unembed_forward, _unembed_backward)
+
+
+def project_out(
+    x: Float[Array, "*b D"], head: Float[Array, "D V"], dtype: str
+) -> Float[Array, "*b V"]:
+    """The same with a head of its own."""
+    words = head.shape[1]
+    head = cut_vocabulary(head, 1)
+    return matmul(x.astype(jnp.float32), head, dtype)[..., :words]
 
 
 class Dense(nn.Module):

@@ -1,32 +1,33 @@
 """A stack of transformer blocks with LayerNorm, scanned over layers.
 
-* Parameters are stored stacked, `[layers, ...]`, under the logical axis `layers`; one block is
-  compiled once.
-* `unroll` trades compile time for speed without changing the stored form; `remat` trades time for
-  memory.
+* Stored, recomputed and looked into as layers/stack.py says: parameters under "blocks", hidden
+  states as "hidden_states", [layers + 1, B, L, D].
 * Operands of matmuls are `dtype`, what is stored between them `stream`; LayerNorm and softmax work
   in float32.
 * The norm stands before each part of a block (GPT-2, ViT) or after the sum (BERT).
-* What each block puts out: `apply(..., mutable=["intermediates"])`, "hidden", [layers, B, L, D].
+* A block may attend to a context besides (Whisper's and BLIP's decoders), and may read new tokens
+  behind those of a cache.
 
-Letters: B batch, L length, D width, F hidden.
+Letters: B batch, L length, S keys, C positions of a context, D width, E width of a context, F
+    hidden, N heads, H head size.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from mmjax.layers.attention import Attention
-from mmjax.layers.cache import Cache, KeyValues, Places
+from mmjax.layers.cache import Cache, Context, KeyValues
 from mmjax.layers.dense import Dense
 from mmjax.layers.placement import rows_apart
-from mmjax.typing import Array, Bool, Float, Int
+from mmjax.layers.places import Places, as_mask
+from mmjax.layers.stack import output_of_block, run_blocks, sow_hidden_states
+from mmjax.typing import Array, Bool, Float, Int, Shaped
 
 # The backward pass computes them again from what went in: elementwise work is cheap, and their
 # insides are the widest tensors of a block (exact GELU would keep three).
@@ -39,12 +40,6 @@ ACTIVATIONS = {
         "relu": jax.nn.relu,
         "silu": jax.nn.silu,
     }.items()
-}
-REMAT = {
-    "none": None,
-    # keep the outputs of matmuls with weights
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "full": jax.checkpoint_policies.nothing_saveable,  # keep block inputs only
 }
 
 
@@ -90,6 +85,10 @@ class Config:
     activation: Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu"] = "gelu"  # of the MLP
     norm: Literal["pre", "post"] = "pre"  # before attention and MLP, or after their sums with x
     norm_epsilon: float = 1e-5  # of LayerNorm
+    key_bias: bool = True  # keys have biases where queries and values have; Whisper's have none
+    # products of queries and keys are divided by the layer's number, from 1 on
+    # (https://github.com/stanford-crfm/mistral)
+    scale_by_layer: bool = False
     dropout: float = 0.0  # share of residual updates' entries dropped in training
     # OpenAI CLIP's, big_vision's, BERT's, GPT-2's
     initialisation: Literal["clip", "xavier", "bert", "gpt2"] = "clip"
@@ -124,12 +123,12 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
-        kinds = dict(bias_init=self.bias_init, dtype=self.dtype)
-        y = Dense((self.hidden,), ("embed", "mlp"), kernel_init=self.up_init, name="up", **kinds)(x)
-        y = ACTIVATIONS[self.activation](y)
-        return Dense(
-            (x.shape[-1],), ("mlp", "embed"), kernel_init=self.down_init, name="down", **kinds
-        )(y)
+        kwargs = dict(bias_init=self.bias_init, dtype=self.dtype)
+        up = Dense((self.hidden,), ("embed", "mlp"), kernel_init=self.up_init, name="up", **kwargs)
+        down = Dense(
+            (x.shape[-1],), ("mlp", "embed"), kernel_init=self.down_init, name="down", **kwargs
+        )
+        return down(ACTIVATIONS[self.activation](up(x)))
 
 
 def _initializers(config: Config) -> Initializers:
@@ -143,75 +142,76 @@ def _initializers(config: Config) -> Initializers:
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); with norm="post", norm(x + attention(x)), then
-    norm(x + mlp(x))."""
+    """x + attention(norm(x)), then x + cross(norm(x), context) where there is a context, then
+    x + mlp(norm(x)); with norm="post", norm(x + attention(x)) and so on."""
 
     config: Config
-    train: bool
+    train: bool = False
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B L D"], mask: Bool[Array, "#B 1 L L"] | None
-    ) -> tuple[Float[Array, "B L D"], None]:
-        x, _ = self._update(x, lambda attention, y: (attention(y, mask), None))
-        return x, None  # (carry, nothing to collect): what scan expects
+        self,
+        carry: tuple[Float[Array, "B L D"], KeyValues | None],
+        layer: Int[Array, ""],
+        cross_kv: KeyValues | None,
+        context: Float[Array, "B C E"] | None,
+        mask: Bool[Array, "#B 1 L S"] | None,
+        context_mask: Bool[Array, "#B 1 L C"] | None,
+        start: Int[Array, ""] | None,
+    ) -> tuple[tuple[Float[Array, "B L D"], KeyValues | None], Array | None]:
+        """One layer.
 
-    def _update(self, x: Array, attend: Callable[[Attention, Array], tuple[Array, Any]]) -> tuple:
-        c, inits = self.config, _initializers(self.config)
-        drop = nn.Dropout(c.dropout, deterministic=not self.train)
-        attention = Attention(
-            c.heads,
-            inits.attention,
-            inits.attention_out,
-            c.dtype,
-            bias=c.qkv_bias,
-            name="attention",
-        )
-        mlp = Mlp(c.hidden, c.activation, inits.up, inits.down, inits.mlp_bias, c.dtype, name="mlp")
-        attention_norm, mlp_norm = layer_norm(c, "attention_norm"), layer_norm(c, "mlp_norm")
-        pre = c.norm == "pre"
-        x = rows_apart(x)
-        y, kept = attend(attention, attention_norm(x) if pre else x)
-        x = x + drop(y) if pre else attention_norm(x + drop(y))
-        x = x + drop(mlp(mlp_norm(x))) if pre else mlp_norm(x + drop(mlp(x)))
-        self.sow("intermediates", "hidden", x)
-        return x, kept
-
-
-class CachedBlock(Block):
-    """The same for new tokens of a sequence whose keys and values are kept."""
-
-    @nn.compact
-    def __call__(
-        self, carry: tuple[Array, KeyValues], layer: Int[Array, ""], places: Places
-    ) -> tuple[tuple[Array, KeyValues], None]:
+        Args:
+          carry: x, and the keys and values of all layers where they are kept.
+          cross_kv: this layer's of the context, [B, C, N, H]; or `context`, hidden states.
+          start: slot of the first new token, where keys and values are kept.
+        """
+        c = self.config
         x, past = carry
-        return self._update(
-            x, lambda attention, y: attention.extend(y, past, layer, places.start, places.mask)
-        ), None
+        inits = _initializers(c)
+        before = c.norm == "pre"
+        drop = nn.Dropout(c.dropout, deterministic=not self.train)
+        divisor = (layer + 1).astype(jnp.float32) if c.scale_by_layer else None
+        x = rows_apart(x)
+
+        norm = layer_norm(c, "attention_norm")
+        attention = self._attention("attention")
+        y = norm(x) if before else x
+        if past is None:
+            y = attention(y, mask, divisor=divisor)
+        else:
+            y, past = attention.extend(y, past, layer, start, mask, divisor=divisor)
+        x = x + drop(y)
+        x = x if before else norm(x)
+
+        if cross_kv is not None or context is not None:
+            norm = layer_norm(c, "cross_norm")
+            y = norm(x) if before else x
+            y = self._attention("cross")(y, context_mask, context if cross_kv is None else cross_kv)
+            x = x + drop(y)
+            x = x if before else norm(x)
+
+        norm = layer_norm(c, "mlp_norm")
+        mlp = Mlp(c.hidden, c.activation, inits.up, inits.down, inits.mlp_bias, c.dtype, name="mlp")
+        x = x + drop(mlp(norm(x) if before else x))
+        x = x if before else norm(x)
+        return (x, past), output_of_block(self, x)
+
+    def _attention(self, name: str) -> Attention:
+        c = self.config
+        inits = _initializers(c)
+        return Attention(
+            c.heads, inits.attention, inits.attention_out, c.dtype, bias=c.qkv_bias,
+            key_bias=c.qkv_bias and c.key_bias, name=name,
+        )  # fmt: skip
 
 
-def stacked(
-    block: type[nn.Module], config: Any, axes: Any = nn.broadcast, *, remat: bool = False
-) -> Callable[..., nn.Module]:
-    """`config.layers` blocks, one after the other: called as `block` is, it makes the stack.
+class CrossKeysValues(Block):
+    """Only the keys and values that a block's cross-attention makes of a context."""
 
-    Args:
-      config: with `layers`, `unroll` and `remat`, as in Config.
-      axes: of what the blocks take besides x: 0 where each has its own, else `nn.broadcast`.
-      remat: the backward pass recomputes what `config.remat` says; not for a cache.
-    """
-    if remat and config.remat != "none":
-        block = nn.remat(block, policy=REMAT[config.remat], prevent_cse=False)
-    return nn.scan(
-        block,
-        variable_axes={"params": 0, "intermediates": 0},
-        split_rngs={"params": True, "dropout": True},
-        in_axes=axes,
-        length=config.layers,
-        unroll=min(config.unroll, config.layers),
-        metadata_params={nn.PARTITION_NAME: "layers"},
-    )
+    @nn.compact
+    def __call__(self, context: Float[Array, "B C E"]) -> tuple[Float[Array, "B C E"], KeyValues]:
+        return context, self._attention("cross").keys_values(context, width=self.config.width)
 
 
 class Transformer(nn.Module):
@@ -221,26 +221,61 @@ class Transformer(nn.Module):
     train: bool = False
 
     def __call__(
-        self, x: Float[Array, "B L D"], mask: Bool[Array, "#B 1 L L"] | None = None
+        self,
+        x: Float[Array, "B L D"],
+        mask: Bool[Array, "#B 1 L L"] | None = None,
+        context: Float[Array, "B C E"] | KeyValues | None = None,
+        context_mask: Shaped[Array, "B C"] | None = None,
     ) -> Float[Array, "B L D"]:
-        if self.config.layers == 0:
-            return x
-        return self._scan(stacked(Block, self.config, remat=True), x, mask)
+        """Whole sequences.
+
+        Args:
+          context: what cross-attention reads: hidden states, or what `cross_kv` made of them.
+          context_mask: True = a real position of the context; None: all are.
+        """
+        return self._run(x, None, mask, context, context_mask, None)[0]
 
     def extend(
         self, x: Float[Array, "B L D"], cache: Cache, places: Places
     ) -> tuple[Float[Array, "B L D"], Cache]:
-        """New tokens, for which `layers.cache.claim` has taken places."""
-        layers = jnp.arange(self.config.layers)
-        carry = (x, cache.past)
-        blocks = stacked(CachedBlock, self.config, (0, nn.broadcast))
-        x, past = self._scan(blocks, carry, layers, places)
+        """New tokens, for which `layers.cache.allocate` has taken places."""
+        context = cache.context or Context(None, None)
+        x, past = self._run(x, cache.past, places.mask, context.past, context.valid, places.start)
         return x, cache._replace(past=past)
 
     @nn.compact
-    def _scan(self, blocks: Callable[..., nn.Module], carry: Any, *arguments: Any) -> Any:
-        carry, _ = blocks(self.config, self.train, name="blocks")(carry, *arguments)
-        return carry
+    def cross_kv(self, context: Float[Array, "B C E"]) -> KeyValues:
+        """Keys and values of all layers' cross-attention, [layers, B, C, N, H]."""
+        return run_blocks(self, CrossKeysValues, (self.config, self.train), context)[1]
+
+    @nn.compact
+    def _run(
+        self,
+        x: Array,
+        past: KeyValues | None,
+        mask: Array | None,
+        context: Array | KeyValues | None,
+        context_mask: Array | None,
+        start: Array | None,
+    ) -> tuple[Array, KeyValues | None]:
+        if self.config.layers == 0:
+            sow_hidden_states(self, x, None)
+            return x, past
+        if context_mask is not None:
+            shape = (len(x), 1, x.shape[1], context_mask.shape[1])
+            context_mask = jnp.broadcast_to(as_mask(context_mask)[:, None, None], shape)
+        cross_kv = None
+        if isinstance(context, KeyValues):
+            cross_kv = context
+            context = None
+        per_layer = (jnp.arange(self.config.layers), cross_kv)
+        shared = (context, mask, context_mask, start)
+        arguments = (self.config, self.train)
+        (y, past), outputs = run_blocks(
+            self, Block, arguments, (x, past), per_layer, shared, remat=past is None
+        )
+        sow_hidden_states(self, x, outputs)
+        return y, past
 
 
 def embedding(

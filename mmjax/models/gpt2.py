@@ -3,11 +3,12 @@
 Radford et al. 2019, "Language Models are Unsupervised Multitask Learners",
 https://github.com/openai/gpt-2
 
-* `prefill` reads a prompt into a cache, `extend` one or more tokens after it; both compute what the
-  whole sequence at once gives.
+* Called as every decoder of the house is: layers/decoding.py.
 * Positions count real tokens: prompts of different lengths may be padded on either side.
+* Given a context, each block attends to it as well: the decoder of Whisper.
 
-Letters: B batch, L tokens, D width, V vocabulary.
+Letters: B batch, L tokens, Q places asked for, C positions of a context, D and E widths, V
+    vocabulary.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from __future__ import annotations
 import dataclasses
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from mmjax.layers import transformer
-from mmjax.layers.cache import Cache, Output, Step, claim, empty
-from mmjax.layers.dense import matmul
+from mmjax.layers.cache import Cache, Context, KeyValues, allocate, empty
+from mmjax.layers.decoding import Inputs, Output, Step, real_tokens
+from mmjax.layers.dense import project_out, unembed
 from mmjax.layers.placement import lookup
+from mmjax.layers.places import LogitsAt, Places, tokens_at, whole_places
 from mmjax.layers.transformer import embedding, layer_norm
-from mmjax.typing import Array, Bool, Float, Int
+from mmjax.typing import Array, Float, Int, Shaped
 
 BODY = transformer.Config(
     width=768, layers=12, heads=12, hidden=3072, activation="gelu_tanh", initialisation="gpt2"
@@ -46,7 +50,8 @@ class Model(nn.Module):
     config: Config
 
     def setup(self):
-        c, t = self.config, self.config.transformer
+        c = self.config
+        t = c.transformer
         self.table = embedding("tokens", self, (c.vocab_size, t.width), 0.02, ("vocab", "embed"))
         axes = ("position", "embed")
         self.positions = embedding("positions", self, (c.context_length, t.width), 0.01, axes)
@@ -55,76 +60,136 @@ class Model(nn.Module):
             self.head = embedding("head", self, (t.width, c.vocab_size), 0.02, axes)
         self.norm = layer_norm(t, None)
 
+    def embed(self, ids: Int[Array, "B L"]) -> Float[Array, "B L D"]:
+        """Vectors of tokens, to which positions are added once their places are known."""
+        return lookup(self.table, ids)
+
+    def logits(self, tokens: Float[Array, "B L D"]) -> Float[Array, "B L V"]:
+        """Of the token after each, from what leaves the last norm."""
+        dtype = self.config.transformer.dtype
+        if self.config.tied:
+            return unembed(tokens, self.table, dtype)
+        return project_out(tokens, self.head, dtype)
+
     def __call__(
         self,
-        ids: Int[Array, "B L"],
-        mask: Bool[Array, "B L"] | None = None,
+        inputs: Inputs,
+        mask: Shaped[Array, "B L"] | None = None,
         *,
+        segment: Int[Array, "B L"] | None = None,
+        prefix: Shaped[Array, "B L"] | None = None,
+        context: Float[Array, "B C E"] | KeyValues | None = None,
+        context_mask: Shaped[Array, "B C"] | None = None,
+        logits_at: LogitsAt = "all",
         train: bool = False,
     ) -> Output:
-        """Token ids and their validity (True = a real token) -> tokens and logits.
+        """Whole sequences -> tokens and logits.
 
         Raises:
           ValueError: more tokens than the context length.
         """
-        return Output(*self._run(ids, mask, None, train)[:2])
+        valid = real_tokens(inputs, mask)
+        self._check(inputs)
+        places = whole_places(valid, segment, prefix)
+        x = self._first(inputs, places, train)
+        x = self._body(train)(x, places.mask, context, context_mask)
+        tokens = self.norm(x)
+        return Output(tokens, self._logits_at(tokens, logits_at, valid))
 
     def prefill(
-        self, ids: Int[Array, "B L"], mask: Bool[Array, "B L"] | None = None, *, slots: int
+        self,
+        inputs: Inputs,
+        mask: Shaped[Array, "B L"] | None = None,
+        *,
+        slots: int,
+        prefix: Shaped[Array, "B L"] | None = None,
+        context: Float[Array, "B C E"] | KeyValues | None = None,
+        context_mask: Shaped[Array, "B C"] | None = None,
+        logits_at: LogitsAt = "all",
+        cache_dtype: str | None = None,
     ) -> Step:
-        """Reads a prompt into a new cache of `slots` tokens a row, padding included."""
+        """Reads a prompt into a new cache of `slots` tokens a row, padding included.
+
+        Args:
+          cache_dtype: that keys and values are kept in; None: the stream's.
+        """
         t = self.config.transformer
         size = t.width // t.heads
-        return self.extend(ids, empty(t.layers, len(ids), slots, t.heads, size, t.stream), mask)
+        cache = empty(t.layers, len(inputs), slots, t.heads, size, cache_dtype or t.stream)
+        if context is not None:
+            if not isinstance(context, KeyValues):
+                context = self.cross_kv(context)
+            cache = cache._replace(context=Context(context, context_mask))
+        return self._extend(inputs, cache, mask, prefix, logits_at)
 
     def extend(
-        self, ids: Int[Array, "B L"], cache: Cache, mask: Bool[Array, "B L"] | None = None
+        self,
+        inputs: Inputs,
+        cache: Cache,
+        mask: Shaped[Array, "B L"] | None = None,
+        *,
+        logits_at: LogitsAt = "all",
     ) -> Step:
         """Reads the next tokens.
 
         Raises:
           ValueError: the cache is full (under `jit`: NaN).
         """
-        return Step(*self._run(ids, mask, cache, False))
+        return self._extend(inputs, cache, mask, None, logits_at)
 
-    def logits(self, tokens: Float[Array, "B L D"]) -> Float[Array, "B L V"]:
-        """Of the token after each, from what leaves the last norm."""
-        c = self.config
-        head = self.table.T if c.tied else self.head
-        return matmul(tokens.astype(jnp.float32), head, c.transformer.dtype)
+    def cross_kv(self, context: Float[Array, "B C E"]) -> KeyValues:
+        """Keys and values that cross-attention makes of a context, [layers, B, C, N, H]."""
+        return self._body(False).cross_kv(context)
+
+    def _extend(
+        self,
+        inputs: Array,
+        cache: Cache,
+        mask: Array | None,
+        prefix: Array | None,
+        logits_at: LogitsAt,
+    ) -> Step:
+        valid = real_tokens(inputs, mask)
+        self._check(inputs)
+        cache, places = allocate(valid, cache, prefix)
+        x, cache = self._body(False).extend(self._first(inputs, places, False), cache, places)
+        tokens = self.norm(x)
+        return Step(tokens, self._logits_at(tokens, logits_at, valid), cache)
+
+    def _check(self, inputs: Array) -> None:
+        if inputs.shape[1] > self.config.context_length:
+            raise ValueError(
+                f"{inputs.shape[1]} tokens do not fit the context length "
+                f"{self.config.context_length}"
+            )
 
     @nn.compact
-    def _run(
-        self, ids: Array, mask: Array | None, cache: Cache | None, train: bool
-    ) -> tuple[Array, Array, Cache | None]:
-        c, t = self.config, self.config.transformer
-        if ids.shape[1] > c.context_length:
-            raise ValueError(
-                f"{ids.shape[1]} tokens do not fit the context length {c.context_length}"
-            )
-        valid = jnp.ones(ids.shape, bool) if mask is None else mask
-        cache, places = claim(valid, cache)
+    def _body(self, train: bool) -> transformer.Transformer:
+        return transformer.Transformer(self.config.transformer, train, name="transformer")
+
+    @nn.compact
+    def _first(self, inputs: Array, places: Places, train: bool) -> Array:
+        """What enters the first block."""
+        t = self.config.transformer
+        x = self.embed(inputs) if inputs.ndim == 2 else inputs
         # past the table: NaN, where a clamped index would give the last row again
-        rows = self.positions.at[places.position].get(mode="fill", fill_value=jnp.nan)
-        x = (lookup(self.table, ids) + rows).astype(t.stream)
-        x = nn.Dropout(t.dropout, deterministic=not train)(x)
-        body = transformer.Transformer(t, train, name="transformer")
-        if cache is None:
-            x = body(x, places.mask)
-        else:
-            x, cache = body.extend(x, cache, places)
-        tokens = self.norm(x)
-        return tokens, self.logits(tokens), cache
+        x = x + lookup(self.positions, places.position, nan_outside=True)
+        return nn.Dropout(t.dropout, deterministic=not train)(x.astype(t.stream))
+
+    def _logits_at(self, tokens: Array, logits_at: LogitsAt, valid: Array) -> Array | None:
+        if isinstance(logits_at, str) and logits_at == "none":
+            return None
+        return self.logits(tokens_at(tokens, logits_at, valid))
 
 
 def _size(width: int, layers: int, heads: int) -> Config:
-    sizes = dict(width=width, layers=layers, heads=heads, hidden=4 * width)
-    return Config(transformer=dataclasses.replace(BODY, **sizes))
+    body = dataclasses.replace(BODY, width=width, layers=layers, heads=heads, hidden=4 * width)
+    return Config(transformer=body)
 
 
 def inputs(config: Config) -> tuple[Array, ...]:
     """What the model is called with to make its parameters, one row."""
-    return (jnp.zeros((1, 4), jnp.int32),)
+    return (jax.ShapeDtypeStruct((1, 4), jnp.int32),)
 
 
 VARIANTS = {

@@ -5,10 +5,10 @@
 * Gemma https://arxiv.org/abs/2403.08295 scales its embeddings by sqrt(D) and stores the scales of
   norms minus one; Gemma 2 https://arxiv.org/abs/2408.00118 adds norms behind each part, soft caps,
   and a window on every other layer.
-* `prefill` reads a prompt into a cache, `extend` one or more tokens after it; both compute what the
-  whole sequence at once gives, with padding on either side of the prompt.
+* Called as every decoder of the house is: layers/decoding.py. Embeddings that are given instead of
+  ids enter as they are, without Gemma's factor.
 
-Letters: B batch, L tokens, D width, V vocabulary.
+Letters: B batch, L tokens, Q places asked for, D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax.layers import decoder, rotary
-from mmjax.layers.cache import Cache, Output, Step
+from mmjax.layers.cache import Cache, allocate
 from mmjax.layers.decoder import Decoder, RmsNorm
-from mmjax.layers.dense import matmul
+from mmjax.layers.decoding import Inputs, Output, Step, real_tokens
+from mmjax.layers.dense import project_out, unembed
 from mmjax.layers.placement import lookup
+from mmjax.layers.places import LogitsAt, tokens_at, whole_places
 from mmjax.layers.transformer import embedding
-from mmjax.typing import Array, Bool, Float, Int
+from mmjax.typing import Array, Float, Int, Shaped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Model(nn.Module):
     config: Config
 
     def setup(self):
-        c, d = self.config, self.config.decoder
+        c = self.config
+        d = c.decoder
         if d.heads % d.kv_heads or d.head_size % 2:
             raise ValueError(
                 f"{d.heads} heads must be a multiple of kv_heads={d.kv_heads}, and "
@@ -59,26 +62,6 @@ class Model(nn.Module):
         self.decoder = Decoder(d)
         self.norm = RmsNorm(d.norm_epsilon, d.norm_offset)
 
-    def __call__(self, ids: Int[Array, "B L"], mask: Bool[Array, "B L"] | None = None) -> Output:
-        """Token ids and their validity (True = a real token) -> tokens and logits."""
-        return Output(*self._run(self.embed(ids), mask, None)[:2])
-
-    def prefill(
-        self, ids: Int[Array, "B L"], mask: Bool[Array, "B L"] | None = None, *, slots: int
-    ) -> Step:
-        """Reads a prompt into a new cache of `slots` tokens a row, padding included."""
-        return self.extend(ids, self.decoder.empty(len(ids), slots), mask)
-
-    def extend(
-        self, ids: Int[Array, "B L"], cache: Cache, mask: Bool[Array, "B L"] | None = None
-    ) -> Step:
-        """Reads the next tokens.
-
-        Raises:
-          ValueError: the cache is full (under `jit`: NaN).
-        """
-        return Step(*self._run(self.embed(ids), mask, cache))
-
     def embed(self, ids: Int[Array, "B L"]) -> Float[Array, "B L D"]:
         """Token embeddings, as the first block gets them."""
         c = self.config
@@ -87,17 +70,85 @@ class Model(nn.Module):
     def logits(self, tokens: Float[Array, "B L D"]) -> Float[Array, "B L V"]:
         """Of the token after each, from what leaves the last norm."""
         c = self.config
-        head = self.table.T if c.tied else self.head
-        logits = matmul(tokens.astype(jnp.float32), head, c.decoder.dtype)
+        if c.tied:
+            logits = unembed(tokens, self.table, c.decoder.dtype)
+        else:
+            logits = project_out(tokens, self.head, c.decoder.dtype)
         return logits if c.logits_cap is None else c.logits_cap * jnp.tanh(logits / c.logits_cap)
 
-    def _run(
-        self, x: Array, mask: Array | None, cache: Cache | None
-    ) -> tuple[Array, Array, Cache | None]:
-        valid = jnp.ones(x.shape[:2], bool) if mask is None else mask
-        x, cache = self.decoder(x, valid, cache)
+    def __call__(
+        self,
+        inputs: Inputs,
+        mask: Shaped[Array, "B L"] | None = None,
+        *,
+        segment: Int[Array, "B L"] | None = None,
+        prefix: Shaped[Array, "B L"] | None = None,
+        logits_at: LogitsAt = "all",
+        train: bool = False,  # changes nothing: these models have no dropout
+    ) -> Output:
+        """Whole sequences -> tokens and logits."""
+        valid = real_tokens(inputs, mask)
+        x = self.decoder(self._first(inputs), whole_places(valid, segment, prefix))
         tokens = self.norm(x)
-        return tokens, self.logits(tokens), cache
+        return Output(tokens, self._logits_at(tokens, logits_at, valid))
+
+    def prefill(
+        self,
+        inputs: Inputs,
+        mask: Shaped[Array, "B L"] | None = None,
+        *,
+        slots: int,
+        prefix: Shaped[Array, "B L"] | None = None,
+        logits_at: LogitsAt = "all",
+        cache_dtype: str | None = None,
+    ) -> Step:
+        """Reads a prompt into a new cache of `slots` tokens a row, padding included.
+
+        Args:
+          cache_dtype: that keys and values are kept in; None: the stream's.
+        """
+        cache = self.decoder.empty(len(inputs), slots, cache_dtype)
+        return self._extend(inputs, cache, mask, prefix, logits_at)
+
+    def extend(
+        self,
+        inputs: Inputs,
+        cache: Cache,
+        mask: Shaped[Array, "B L"] | None = None,
+        *,
+        logits_at: LogitsAt = "all",
+    ) -> Step:
+        """Reads the next tokens.
+
+        Raises:
+          ValueError: the cache is full (under `jit`: NaN).
+        """
+        return self._extend(inputs, cache, mask, None, logits_at)
+
+    def _extend(
+        self,
+        inputs: Array,
+        cache: Cache,
+        mask: Array | None,
+        prefix: Array | None,
+        logits_at: LogitsAt,
+    ) -> Step:
+        valid = real_tokens(inputs, mask)
+        cache, places = allocate(valid, cache, prefix)
+        x, cache = self.decoder.extend(self._first(inputs), cache, places)
+        tokens = self.norm(x)
+        return Step(tokens, self._logits_at(tokens, logits_at, valid), cache)
+
+    def _first(self, inputs: Array) -> Array:
+        """What enters the first block."""
+        if inputs.ndim == 2:
+            return self.embed(inputs)
+        return inputs.astype(self.config.decoder.stream)
+
+    def _logits_at(self, tokens: Array, logits_at: LogitsAt, valid: Array) -> Array | None:
+        if isinstance(logits_at, str) and logits_at == "none":
+            return None
+        return self.logits(tokens_at(tokens, logits_at, valid))
 
 
 def _size(width: int, layers: int, heads: int, kv_heads: int, size: int, hidden: int, **fields):
@@ -105,9 +156,8 @@ def _size(width: int, layers: int, heads: int, kv_heads: int, size: int, hidden:
 
 
 def _gemma(body: decoder.Config, **fields) -> Config:
-    kinds = dict(activation="gelu_tanh", norm_offset=1.0)
-    body, scale = dataclasses.replace(body, **kinds), body.width**0.5
-    return Config(256_000, 8192, body, tied=True, embedding_scale=scale, **fields)
+    body = dataclasses.replace(body, activation="gelu_tanh", norm_offset=1.0)
+    return Config(256_000, 8192, body, tied=True, embedding_scale=body.width**0.5, **fields)
 
 
 LONG = rotary.Config(500_000.0, "llama3", 32.0, 8192)

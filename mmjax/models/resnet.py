@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mmjax.layers.attention import weigh
+from mmjax.layers.attention import dot_product_attention
 from mmjax.layers.dense import Dense
 from mmjax.layers.transformer import embedding
 from mmjax.typing import Array, Float
@@ -176,7 +176,8 @@ class Model(nn.Module):
             axes = ("embed", "heads", "head")
             return Dense((c.heads, size), axes, kernel_init=init, dtype=c.dtype, name=name)
 
-        out = weigh(by_heads("query")(x[:, :1]), by_heads("key")(x), by_heads("value")(x), None)
+        query = by_heads("query")(x[:, :1])
+        out = dot_product_attention(query, by_heads("key")(x), by_heads("value")(x))
         axes = ("heads", "head", "joint")
         pooled = Dense((c.embedding,), axes, inputs=2, kernel_init=init, dtype=c.dtype, name="out")(
             out

@@ -103,11 +103,10 @@ class Model(nn.Module):
                 raise ConfigError(
                     "packed captions have no padding to attend to: set data.processor.pack=0"
                 )
-            x = lookup(table, ids) + positions[packed.position]
+            x = lookup(table, ids) + lookup(positions, packed.position)
             x = x.reshape(-1, length, t.width)
             allowed = packing.attention_mask(packed, causal=c.causal)
         x = x.astype(t.stream)
-        self.sow("intermediates", "embedded", x)
         x = transformer.Transformer(t, train, name="transformer")(x, allowed)
         tokens = layer_norm(t, "norm")(x)
         if packed is not None:

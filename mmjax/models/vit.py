@@ -127,7 +127,6 @@ class Model(nn.Module):
             x = layer_norm(t, "pre_norm")(x)
         valid = images.mask.astype(bool) if c.native_aspect else None
         allowed = attention_mask(valid, x.shape[1], causal=False)
-        self.sow("intermediates", "embedded", x)
         x = self._blocks(train)(x, allowed)
         tokens = layer_norm(t, "norm")(x)
         if c.pool == "class":

@@ -94,8 +94,11 @@ def schedule(group: Group, steps: int) -> optax.Schedule:
 
 
 def is_matrix(path: str, axes: Axes) -> bool:
-    """A kernel or embedding table: two axes or more in one layer, and neither bias nor scale."""
+    """A kernel or embedding table: two axes or more in one layer, and neither bias nor scale, nor a
+    constant that no gradient reaches."""
     names = [name for name in axes[path] if name != "layers"]
+    if "constant" in names:
+        return False
     return len(names) >= 2 and path.rsplit("/", 1)[-1] not in ("bias", "scale")
 
 

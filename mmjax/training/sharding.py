@@ -35,6 +35,7 @@ RULES: dict[str, str | None] = {
     "position": None,
     "patch": None,
     "joint": None,
+    "constant": None,  # of a table that no gradient reaches
 }
 WHOLE_IF_UNEVEN = ("vocab",)  # not cut over devices that do not divide them: 50,257 words over 2
 

@@ -37,13 +37,6 @@ class Cut(NamedTuple):
     end: float | None  # None: to the end of the recording
 
 
-class Sound(NamedTuple):
-    """A sound as people hear it."""
-
-    samples: np.ndarray  # float32 [T], -1..1
-    rate: int  # samples per second
-
-
 @dataclasses.dataclass(frozen=True)
 class DecodeAudio:
     """Bytes of a sound file -> float32 [T] in -1..1, one channel at `rate`."""

@@ -32,8 +32,10 @@ def test_names_without_prefix_and_with_masks(loaded, tmp_path):
 
 def test_config():
     assert gpt2.config({"model_type": "gpt2"}).transformer == model.VARIANTS["small"].transformer
-    with pytest.raises(fields.Unsupported, match="scale_attn_by_inverse_layer_idx = True"):
-        gpt2.config({"model_type": "gpt2", "scale_attn_by_inverse_layer_idx": True})
+    scaled = gpt2.config({"model_type": "gpt2", "scale_attn_by_inverse_layer_idx": True})
+    assert scaled.transformer.scale_by_layer and gpt2.config(gpt2.upstream(scaled)) == scaled
+    with pytest.raises(fields.Unsupported, match="scale_attn_weights = False"):
+        gpt2.config({"model_type": "gpt2", "scale_attn_weights": False})
 
 
 def test_past_the_position_table_nothing_is_finite(loaded):

@@ -67,7 +67,7 @@ def test_computes_what_it_does_in_the_pair(tmp_path, name):
     out, kept = run(loaded.variables, *arguments)
     pair, part = TOWERS[name]
     side = "image" if part == "vision" else "text"
-    (hidden,) = kept["intermediates"][side]["transformer"]["blocks"]["hidden"]
+    (hidden,) = kept["intermediates"][side]["transformer"]["hidden_states"]
     assert hidden.shape[1:] == out.tokens.shape
     pooled, whole = out.pooled, tree.flatten(load.load(GOLDEN / pair).params)
     if name in ("CLIPVisionModel", "CLIPTextModel"):

@@ -44,7 +44,7 @@ def test_token_by_token_is_the_whole(loaded, golden, forward):
     apply = functools.partial(model.apply, loaded.variables)
     prefill = jax.jit(functools.partial(apply, method=model.prefill, slots=11))
     extend = jax.jit(functools.partial(apply, method=model.extend))
-    steps = [prefill(ids[:, :5], forward.encoded, mask[:, :5])]
+    steps = [prefill(ids[:, :5], mask[:, :5], context=forward.encoded)]
     for part in (slice(5, 6), slice(6, 8)):
         steps.append(extend(ids[:, part], steps[-1].cache, mask[:, part]))
     for name in ("logits", "tokens"):
@@ -52,7 +52,7 @@ def test_token_by_token_is_the_whole(loaded, golden, forward):
         np.testing.assert_allclose(
             got[golden["mask"]], getattr(forward, name)[golden["mask"]], atol=2e-6
         )
-    assert int(steps[-1].cache.text.length) == 8
+    assert int(steps[-1].cache.length) == 8
 
 
 def test_later_tokens_and_padding_change_nothing(loaded, golden, forward):
@@ -118,7 +118,7 @@ def test_sizes_are_explained(loaded, golden):
     apply = lambda *a, **k: jax.eval_shape(loaded.model.apply, loaded.variables, *a)  # noqa: E731
     with pytest.raises(ValueError, match="at most 30 frames of 6 bins, got 31 of 6"):
         apply(jnp.zeros((1, 31, 6)), golden["ids"][:1])
-    with pytest.raises(ValueError, match="15 tokens do not fit the context, 14"):
+    with pytest.raises(ValueError, match="15 tokens do not fit the context length 14"):
         apply(golden["features"], jnp.zeros((2, 15), int))
 
 

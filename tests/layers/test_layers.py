@@ -63,7 +63,8 @@ def test_stacked_parameters_are_the_blocks_one_by_one():
     assert not np.allclose(*stack["mlp"]["up"]["kernel"][:2])
     block, y = transformer.Block(CONFIG, False), x
     for i in range(CONFIG.layers):
-        y, _ = block.apply({"params": jax.tree.map(lambda p, i=i: p[i], stack)}, y, None)
+        own = {"params": jax.tree.map(lambda p, i=i: p[i], stack)}
+        (y, _), _ = block.apply(own, (y, None), jnp.int32(i), *[None] * 5)
     np.testing.assert_allclose(module.apply(variables, x), y, atol=1e-5)
 
 

@@ -97,7 +97,8 @@ def heard(rows=8):
     return jnp.arange(90)[None] < 45 + 5 * jnp.arange(rows)[:, None]
 
 
-SPEECH = whisper.Config(5, 12, 16, 6, TINY, dataclasses.replace(TINY, layers=3, heads=4))
+EARS_BODY = dataclasses.replace(TINY, key_bias=False)
+SPEECH = whisper.Config(5, 12, 16, 6, EARS_BODY, dataclasses.replace(EARS_BODY, layers=3, heads=4))
 # two convolutions of 3 taps, 6 positions, blocks whose keys have no bias, norm
 EARS = 3 * 5 * 16 + 16 + 3 * 16 * 16 + 16 + 6 * 16 + 2 * (block(16, 32) - 16) + 2 * 16
 # tokens, positions, blocks with a second attention and its norm, norm

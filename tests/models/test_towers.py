@@ -217,10 +217,8 @@ def test_a_final_position_is_pooled_whatever_the_mask_says():
 def hidden(model, variables, *arguments):
     """Hidden states [1 + layers, B, L, D]."""
     _, kept = model.apply(variables, *arguments, mutable=["intermediates"])
-    kept = kept["intermediates"]
-    (first,) = kept["embedded"]
-    (later,) = kept["transformer"]["blocks"]["hidden"]
-    return jnp.concatenate([first[None], later])
+    (states,) = kept["intermediates"]["transformer"]["hidden_states"]
+    return states
 
 
 @pytest.mark.parametrize(

@@ -94,9 +94,8 @@ def compare(folder, model, images, ids, mask=None, **their_images):
 
 def hidden_states(kept):
     """Of a tower, what goes into its first block and what leaves each: [1 + layers, B, L, D]."""
-    (first,) = kept["embedded"]
-    (later,) = kept["transformer"]["blocks"]["hidden"]
-    return np.concatenate([first[None], later])
+    (states,) = kept["transformer"]["hidden_states"]
+    return np.asarray(states)
 
 
 def unit(x):

@@ -101,7 +101,7 @@ def greedy(loaded, clip):
     first = never.copy()
     first[list(rules.suppressed_first)] = True
     encode = jax.jit(lambda v, x: model.apply(v, x, method=model.encode_audio))
-    prefill = jax.jit(lambda v, i, e: model.apply(v, i, e, slots=64, method=model.prefill))
+    prefill = jax.jit(lambda v, i, e: model.apply(v, i, context=e, slots=64, method=model.prefill))
     extend = jax.jit(lambda v, i, s: model.apply(v, i, s, method=model.extend))
     encoded = encode(variables, processor([clip]).features)
     step = prefill(variables, np.array([rules.prompt()]), encoded)
