@@ -7,8 +7,8 @@
   (https://arxiv.org/abs/2103.00020, section 2.3).
 * Padding is given by a mask, never guessed from ids.
 * Captions may come packed, several in a row; what leaves is the same.
-* `apply(..., mutable=["intermediates"])` gives the hidden states: "embedded" [B, L, D], what goes
-  into the first block, and "transformer/blocks/hidden" [layers, B, L, D], what leaves each.
+* `apply(..., mutable=["intermediates"])` gives "transformer/hidden_states" [layers + 1, B, L, D]:
+  what goes into the first block, and what leaves each.
 
 Letters: B batch, L tokens, D width, V vocabulary; P packs, R rows of a pack.
 """

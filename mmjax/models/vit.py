@@ -13,8 +13,8 @@ here:
 * DeiT (https://arxiv.org/abs/2012.12877) has a second learned token, taught by distillation.
 * LLaVA (https://arxiv.org/abs/2304.08485) takes the tokens of the last block but one, without the
   norm behind the last: `feature_layer`.
-* `apply(..., mutable=["intermediates"])` gives the hidden states: "embedded" [B, L, D], what goes
-  into the first block, and "transformer/blocks/hidden" [layers, B, L, D], what leaves each.
+* `apply(..., mutable=["intermediates"])` gives "transformer/hidden_states" [layers + 1, B, L, D]:
+  what goes into the first block, and what leaves each.
 * A stem of overlapping convolutions before it sees edges and small shifts as they are, which a
   small data set cannot teach (https://arxiv.org/abs/2106.14881).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,15 +32,22 @@ def configured(
     if variant is not None:
         base = to_dict(_row(module, spec.name, variant, where))
     fields = merged(base, stated)
-    for path, value in (sizes or {}).items():
-        if not _has(module, fields, path):
-            continue
+    needed = {path: value for path, value in (sizes or {}).items() if _begins(module, path)}
+    for path, value in needed.items():
         own = _get(stated, path)
-        if own is None:
-            _put(fields, path, value)
-        else:
+        if own is not None:
             _check(own, value, f"{where}.{path}")
-    return module, build(module.Config, fields, where=where)
+    open_paths = {path: value for path, value in needed.items() if _get(stated, path) is None}
+    try:
+        config = build(module.Config, fields, where=where)
+    except ConfigError:  # perhaps a field without a default, which the data gives
+        for path, value in open_paths.items():
+            _put(fields, path, value)
+        return module, build(module.Config, fields, where=where)
+    for path, value in open_paths.items():
+        if _has(config, path):
+            config = _with(config, path, value)
+    return module, config
 
 
 def _row(module: Any, name: str, variant: str, where: str) -> Any:
@@ -51,20 +59,28 @@ def _row(module: Any, name: str, variant: str, where: str) -> Any:
     return rows[variant]
 
 
-def _has(module: Any, fields: Mapping[str, Any], path: str) -> bool:
-    """Whether the Config has a field at a dotted path, in the tower that the fields choose."""
-    first = path.partition(".")[0]
-    if first not in module.Config.__dataclass_fields__:
-        return False
-    try:
-        here = build(module.Config, fields)
-    except ConfigError:  # what is wrong, or missing without the sizes, is said at the end
-        return True
+def _begins(module: Any, path: str) -> bool:
+    return path.partition(".")[0] in module.Config.__dataclass_fields__
+
+
+def _has(config: Any, path: str) -> bool:
+    """Whether there is such a field, in the towers that the config has."""
+    here = config
     for key in path.split("."):
         if not hasattr(here, key):
             return False
         here = getattr(here, key)
     return True
+
+
+def _with(config: Any, path: str, value: Any) -> Any:
+    """The config with another value at a path."""
+    first, _, rest = path.partition(".")
+    if rest:
+        changed = _with(getattr(config, first), rest, value)
+    else:
+        changed = int(value) if isinstance(value, AtLeast) else value
+    return dataclasses.replace(config, **{first: changed})
 
 
 def _check(stated: Any, needed: Any, where: str) -> None:
