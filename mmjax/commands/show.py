@@ -76,7 +76,7 @@ def parameters(run: Run) -> str:
             f"mesh: {mesh}",
             f"state with optimizer and averages: {state / 2**20:,.1f} MiB over all devices",
             "batch: "
-            + ", ".join(f"{name} {_size(leaf.shape)}" for name, leaf in run.shapes.items()),
+            + ", ".join(f"{name} {_size(leaf.shape)}" for name, leaf in tree.flatten(run.shapes).items()),
         ]
     )
 

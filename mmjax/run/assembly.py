@@ -199,10 +199,12 @@ class Run:
             ema=options.ema,
         )
 
-    def batches(self, pipeline: Any, start: int, stop: int, corrupt: int = 0) -> Any:
+    def batches(
+        self, pipeline: Any, start: int, stop: int, corrupt: int | Mapping[str, int] = 0
+    ) -> Any:
         """This process's rows of the batches of a pipeline, read ahead.
 
-        corrupt: how many of its rows before `start` were.
+        corrupt: how many of its rows before `start` were; of several parts by their names.
         """
         with checked("execution.mesh"):
             part, parts = sharding.part_of_batch(self.mesh)
