@@ -7,8 +7,9 @@ global batch.
 * The loss does not decompose over micro-batches; that is what `encode` is for.
 * Mixup (https://arxiv.org/abs/1710.09412) of images, as a contrastive target (i-Mix,
   https://arxiv.org/abs/2010.08887), against learning a small set by heart.
-* A field of the batch is a modality where the model has `encode_<field>`. One loss part for every
-  two of them, named after both ("image_text").
+* A field of the batch is a modality where the model has `encode_<field>`, or `encode(field, ...)`
+  and a tower of that name in its config; a tower that is None there is not asked. One loss part for
+  every two modalities, named after both ("image_text").
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Contrastive(Task):
 
     def modalities(self, batch: Batch) -> list[str]:
         """The fields of the batch that the model encodes."""
-        return [name for name in sorted(batch) if hasattr(self.model, f"encode_{name}")]
+        return [name for name in sorted(batch) if _has_tower(self.model, name)]
 
     def init(self, rng: jax.Array, batch: Batch) -> dict:
         names = self.modalities(batch)
@@ -70,7 +71,7 @@ class Contrastive(Task):
         def everything(model: nn.Module) -> None:
             model.scale_and_bias()
             for name in names:
-                getattr(model, f"encode_{name}")(*inputs(batch, name), train=False)
+                _encode(model, name, *inputs(batch, name), train=False)
 
         variables = self.model.init(rng, method=everything)
         return {"params": variables["params"], "state": {}}
@@ -96,8 +97,9 @@ class Contrastive(Task):
         for name in self.modalities(batch):
             vectors = self.model.apply(
                 {"params": variables["params"]},
+                name,
                 *inputs(batch, name),
-                method=f"encode_{name}",
+                method=_encode,
                 train=train,
                 rngs=rngs,
             )
@@ -155,6 +157,25 @@ class Contrastive(Task):
     def _embed(self, variables: Variables, batch: Batch, keys: Any) -> dict[str, Array]:
         """Unit vectors of the modalities that the batch holds; nothing is drawn."""
         return self.encode(variables, batch, None, train=False)
+
+
+def _has_tower(model: nn.Module, name: str) -> bool:
+    """Whether the model can encode a field of the batch."""
+    absent = object()
+    tower = getattr(model.config, name, absent)
+    if tower is None:
+        return False
+    if hasattr(model, f"encode_{name}"):
+        return True
+    return hasattr(model, "encode") and tower is not absent
+
+
+def _encode(model: nn.Module, name: str, *arrays: Any, train: bool) -> Array:
+    """Unit vectors of one modality, by the model's own method for it or by the one for all."""
+    own = getattr(model, f"encode_{name}", None)
+    if own is not None:
+        return own(*arrays, train=train)
+    return model.encode(name, *arrays, train=train)
 
 
 def _lead(batch: Batch, name: str) -> tuple[int, ...]:

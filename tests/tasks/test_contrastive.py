@@ -1,5 +1,7 @@
 """The contrastive task: a loss for every two modalities, in the form that is asked for."""
 
+import dataclasses
+import itertools
 import types
 
 import flax.linen as nn
@@ -116,3 +118,64 @@ def test_mixup_is_cross_entropy_with_both_captions_as_targets():
     for_texts = -(target * jax.nn.log_softmax(logits, 0)).sum()
     part = found.parts["image_text"]
     np.testing.assert_allclose(part.values.sum(), (for_images + for_texts) / 2, rtol=1e-5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Towers:
+    """A model's config: one field a tower, None where there is none."""
+
+    image: int | None = 3
+    sound: int | None = None
+    text: int | None = 5
+    bias_init: float | None = None
+
+
+class Several(nn.Module):
+    """`encode_text` of its own, and one method for all other towers."""
+
+    config: Towers
+
+    @nn.compact
+    def encode(self, modality, x, mask=None, *, train=False):
+        x = x if mask is None else x * mask
+        x = nn.Dense(4, name=modality)(x.astype(jnp.float32))
+        return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+
+    def encode_text(self, ids, mask, *, train=False):
+        return self.encode("text", ids + 1, mask, train=train)
+
+    def scale_and_bias(self):
+        return SCALE, None
+
+
+@pytest.mark.parametrize("towers, names", [
+    (Towers(), ["image", "text"]),
+    (Towers(image=None, sound=7), ["sound", "text"]),
+    (Towers(sound=7), ["image", "sound", "text"]),
+])  # fmt: skip
+def test_every_modality_that_the_model_has_a_tower_for_is_encoded(towers, names):
+    """Padded or not, one or several a row; what no tower is for is left alone."""
+    task = contrastive.Contrastive(contrastive.Config(), Several(towers))
+    mask = np.arange(5) < np.arange(ROWS * 2).reshape(ROWS, 2, 1) % 5 + 1
+    rng = np.random.default_rng(0)
+    batch = {
+        "image": rng.normal(size=(ROWS, 3)).astype(np.float32),
+        "sound": rng.normal(size=(ROWS, 7)).astype(np.float32),
+        "sound_mask": np.ones((ROWS, 7), bool),
+        "text": rng.integers(9, size=(ROWS, 2, 5)).astype(np.int32),
+        "text_mask": mask,
+        "label": np.zeros(ROWS, np.int32),
+        "weight": jnp.ones(ROWS),
+    }
+    variables = {**task.init(jax.random.key(0), batch), "teachers": {}}
+    assert set(variables["params"]) == set(names)
+    embed = task.predict["embed"]
+    keys = jax.random.split(jax.random.key(1), ROWS)
+    encoded = embed(variables, batch, keys)
+    assert sorted(encoded) == names
+    assert encoded["text"].shape == (ROWS, 2, 4)
+    one = embed(variables, {**batch, "text": batch["text"][:, 1], "text_mask": mask[:, 1]}, keys)
+    np.testing.assert_allclose(one["text"], encoded["text"][:, 1], rtol=1e-5)
+    found = task.loss(variables, batch, one, None, jnp.int32(0), train=True)
+    pairs = ["_".join(two) for two in itertools.combinations(names, 2)]
+    assert sorted(found.parts) == sorted(pairs)
