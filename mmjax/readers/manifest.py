@@ -81,7 +81,8 @@ def open(config: Config) -> Files:
     fields = tuple(field for field, column in media(columns).items() if column.name in have)
     origin = Listed(table, Path(config.root) if config.root else files[0].parent, fields)
     _check_files(path, origin, config.check_files)
-    tell_repeated(path.name, table, "id" if table.about["counts"]["id"] else "image")
+    by_path = fields[0] if fields else "image"
+    tell_repeated(path.name, table, "id" if table.about["counts"]["id"] else by_path)
     return Files(
         path.name,
         table,
