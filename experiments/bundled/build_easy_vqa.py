@@ -23,7 +23,8 @@ IMAGES = {"train": 300, "test": 100}
 def main(cache: Path) -> None:
     """Fetches, checks, builds and writes the set with its provenance."""
     files = fetch.members(PACKAGE, cache)
-    table, images = io.StringIO(), []
+    table = io.StringIO()
+    images = []
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["split", "image", "bytes", "question", "answer"])
     for split, count in IMAGES.items():

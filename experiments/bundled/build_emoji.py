@@ -38,7 +38,8 @@ MEMBERS = {
     FLUENT.name: "package/assets/<key>.webp",
     TEXT.name: "package/en/data.json, package/en/messages.json, package/LICENSE",
 }
-SIZE, QUALITY = 64, 90
+SIZE = 64
+QUALITY = 90
 FLAGS = 9  # emojibase's number of the group of flags
 COUNTRY_FLAGS = {"country-flag", "subdivision-flag"}  # and of its parts that name a territory
 
@@ -84,7 +85,8 @@ def main(cache: Path) -> None:
     for i, split in zip(plain, emoji_families.assign([families[i] for i in plain]), strict=True):
         splits[i] = split
 
-    table, images = io.StringIO(), []
+    table = io.StringIO()
+    images = []
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["key", "label", "tags", "group", "family", "split", "noto", "fluent"])
     for k, name, split in zip(keys, families, splits, strict=True):

@@ -26,7 +26,8 @@ def main(cache: Path) -> None:
     """Fetches, checks, builds and writes the set with its provenance."""
     files = fetch.members(PACKAGE, cache,
                           lambda path: path.startswith(FOLDER) or path == COPYRIGHT)
-    table, clips = io.StringIO(), []
+    table = io.StringIO()
+    clips = []
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["name", "bytes", "text"])
     for line in files[FOLDER + "transcription"].decode().splitlines():

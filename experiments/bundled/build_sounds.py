@@ -71,7 +71,8 @@ def main(cache: Path) -> None:
     stated = re.findall(r"^Files: etc/samples/(\w+)\.flac\n(?:.+\n)*?License: (\S+)$",
                         files[COPYRIGHT].decode(), re.MULTILINE)
     free = {name for name, licence in stated if licence == "CC0"}
-    table, clips = io.StringIO(), []
+    table = io.StringIO()
+    clips = []
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["name", "kind", "bytes", "text"])
     for name, text in SOUNDS.items():

@@ -93,7 +93,8 @@ def _inside(tag: str, text: str, plain: bool = True) -> list[str]:
     found = re.findall(rf"<{tag}[^>]*>(.*?)</{tag}>", text, re.S)
     if not plain:
         return found
-    return [" ".join(html.unescape(re.sub(r"<[^>]*>", " ", one)).split()) for one in found]
+    texts = [html.unescape(re.sub(r"<[^>]*>", " ", element)) for element in found]
+    return [" ".join(text.split()) for text in texts]
 
 
 SET = prepared.Set(
@@ -154,7 +155,7 @@ def _text(row: dict[str, Any], tags: int) -> str:
     if not re.search(r"[^\W\d_]{3}", name):  # "fc", "sm": the folder says more
         name = words(folders[-1])
     more = [*map(words, row["keywords"]), *map(words, reversed(folders))]
-    more = [one for one in more if one.lower() not in NO_KEYWORD and not NO_WORD.match(one)]
+    more = [tag for tag in more if tag.lower() not in NO_KEYWORD and not NO_WORD.match(tag)]
     return caption(name, more, tags)
 
 

@@ -69,7 +69,7 @@ def declared(config: Any) -> dict[str, Declared]:
     Raises DataError for a field whose name or kind cannot be.
     """
     more = {field: _declared(field, column) for field, column in config.columns.items()}
-    defaults = {one.name: one.default for one in dataclasses.fields(config)}
+    defaults = {option.name: option.default for option in dataclasses.fields(config)}
     kinds = {column.kind for column in more.values()}
     replaced = {
         "image": "bytes" in kinds,

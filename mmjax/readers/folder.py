@@ -226,7 +226,7 @@ def _path(root: Path, stem: str, field: str, name: str) -> str:
 def _missing(root: Path) -> str:
     if root.is_file():
         return f'{root} is a file, not a folder of images; for a list of images use name="manifest"'
-    folder = next(one for one in root.parents if one.is_dir())
-    inside = sorted(one.name for one in folder.iterdir() if one.is_dir())
+    folder = next(parent for parent in root.parents if parent.is_dir())
+    inside = sorted(path.name for path in folder.iterdir() if path.is_dir())
     near = difflib.get_close_matches(root.relative_to(folder).parts[0], inside, n=3, cutoff=0.5)
     return f"no folder {root}; in {folder.resolve()} there is: {some(near or inside) or 'none'}"

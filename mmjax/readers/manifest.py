@@ -81,7 +81,8 @@ def open(config: Config) -> Files:
     fields = tuple(field for field, column in media(columns).items() if column.name in have)
     origin = Listed(table, Path(config.root) if config.root else files[0].parent, fields)
     _check_files(path, origin, config.check_files)
-    tell_repeated(path.name, table, "id" if table.about["counts"]["id"] else "image")
+    by_path = fields[0] if fields else "image"
+    tell_repeated(path.name, table, "id" if table.about["counts"]["id"] else by_path)
     return Files(
         path.name,
         table,
@@ -211,14 +212,14 @@ def _files(name: str) -> list[Path]:
             f"{path}: a manifest is a .jsonl, .csv, .tsv or .parquet file, not {path.suffix!r}"
         )
     if path.is_dir() and not any(path.rglob(f"*{parquet.SUFFIX}")):
-        inside = sorted(one.name for one in path.iterdir() if one.suffix in _SUFFIXES)
+        inside = sorted(file.name for file in path.iterdir() if file.suffix in _SUFFIXES)
         raise DataError(
             f"{path} is a folder, not a manifest; manifests in it: {some(inside) or 'none'}. For a "
             'folder of images use name="folder"'
         )
     if not path.exists() and not re.search(r"[*?\[{]", name):
-        raise DataError(shards.absent(path, [f"*{one}" for one in _SUFFIXES], "manifest"))
+        raise DataError(shards.absent(path, [f"*{suffix}" for suffix in _SUFFIXES], "manifest"))
     found = shards.find(name, (f"*{parquet.SUFFIX}",), "Parquet file")
-    if len(found) > 1 and any(one.suffix != parquet.SUFFIX for one in found):
+    if len(found) > 1 and any(file.suffix != parquet.SUFFIX for file in found):
         raise DataError(f"{name}: several files of a manifest must all be {parquet.SUFFIX}")
     return found

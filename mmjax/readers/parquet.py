@@ -175,8 +175,9 @@ def _has_bytes(path: Path, schema: pa.Schema, field: str, name: str) -> bool:
     kind = schema.field(name).type
     if types.is_dictionary(kind):
         kind = kind.value_type
-    if types.is_struct(kind) and {"bytes", "path"} & {one.name for one in kind}:
-        return "bytes" in {one.name for one in kind}
+    parts = {part.name for part in kind} if types.is_struct(kind) else set()
+    if not parts.isdisjoint(("bytes", "path")):
+        return "bytes" in parts
     if any(test(kind) for test in _BYTES):
         return True
     if any(test(kind) for test in _PATHS):

@@ -151,7 +151,7 @@ def _texts(values: list, problems: Problems) -> list:
 def _text(value: Any) -> str | tuple[str, ...] | None:
     if value is None or isinstance(value, str):
         return value or None
-    if isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value):
+    if isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value):
         return tuple(value) or None
     raise CorruptExample(f"the captions are {value!r}, neither text nor a list of texts")
 

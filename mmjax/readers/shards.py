@@ -34,9 +34,9 @@ def find(path: str, patterns: Sequence[str], what: str) -> list[Path]:
     if Path(path).is_file():
         return [Path(path)]
     if Path(path).is_dir():
-        found = sorted(one for one in Path(path).rglob("*") if _fits(one, patterns))
+        found = sorted(file for file in Path(path).rglob("*") if _fits(file, patterns))
         if not found:
-            inside = sorted(one.name for one in Path(path).iterdir())
+            inside = sorted(file.name for file in Path(path).iterdir())
             raise DataError(f"no {what} in {path}; it has: {some(inside) or 'nothing'}")
         return found
     names = expanded(path)
@@ -71,8 +71,10 @@ def expanded(pattern: str) -> list[str]:
 
 def absent(path: Path, patterns: Sequence[str], what: str) -> str:
     """The message that a file is not there, with near names beside it or what there is."""
-    folder = next(one for one in (path.parent, *path.parents) if one.is_dir())
-    inside = sorted(one.name for one in folder.iterdir() if _fits(one, patterns) or one.is_dir())
+    folder = next(parent for parent in path.parents if parent.is_dir())
+    inside = sorted(
+        file.name for file in folder.iterdir() if _fits(file, patterns) or file.is_dir()
+    )
     wanted = path.name if folder == path.parent else path.relative_to(folder).parts[0]
     near = difflib.get_close_matches(wanted, inside, n=3, cutoff=0.5)
     return f"no {what} {path}; in {folder.resolve()} there is: {some(near or inside) or 'nothing'}"

@@ -115,7 +115,7 @@ def _builder(tfds: Any, config: Config) -> Any:
     name = config.path
     if Path(name).is_dir():
         if not (Path(name) / "dataset_info.json").is_file():
-            inside = sorted(one.parent for one in Path(name).rglob("dataset_info.json"))
+            inside = sorted(file.parent for file in Path(name).rglob("dataset_info.json"))
             raise DataError(
                 f"{name} is no prepared set: it has no dataset_info.json"
                 + (f"; give {inside[-1]}" if inside else "")
@@ -217,7 +217,9 @@ def _check(tfds: Any, builder: Any, field: str, name: str, feature: Any) -> None
     if field != "image" or feature is None or isinstance(feature, tfds.features.Image):
         return
     features = builder.info.features
-    others = [key for key, one in features.items() if isinstance(one, tfds.features.Image)]
+    others = [
+        key for key, other in features.items() if isinstance(other, tfds.features.Image)
+    ]
     raise DataError(
         f"{builder.info.full_name}: image={name!r} is {type(feature).__name__}, no Image; the set "
         f"has {', '.join(others) or 'none'}"

@@ -131,9 +131,9 @@ def _texts(value: Any) -> list[str]:
 
 
 def _checked_texts(several: Sequence[Any]) -> list[str]:
-    if not all(isinstance(one, str) for one in several):
+    if not all(isinstance(text, str) for text in several):
         raise CorruptExample("neither text nor a list of texts")
-    texts = [checked_text(one) for one in several]
+    texts = [checked_text(text) for text in several]
     if not all(text.strip() for text in texts):
         raise CorruptExample("an empty text")
     return texts
@@ -170,11 +170,11 @@ def _parsed_number(text: str) -> int | float:
 
 
 def _ints(value: Any) -> list[int]:
-    return [_int(one) for one in _list(value)]
+    return [_int(element) for element in _list(value)]
 
 
 def _floats(value: Any) -> list[float]:
-    return [_float(one) for one in _list(value)]
+    return [_float(element) for element in _list(value)]
 
 
 def _list(value: Any) -> list[Any]:

@@ -227,7 +227,9 @@ def _parted(name: str) -> tuple[str, str]:
 
 def _chunk(stamp: Stamp, samples: list[_Sample], columns: Mapping[str, Declared]) -> Chunk:
     encoded = media(columns)
-    wanted = {field: one.name for field, one in columns.items() if field not in encoded}
+    wanted = {
+        field: column.name for field, column in columns.items() if field not in encoded
+    }
     raw: dict[str, list] = {"id": [sample.key for sample in samples]}
     raw |= {field: [] for field in wanted}
     places = {field: np.zeros((len(samples), 2), np.int64) for field in encoded}

