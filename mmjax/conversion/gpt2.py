@@ -56,9 +56,13 @@ def special(
 ) -> dict[str, Any]:
     """The ids that open, end and fill up texts; the arguments are the reference's defaults."""
     ends = upstream.get("eos_token_id", end)
+    if ends is None:
+        ends = ()
+    elif isinstance(ends, int):
+        ends = (ends,)
     return {
         "start_id": upstream.get("bos_token_id", start),
-        "end_ids": () if ends is None else (ends,) if isinstance(ends, int) else tuple(ends),
+        "end_ids": tuple(ends),
         "padding_id": upstream.get("pad_token_id", padding),
     }
 
@@ -75,7 +79,8 @@ def special_fields(config: Any) -> dict[str, Any]:
 
 def upstream(config: gpt2.Config) -> dict[str, Any]:
     """The config.json of a model."""
-    c, t = config, config.transformer
+    c = config
+    t = c.transformer
     return {
         "model_type": "gpt2",
         "architectures": ["GPT2LMHeadModel"],
@@ -112,7 +117,8 @@ def table(config: gpt2.Config) -> list[Entry]:
     """One row a parameter."""
     t = config.transformer
     stack = {"layers": t.layers}
-    at, block = "transformer.h.{layer}", "transformer/blocks"
+    at = "transformer.h.{layer}"
+    block = "transformer/blocks"
     rows = [
         Entry("tokens", "transformer.wte.weight"),
         Entry("positions", "transformer.wpe.weight"),
@@ -123,14 +129,15 @@ def table(config: gpt2.Config) -> list[Entry]:
     for path, name in (("mlp/up", "mlp.c_fc"), ("mlp/down", "mlp.c_proj")):
         rows.append(Entry(f"{block}/{path}/kernel", f"{at}.{name}.weight", **stack))
         rows.append(Entry(f"{block}/{path}/bias", f"{at}.{name}.bias", **stack))
-    sizes = {"Q": 3, "N": t.heads}
+    name = f"{at}.attn.c_attn"  # queries, keys and values in one
     for index, part in enumerate(("query", "key", "value")):
-        kinds = dict(sizes=sizes, index=index, **stack)
-        path, name = f"{block}/attention/{part}", f"{at}.attn.c_attn"
-        layout = "D (Q N H) -> Q D N H"
-        rows.append(Entry(f"{path}/kernel", f"{name}.weight", layout, **kinds))
-        rows.append(Entry(f"{path}/bias", f"{name}.bias", "(Q N H) -> Q N H", **kinds))
-    path, name, heads = f"{block}/attention/out", f"{at}.attn.c_proj", {"N": t.heads}
+        path = f"{block}/attention/{part}"
+        kwargs = dict(sizes={"Q": 3, "N": t.heads}, index=index, **stack)
+        rows.append(Entry(f"{path}/kernel", f"{name}.weight", "D (Q N H) -> Q D N H", **kwargs))
+        rows.append(Entry(f"{path}/bias", f"{name}.bias", "(Q N H) -> Q N H", **kwargs))
+    path = f"{block}/attention/out"
+    name = f"{at}.attn.c_proj"
+    heads = {"N": t.heads}
     rows.append(Entry(f"{path}/kernel", f"{name}.weight", "(N H) D -> N H D", heads, **stack))
     rows.append(Entry(f"{path}/bias", f"{name}.bias", **stack))
     if not config.tied:

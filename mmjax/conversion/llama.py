@@ -45,17 +45,17 @@ NAMES = ("vocab_size", "max_position_embeddings", "hidden_size", "intermediate_s
 
 def config(upstream: Mapping[str, Any]) -> llama.Config:
     """Of config.json; without fields, the reference's defaults for its model_type."""
-    kind, read = upstream.get("model_type", "llama"), upstream.get
+    read = upstream.get
+    kind = read("model_type", "llama")
     name = CLASSES[kind]
     fields.only(upstream, "architectures", None, [f"{name}ForCausalLM"], [f"{name}Model"])
     fields.only(upstream, "use_bidirectional_attention", None, False)
     values = (read(key, value) for key, value in zip(NAMES, DEFAULTS[kind], strict=True))
     vocabulary, context, width, hidden, layers, heads, kv_heads, size = values
-    gemma, biased = kind.startswith("gemma"), read("attention_bias", False)
-    activation = fields.activation(
-        upstream, *(("hidden_activation", "gelu_pytorch_tanh") if kind == "gemma2" else
-                    ("hidden_act", "gelu_pytorch_tanh" if gemma else "silu"))
-    )  # fmt: skip
+    gemma = kind.startswith("gemma")
+    biased = read("attention_bias", False)
+    field = "hidden_activation" if kind == "gemma2" else "hidden_act"
+    activation = fields.activation(upstream, field, "gelu_pytorch_tanh" if gemma else "silu")
     if kind == "gemma":
         # early files say "gelu" and mean its approximation by tanh
         activation = "gelu_tanh" if activation == "gelu" else activation
@@ -108,7 +108,8 @@ def positions(upstream: Mapping[str, Any], context: int) -> rotary.Config:
 
 def windows(upstream: Mapping[str, Any], kind: str, layers: int) -> tuple[int, ...]:
     """How far each layer sees, as the shortest pattern that repeats."""
-    read, size = upstream.get, upstream.get("sliding_window", 4096)
+    read = upstream.get
+    size = read("sliding_window", 4096)
     if kind == "gemma2":
         near = [i % 2 == 0 for i in range(layers)]
     elif kind == "qwen2" and read("use_sliding_window", False):
@@ -131,7 +132,8 @@ def upstream(ours: llama.Config) -> dict[str, Any]:
     Raises:
       Unsupported: no family has this combination of fields.
     """
-    c, d = ours, ours.decoder
+    c = ours
+    d = c.decoder
     if d.norm_offset:
         kind = "gemma2" if d.post_norms else "gemma"
     else:
@@ -206,7 +208,9 @@ def rename(name: str) -> str:
 def table(config: llama.Config) -> list[Entry]:
     """One row a parameter."""
     d = config.decoder
-    stack, at, block = {"layers": d.layers}, "model.layers.{layer}", "decoder/blocks"
+    stack = {"layers": d.layers}
+    at = "model.layers.{layer}"
+    block = "decoder/blocks"
     names = {"attention_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"}
     if d.post_norms:
         names["attention_post_norm"] = names["mlp_norm"]
@@ -222,10 +226,10 @@ def table(config: llama.Config) -> list[Entry]:
         rows += linear(f"{block}/mlp/{part}", f"{at}.mlp.{part}_proj", bias=d.mlp_bias, **stack)
     for part in ("query", "key", "value"):
         sizes = {"N": d.heads if part == "query" else d.kv_heads}
-        kinds = dict(bias=d.qkv_bias, layout="(N H) D -> D N H", sizes=sizes, **stack)
-        rows += linear(f"{block}/attention/{part}", f"{at}.self_attn.{part[0]}_proj", **kinds)
-    kinds = dict(bias=d.output_bias, layout="D (N H) -> N H D", sizes={"N": d.heads}, **stack)
-    rows += linear(f"{block}/attention/out", f"{at}.self_attn.o_proj", **kinds)
+        kwargs = dict(bias=d.qkv_bias, layout="(N H) D -> D N H", sizes=sizes, **stack)
+        rows += linear(f"{block}/attention/{part}", f"{at}.self_attn.{part[0]}_proj", **kwargs)
+    kwargs = dict(bias=d.output_bias, layout="D (N H) -> N H D", sizes={"N": d.heads}, **stack)
+    rows += linear(f"{block}/attention/out", f"{at}.self_attn.o_proj", **kwargs)
     if not config.tied:
         rows.append(Entry("head", "lm_head.weight", "V D -> D V"))
     return rows

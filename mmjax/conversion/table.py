@@ -90,14 +90,16 @@ def norm(path: str, name: str, *, bias: bool = True, **fields: Any) -> list:
 
 def multihead(path: str, name: str, heads: int, **fields: Any) -> list:
     """Of a torch MultiheadAttention, which keeps queries, keys and values in one tensor."""
-    sizes, rows = {"three": 3, "N": heads}, []
+    rows = []
+    sizes = {"three": 3, "N": heads}
+    kernel_layout = "(three N H) D -> three D N H"
+    bias_layout = "(three N H) -> three N H"
     for index, part in enumerate(("query", "key", "value")):
-        kinds = dict(sizes=sizes, index=index, **fields)
-        at, source = f"{path}/{part}", f"{name}.in_proj"
-        rows.append(
-            Entry(f"{at}/kernel", f"{source}_weight", "(three N H) D -> three D N H", **kinds)
-        )
-        rows.append(Entry(f"{at}/bias", f"{source}_bias", "(three N H) -> three N H", **kinds))
+        kwargs = dict(sizes=sizes, index=index, **fields)
+        rows += [
+            Entry(f"{path}/{part}/kernel", f"{name}.in_proj_weight", kernel_layout, **kwargs),
+            Entry(f"{path}/{part}/bias", f"{name}.in_proj_bias", bias_layout, **kwargs),
+        ]
     layout = "D (N H) -> N H D"
     return [
         *rows,
@@ -213,7 +215,9 @@ def read(
 
 def write(table: Iterable[Entry], parameters: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Nested parameters as the file's tensors: the inverse of `read`, bit for bit."""
-    flat, shared = tree.flatten(parameters), {}
+    flat = tree.flatten(parameters)
+    # name -> (place among those that share it, row, one layer of the parameter)
+    shared: dict[str, list[tuple[int, Entry, Any]]] = {}
     for entry in table:
         value = np.asarray(flat[entry.path])
         layers = [value] if entry.layers is None else list(value)

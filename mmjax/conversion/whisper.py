@@ -213,7 +213,8 @@ def foreign(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None
         return None
     tensors = from_ctranslate2(file.tensors)
     try:
-        stacks, heads = {}, {}
+        stacks = {}
+        heads = {}
         for side in ("encoder", "decoder"):
             names = [re.match(rf"model\.{side}\.layers\.(\d+)\.", name) for name in tensors]
             heads[side] = int(file.tensors[f"{side}/num_heads"])

@@ -4,11 +4,13 @@ import dataclasses
 import json
 import lzma
 import pickle
+import sys
 
 import pytest
 
+from mmjax.errors import UserError
 from mmjax.processors import checkpoint as checkpoint_processor
-from mmjax.tokenizers import bpe, pretrained, sentencepiece
+from mmjax.tokenizers import bpe, cleaning, pretrained, sentencepiece
 from mmjax.tokenizers.bpe import TokenizerError
 from mmjax.transforms.text import Tokenize
 from tests.golden.make_sentencepiece import CASES, COUNT, HERE, written
@@ -117,6 +119,12 @@ def test_a_damaged_model_says_so(tmp_path):
         with pytest.raises(TokenizerError, match="spiece.model is no .* or damaged"):
             pretrained.load(path.parent)
         written(path.parent, "t5")
+
+
+def test_a_protobuf_that_is_too_old_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentencepiece.sentencepiece_model_pb2", None)
+    with pytest.raises(UserError, match="pip install --upgrade protobuf"):
+        cleaning.model_message()
 
 
 def test_a_file_says_what_is_done_to_texts_first(tmp_path):
