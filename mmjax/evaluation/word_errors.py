@@ -18,7 +18,7 @@ import numpy as np
 
 from mmjax.config import ConfigError
 from mmjax.data.source import DataError
-from mmjax.evaluation.base import Context, Evaluator, Ratio, Result
+from mmjax.evaluation.base import Context, Evaluator, Ratio, Result, draw
 from mmjax.evaluation.gather import Rows
 
 
@@ -59,16 +59,20 @@ class WordErrors(Evaluator):
         errors = np.zeros(count, np.int64)
         units = np.zeros(count, np.int64)
         references = self._references(rows, context)
-        for row in range(count):
-            said = self.split(references[row])
-            heard = self.split(context.show(arrays, row)[self.text])
-            errors[row] = edit_distance(said, heard)
+        predictions = [context.show(arrays, row)[self.text] for row in range(count)]
+        for row, (reference, prediction) in enumerate(zip(references, predictions, strict=True)):
+            said = self.split(reference)
+            errors[row] = edit_distance(said, self.split(prediction))
             units[row] = len(said)
         if not units.sum():
             raise DataError(f"not one of {count} references holds a {self.unit}")
         rate = Ratio(errors, units)
         queries = {self.metric: rate, "index": rows["index"]}
-        return Result({self.metric: rate.value}, queries=queries)
+        shown = [
+            f"{references[row]}\n{predictions[row]}" for row in draw(count, self.keep).tolist()
+        ]
+        media = {"transcripts": "\n\n".join(shown)} if shown else {}
+        return Result({self.metric: rate.value}, media=media, queries=queries)
 
     def split(self, text: str) -> list[str]:
         """The words, or characters, of a text."""

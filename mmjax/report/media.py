@@ -1,4 +1,4 @@
-"""The report's pictures, clips and sounds: all of them inside the page.
+"""The report's pictures, clips, sounds and texts: all of them inside the page.
 
 * The newest version of each, and earlier pictures small in a strip below it, to see progress.
 * Still pictures become WebP; an animated WebP or GIF is taken as it is and moves by itself; a sound
@@ -17,6 +17,7 @@ EARLIER = 6  # older versions of a picture that are kept
 WIDTH = 1720  # pixels of the newest version, at most
 SMALL = 640  # pixels of an earlier one, at most
 SOUNDS = {".wav": "audio/wav"}
+TEXT = ".txt"
 PICTURES = (".png", ".webp", ".gif")
 
 Versions = list[tuple[int, Path]]  # (step, file), the newest last
@@ -35,7 +36,7 @@ def _versions(folder: Path) -> dict[str, Versions]:
     roots = [path for path in folder.glob("*") if path.name.isdigit()]
     for root in sorted(roots, key=lambda path: int(path.name)):
         for path in sorted(root.rglob("*")):
-            if path.suffix in (*PICTURES, *SOUNDS):
+            if path.suffix in (*PICTURES, *SOUNDS, TEXT):
                 name = path.relative_to(root).with_suffix("").as_posix()
                 versions.setdefault(name, []).append((int(root.name), path))
     return versions
@@ -60,8 +61,8 @@ def _figure(name: str, versions: Versions) -> str:
 
 
 def _strip(versions: Versions) -> str:
-    """Earlier pictures, small; of sounds, which are large, there are none."""
-    versions = [(step, path) for step, path in versions if path.suffix not in SOUNDS]
+    """Earlier pictures, small; of sounds, which are large, and of texts there are none."""
+    versions = [(step, path) for step, path in versions if path.suffix in PICTURES]
     stride = max(1, -(-len(versions) // EARLIER))
     figures = [
         f"<figure>{_still(path, SMALL)}<figcaption>step {step:,}</figcaption></figure>"
@@ -75,6 +76,9 @@ def _strip(versions: Versions) -> str:
 
 def _embedded(path: Path) -> str:
     """The element that shows or plays a file; "" if it cannot be read."""
+    if path.suffix == TEXT:
+        text = _bytes(path).decode("utf-8", "replace")
+        return f"<pre>{escaped(text)}</pre>" if text else ""
     if path.suffix in SOUNDS:
         data = _bytes(path)
         source = _data_uri(SOUNDS[path.suffix], data)

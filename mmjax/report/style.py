@@ -10,6 +10,7 @@ EXPLANATIONS = (
     (r"per_class", "accuracy per class", "top-1 accuracy averaged over classes"),
     (r"wer", "word error rate", "words put in, left out or replaced, over words said; 0 is best"),
     (r"cer", "character error rate", "the same of characters; 0 is best"),
+    (r"transcripts", "transcripts", "What was said, and below it what the model heard."),
     (r"loss", "loss", "the training objective; lower is better"),
     (r"examples_per_second", "examples per second", ""),
     (r"image_to_text", "image to text", "Fixed held-out pictures, the five nearest texts of each."),

@@ -1,6 +1,7 @@
-"""What people see or hear, as files: pictures as PNG, clips as animated WebP, sounds as WAV.
+"""What people see or hear, as files: pictures as PNG, clips as animated WebP, sounds as WAV, words
+as text.
 
-* Every browser plays all three, so a report needs no other player.
+* Every browser shows all of them, so a report needs no other player.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ BOARD = (640, 640)  # pixels in TensorBoard at most; the file has every one
 
 
 def encoded(medium: Any) -> tuple[str, bytes]:
-    """The ending and the bytes of the file of a picture, clip or sound.
+    """The ending and the bytes of the file of a picture, clip, sound or text.
 
     Args:
       medium: a PIL image, a clip (uint8 [T, H, W, 3], or a sequence of such frames or of PIL
-        images), or an audio.Sound.
+        images), an audio.Sound, or a str.
 
     Raises:
       TypeError: none of these.
     """
+    if isinstance(medium, str):
+        return ".txt", medium.encode()
     data = io.BytesIO()
     if isinstance(medium, Image.Image):
         # level 1 takes half the time of the default, for a fifth more bytes
@@ -52,6 +55,9 @@ def encoded(medium: Any) -> tuple[str, bytes]:
 
 def to_board(board: Any, step: int, name: str, medium: Any) -> None:
     """Adds it to a TensorBoard writer: a picture small, of a clip the frame in its middle."""
+    if isinstance(medium, str):
+        board.add_text(name, medium, step)
+        return
     if isinstance(medium, Sound):
         board.add_audio(name, np.asarray(medium.samples), step, sample_rate=medium.rate)
         return
@@ -68,7 +74,7 @@ def _frames(clip: Any) -> list[Image.Image]:
     frames = list(clip) if isinstance(clip, np.ndarray | list | tuple) else []
     if not frames:
         raise TypeError(
-            f"what is shown is a PIL image, a clip uint8 [T, H, W, 3] or a Sound, not "
+            f"what is shown is a PIL image, a clip uint8 [T, H, W, 3], a Sound or a str, not "
             f"{type(clip).__name__}"
         )
     images = []

@@ -71,7 +71,7 @@ class Writer:
         TensorBoard.
 
         Args:
-          medium: a PIL image, a clip (uint8 [T, H, W, 3]) or an audio.Sound.
+          medium: a PIL image, a clip (uint8 [T, H, W, 3]), an audio.Sound or a text.
         """
         if not self.active:
             return

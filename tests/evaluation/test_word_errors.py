@@ -58,6 +58,8 @@ def test_the_rate_is_one_of_sums():
     assert rate.numerator.tolist() == [0, 2, 2] and rate.denominator.tolist() == [3, 2, 4]
     assert found.metrics == {"wer": pytest.approx(4 / 9)}
     assert found.queries["index"].tolist() == [0, 1, 2]
+    assert f"{SAID[1]}\n{HEARD[1]}" in found.media["transcripts"]
+    assert measured(WordErrors(keep=1)).media["transcripts"].count("\n") == 1
 
 
 def test_characters_and_texts_as_they_are():

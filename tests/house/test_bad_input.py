@@ -232,8 +232,8 @@ def test_more_classes_than_prompts(good, tmp_path, refused):
     zero_shot = dict(name="zero_shot", class_names=("a", "b", "c"))
     test = {"classes": dict(source=dict(name="@own", split="all"), evaluator=zero_shot)}
     message = refused(command(tmp_path / "photos", tmp_path / "run", {"test": test}))
-    assert "test.classes: zero-shot: 10 labels have no class name; example 3 has label 3" in message
-    assert "the 3 class names are for labels 0 to 2" in message
+    assert "test.classes: 10 labels have no class name; example 3 has label 3" in message
+    assert "the 3 classes are labels 0 to 2" in message
     test["classes"]["evaluator"]["class_names"] = ("a",)
     message = refused(command(tmp_path / "photos", tmp_path / "run", {"test": test}))
     assert "at least 2 class names, not 1" in message

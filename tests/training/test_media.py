@@ -39,14 +39,15 @@ def test_files_have_the_ending_of_their_kind(tmp_path):
     writer.media(3, "test/sheet", Image.new("RGB", (20, 10)))
     writer.media(3, "test/clip", CLIP)
     writer.media(3, "test/tone", TONE)
+    writer.media(3, "test/words", "what was said")
     writer.close()
     names = {path.name for path in (tmp_path / "pictures" / "00000003" / "test").iterdir()}
-    assert names == {"sheet.png", "clip.webp", "tone.wav"}
+    assert names == {"sheet.png", "clip.webp", "tone.wav", "words.txt"}
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
 def test_what_cannot_be_shown_is_refused():
-    with pytest.raises(TypeError, match="a clip uint8 .* or a Sound, not str"):
-        media.encoded("a picture")
+    with pytest.raises(TypeError, match="a clip uint8 .* a Sound or a str, not int"):
+        media.encoded(3)
     with pytest.raises(TypeError, match=r"uint8 \[H, W, 3\], not float32 \[24, 32, 3\]"):
         media.encoded(CLIP.astype(np.float32))
