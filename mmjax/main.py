@@ -32,4 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    from mmjax.training import echoes
+
+    echoes.silence()  # this process is mmjax's own
     sys.exit(main())

@@ -45,7 +45,8 @@ def show(config: Any) -> str:
 def parameters(run: Run) -> str:
     """The table of a run, under its mesh."""
     spec = run.spec
-    shapes, places = tree.flatten(spec.shapes.params), tree.flatten(spec.shardings.params)
+    shapes = tree.flatten(spec.shapes.params)
+    places = tree.flatten(spec.shardings.params)
     rows = []
     for path, leaf in shapes.items():
         group = spec.optimizer.groups[spec.optimizer.owner[path]]
@@ -63,6 +64,7 @@ def parameters(run: Run) -> str:
     state = sum(
         math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(spec.shapes)
     )
+    fields = [f"{name} {_size(leaf.shape)}" for name, leaf in tree.flatten(run.shapes).items()]
     mesh = ", ".join(f"{name} {size}" for name, size in run.mesh.shape.items())
     return "\n".join(
         [
@@ -75,8 +77,7 @@ def parameters(run: Run) -> str:
             f"{total:,} parameters, {trained:,} trained, {per_device:,} on each device",
             f"mesh: {mesh}",
             f"state with optimizer and averages: {state / 2**20:,.1f} MiB over all devices",
-            "batch: "
-            + ", ".join(f"{name} {_size(leaf.shape)}" for name, leaf in tree.flatten(run.shapes).items()),
+            f"batch: {', '.join(fields)}",
         ]
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ import jax
 
 from mmjax import tree
 from mmjax.config import ConfigError, build
+from mmjax.data.pipeline import changes
 from mmjax.data.prefetch import to_device
 from mmjax.report import table
 from mmjax.run import options as run_options
@@ -40,6 +42,9 @@ class Options:
     config: str = ""  # config file, with :variant,key=value after it
     workdir: str = ""  # folder of the run; by default runs/<name of the config>
     changes: tuple[str, ...] = ()  # of the config, "train.steps=20": --config.train.steps=20
+
+
+LONGEST_CHANGE = 300  # letters that are shown of what changed in the data
 
 
 class Trained(NamedTuple):
@@ -116,6 +121,7 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
 
     about = {
         "data": run.pipeline.fingerprint,
+        "data_description": run.pipeline.description,
         "examples": run.examples,
     }
     batches = _batches(run, done, writer)
@@ -179,15 +185,21 @@ def _start(run: Run, checkpoints: Checkpoints) -> tuple[State, str]:
         latest = checkpoints.latest()
         saved = checkpoints.about(latest)
         if saved.get("data") != run.pipeline.fingerprint:
-            raise CheckpointError(
-                f"the data is not what step {latest} was trained on: it had "
-                f"{saved.get('examples')} examples, now there are {run.examples} (or others of the "
-                "same number). Restore the data, or start anew in another --workdir with "
-                "warm_start set to this one"
-            )
+            raise CheckpointError(_other_data(run, saved, latest))
         state = checkpoints.restore(spec.shapes, spec.shardings, latest)
         return state, f"going on from step {latest}"
     return begin(run), ""
+
+
+def _other_data(run: Run, saved: Mapping[str, Any], step: int) -> str:
+    """What to say where a checkpoint was trained on other data, or in another order."""
+    differences = changes(saved.get("data_description", {}), run.pipeline.description)
+    lines = [f"\n  {textwrap.shorten(line, LONGEST_CHANGE)}" for line in differences]
+    return (
+        f"the data is not what step {step} was trained on: it had {saved.get('examples')} "
+        f"examples, now there are {run.examples} (or others of the same number). Restore the data, "
+        "or start anew in another --workdir with warm_start set to this one" + "".join(lines)
+    )
 
 
 def _batches(run: Run, start: int, writer: Writer) -> Iterator[tuple[Any, Any]]:

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from mmjax.layers import pooling, transformer
 from mmjax.layers.attention import attention_mask
-from mmjax.layers.dense import Dense, matmul
+from mmjax.layers.dense import Dense, unembed
 from mmjax.layers.placement import lookup
 from mmjax.layers.transformer import ACTIVATIONS, embedding, layer_norm
 from mmjax.typing import Array, Bool, Float, Int
@@ -97,7 +97,7 @@ class WordHead(nn.Module):
             table = embedding("table", self, table.shape, 0.02, ("vocab", "embed"))
         zeros = nn.with_logical_partitioning(nn.initializers.zeros_init(), ("vocab",))
         bias = self.param("bias", zeros, table.shape[:1], jnp.float32)
-        return matmul(x.astype(jnp.float32), table.T, t.dtype) + bias[None, None]
+        return unembed(x.astype(jnp.float32), table, t.dtype) + bias[None, None]
 
 
 class Model(nn.Module):

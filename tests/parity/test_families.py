@@ -62,6 +62,9 @@ TEXT = {
     "gpt2_one_head_relu": (
         "GPT2LMHeadModel", dict(GPT2, n_head=1, activation_function="relu", n_inner=50)
     ),
+    "gpt2_scaled_by_layer": (
+        "GPT2LMHeadModel", dict(GPT2, n_head=3, scale_attn_by_inverse_layer_idx=True)
+    ),
     "gpt2_own_head": (
         "GPT2LMHeadModel",
         dict(GPT2, n_head=3, tie_word_embeddings=False, layer_norm_epsilon=1e-3),
@@ -117,7 +120,7 @@ TEXT = {
     ),
 }  # fmt: skip
 # Token by token too; the others: tests/conversion/test_families.py.
-CACHED = ("gpt2_five_heads", "llama_llama3", "gemma2")
+CACHED = ("gpt2_five_heads", "gpt2_scaled_by_layer", "llama_llama3", "gemma2")
 # What the reference has and does not read, a bias and a counter: nothing is lost without it.
 UNREAD = {
     "bert_words_untied": {"cls.predictions.bias"},
