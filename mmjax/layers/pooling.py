@@ -14,10 +14,12 @@ import jax.numpy as jnp
 
 from mmjax.layers.attention import Attention, attention_mask
 from mmjax.layers.transformer import Config, Mlp, embedding, layer_norm, xavier_initializers
-from mmjax.typing import Array, Bool, Float, Int
+from mmjax.typing import Array, Float, Int, Shaped
 
 
-def masked_mean(x: Float[Array, "B L D"], valid: Bool[Array, "B L"] | None) -> Float[Array, "B D"]:
+def masked_mean(
+    x: Float[Array, "B L D"], valid: Shaped[Array, "B L"] | None
+) -> Float[Array, "B D"]:
     """Mean over valid positions; a row without any gives zeros."""
     if valid is None:
         return x.mean(1)
@@ -25,7 +27,7 @@ def masked_mean(x: Float[Array, "B L D"], valid: Bool[Array, "B L"] | None) -> F
     return jnp.einsum("BLD,BL->BD", x, weights) / jnp.maximum(weights.sum(1), 1)[:, None]
 
 
-def last_valid(x: Float[Array, "B L D"], valid: Bool[Array, "B L"] | None) -> Float[Array, "B D"]:
+def last_valid(x: Float[Array, "B L D"], valid: Shaped[Array, "B L"] | None) -> Float[Array, "B D"]:
     """The last valid position: the end-of-text token of a padded caption."""
     if valid is None:
         return x[:, -1]
@@ -48,7 +50,7 @@ class AttentionPool(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B L D"], valid: Bool[Array, "B L"] | None = None
+        self, x: Float[Array, "B L D"], valid: Shaped[Array, "B L"] | None = None
     ) -> Float[Array, "B D"]:
         c = self.config
         inits = xavier_initializers()
