@@ -10,11 +10,11 @@ the kinds right (0.729, 0.718, 0.741).
 
 from mmjax.config import relative, variants
 
-VARIANTS = variants(__file__, "clip_lora.py")
+VARIANTS = variants(__file__, "../recipes/emoji_clip_on_shapes.py")
 
 
 def get_config():
-    config = relative(__file__, "clip_lora.py")
+    config = relative(__file__, "../recipes/emoji_clip_on_shapes.py")
     config.adapters = (
         dict(match=".*/(attention/out|mlp/down)", kind="bottleneck", rank=24),
         dict(match="(image|text)_head", kind="bottleneck", rank=32, share=0.2),

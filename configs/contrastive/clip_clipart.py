@@ -15,7 +15,7 @@ ALONE = {"data.train.clipart.weight": 0.0, "data.train.icons.weight": 0.0}
 VARIANTS = {
     "emoji_only": ALONE,
     "smoke": {
-        **variants(__file__, "clip_emoji.py")["smoke"],
+        **variants(__file__, "../recipes/small_pairs.py")["smoke"],
         **ALONE,  # what `prepare` has not fetched is left out
         "data.train.emoji": dict(name="emoji", split="train"),
         "validation.clipart.source": dict(name="emoji", split="validation/unseen_concept"),
@@ -25,7 +25,8 @@ VARIANTS = {
 
 
 def get_config():
-    config = relative(__file__, "clip_emoji.py:transformer")
+    config = relative(__file__, "../recipes/small_pairs.py:transformer")
+    config.update(relative(__file__, "../recipes/emoji.py"))
     config.data.train = dict(
         emoji=dict(name="openmoji", beside=("noto", "fluent"), weight=0.4),
         clipart=dict(name="openclipart", split="train", weight=0.4),
@@ -36,6 +37,7 @@ def get_config():
     config.validation["clipart"] = dict(
         source=dict(name="openclipart", split="validation"), evaluator=retrieval
     )
+    config.checkpoint.metric = "validation/unseen_style/image_to_text/r1"
     stamps = dict(name="tuxpaint", split="all", unique=True)
     config.test = dict(stamps=dict(source=stamps, evaluator=retrieval))
     return config

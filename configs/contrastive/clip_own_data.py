@@ -20,7 +20,8 @@ from mmjax.config import relative, variants
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "experiments" / "own_data" / "pictures.jsonl"
 
-VARIANTS = {"smoke": {**variants(__file__, "clip_emoji.py")["smoke"], "data.batch_size": 16}}
+SMALL_PAIRS = variants(__file__, "../recipes/small_pairs.py")
+VARIANTS = {"smoke": {**SMALL_PAIRS["smoke"], "data.batch_size": 16}}
 
 
 def held_out(split: str) -> dict:
@@ -30,10 +31,11 @@ def held_out(split: str) -> dict:
 
 
 def get_config():
-    config = relative(__file__, "clip_emoji.py:transformer")
+    config = relative(__file__, "../recipes/small_pairs.py:transformer")
     config.data.train = dict(own=dict(name="manifest", path=str(EXAMPLE), split="train"))
     config.data.batch_size = 32
-    config.data.processor.max_length, config.data.processor.pad_to = 48, 0
+    config.data.processor.max_length = 48
+    config.data.processor.pad_to = 0
     config.checkpoint.metric = "validation/pairs/image_to_text/r1"
     config.validation = held_out("validation")
     config.test = held_out("test")

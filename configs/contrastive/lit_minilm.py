@@ -11,7 +11,8 @@ whose words clip_emoji.py, which has read nothing but captions of emoji, does no
 --set=openclipart`), whose captions hold words enough to learn some of them: beside MiniLM stands a
 bag of trained token vectors (mmjax/models/bagged.py). In training each caption is read by one of
 the two, in evaluation by both, so that neither leans on the other. `:scratch` and
-`:clipart,scratch` are the same runs with clip_emoji.py's text tower, to compare with:
+`:clipart,scratch` are the same runs with the text tower of recipes/small_pairs.py, which
+clip_emoji.py has too, to compare with:
 
     C=configs/contrastive/lit_minilm.py
     for s in 0 1 2; do
@@ -42,7 +43,7 @@ takes 5.
 
 from mmjax.config import relative
 
-EMOJI = relative(__file__, "clip_emoji.py")
+SMALL_PAIRS = relative(__file__, "../recipes/small_pairs.py")
 MINILM = dict(
     name="bert",
     transformer=dict(
@@ -75,15 +76,16 @@ VARIANTS = {
     },
     # Tux Paint's stamps as well: `:clipart,stamps`
     "stamps": {"data.train.stamps": dict(name="tuxpaint", split="train", weight=0.1)},
+    # the recipe's text tower, trained like all else
     "scratch": {
         "warm_start": "",
-        "model.text": dict(name="text", **EMOJI.model.text),
+        "model.text": dict(name="text", **SMALL_PAIRS.model.text),
         "model.text_projection": True,
         "model.embedding": 192,
         "data.processor": dict(
             tokenizer="words", start="<start>", end="<end>", pad="<pad>", max_length=24, pad_to=24
         ),
-        "optimizer.groups": tuple(EMOJI.optimizer.groups),
+        "optimizer.groups": tuple(SMALL_PAIRS.optimizer.groups),
         "checkpoint.trained_only": False,
     },
     "smoke": {
@@ -99,7 +101,8 @@ VARIANTS = {
 
 
 def get_config():
-    config = relative(__file__, "clip_emoji.py")
+    config = relative(__file__, "../recipes/small_pairs.py")
+    config.update(relative(__file__, "../recipes/emoji.py"))
     # 18: the most that a caption of a training drawing has
     config.data.processor.update(
         tokenizer="bert", start="[CLS]", end="[SEP]", pad="[PAD]", max_length=18, pad_to=18
@@ -110,7 +113,6 @@ def get_config():
         dict(match="text/.*", optimizer="frozen"),
         *config.optimizer.groups,
     )
-    config.train.update(steps=900, evaluate_every=150)
     config.checkpoint.trained_only = True
     config.checkpoint.metric = "validation/unseen_concept/image_to_text/r5"
     return config

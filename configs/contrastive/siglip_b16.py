@@ -11,16 +11,16 @@ data of the paper is not public.
 
 from mmjax.config import relative, variants
 
+WEB_PAIRS = variants(__file__, "../recipes/web_pairs.py")
 # without an image projection, embeddings are as wide as the towers
-VARIANTS = {"smoke": {**variants(__file__, "clip_vit_b32.py")["smoke"], "model.embedding": 64}}
+VARIANTS = {"smoke": {**WEB_PAIRS["smoke"], "model.embedding": 64}}
 
 
 def get_config():
-    config = relative(__file__, "clip_vit_b32.py")
-    config.data.processor.max_length = config.data.processor.pad_to = 64
-    config.data.processor.vocab_size = 32_000
-    config.data.processor.normalisation = "half"
-    config.data.processor.start = ""
+    config = relative(__file__, "../recipes/web_pairs.py")
+    config.data.processor.update(
+        max_length=64, pad_to=64, normalisation="half", vocab_size=32_000, start=""
+    )
     config.task.loss = "sigmoid"
     config.model.variant = "SigLIP-B/16"
     config.optimizer.groups = (

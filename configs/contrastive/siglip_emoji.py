@@ -1,4 +1,4 @@
-"""clip_emoji with SigLIP's sigmoid loss in the place of softmax; all else, seconds too, is equal.
+"""SigLIP's sigmoid loss on the emoji; all else is the recipe of clip_emoji.py, seconds too.
 
     python -m mmjax.main --config=configs/contrastive/siglip_emoji.py --workdir=runs/siglip_emoji
 
@@ -8,12 +8,14 @@ Every pair is a yes / no question: the model owns a bias, -10 at the start, and 
 
 from mmjax.config import relative, variants
 
-VARIANTS = variants(__file__, "clip_emoji.py")
+VARIANTS = variants(__file__, "../recipes/small_pairs.py")
 
 
 def get_config():
-    config = relative(__file__, "clip_emoji.py")
+    config = relative(__file__, "../recipes/small_pairs.py")
+    config.update(relative(__file__, "../recipes/emoji.py"))
     config.task.loss = "sigmoid"
     config.model.bias_init = -10.0
     config.model.scale_max = 100.0  # the bias lowers the logits already
+    config.checkpoint.metric = "validation/unseen_style/image_to_text/r1"
     return config

@@ -201,7 +201,7 @@ def uncommented(path: Path, node: ast.AST) -> list[str] | None:
 def test_configs_explain_themselves(path):
     docstring = ast.get_docstring(parsed(path)) or ""
     assert docstring, "a config says what it runs"
-    if path.name == "base.py":
+    if path.name == "base.py" or path.parent.name == "recipes":
         return
     name = path.relative_to(ROOT).as_posix()
     assert f"python -m mmjax.main --config={name}" in docstring, "its docstring gives its command"
