@@ -61,7 +61,8 @@ def open(config: Config) -> Files:
     try:
         tfds = importlib.import_module("tensorflow_datasets")
     except ImportError as error:
-        raise DataError("name='tfds' needs TFDS: pip install tensorflow-datasets importlib_resources") from error
+        missing = "name='tfds' needs: pip install tensorflow-datasets importlib_resources"
+        raise DataError(missing) from error
     builder = _builder(tfds, config)
     split = _split(builder, config)
     features = builder.info.features
