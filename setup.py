@@ -31,13 +31,10 @@ setup(
         "test": [
             "pytest>=8",
             "beartype>=0.19",
-            "tensorflow-datasets>=4.9.7",
-            "importlib_resources>=6",
+            "chex>=0.1.90",
             "resvg_py>=0.3",
         ],
         # Draws the SVG of the sets that `--mode=prepare` fetches.
         "prepare": ["resvg_py>=0.3"],
-        # TensorFlow Datasets by name, without TensorFlow; it does not declare importlib_resources.
-        "tfds": ["tensorflow-datasets>=4.9.7", "importlib_resources>=6"],
     },
 )

@@ -43,6 +43,23 @@ class Stamp(NamedTuple):
             )
 
 
+def open_bar(title: str, total: int, done: int = 0, text: str = "") -> tuple[Any, Any]:
+    """A bar on the terminal, with a text of its own at its end, and its job for updates."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeRemainingColumn(),
+    )
+    bar = Bar(*columns, console=Console(stderr=True))
+    bar.start()
+    return bar, bar.add_task(title, total=total or None, completed=done, text=text)
+
+
 class Progress:
     """Shows how much of some bytes or rows is done, of what takes longer. Use `with`."""
 
@@ -73,28 +90,13 @@ class Progress:
                 self.next = time.monotonic() + 10.0
                 print(f"{self.title} {self._amount()}", file=sys.stderr, flush=True)
                 return
-            self._open()
-        self.bar.update(self.job, completed=done, total=self.total or None, n=self._amount())
+            self.bar, self.job = open_bar(self.title, self.total)
+        self.bar.update(self.job, completed=done, total=self.total or None, text=self._amount())
 
     def _amount(self) -> str:
         if self.megabytes:
             return f"{self.done / 1e6:,.1f}/{self.total / 1e6:,.1f} MB"
         return f"{self.done:,}/{self.total:,}"
-
-    def _open(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[n]}"),
-            TimeRemainingColumn(),
-        )
-        self.bar = Bar(*columns, console=Console(stderr=True))
-        self.bar.start()
-        self.job = self.bar.add_task(self.title, total=self.total or None, n="")
 
     def __enter__(self) -> "Progress":
         return self

@@ -23,6 +23,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import tree
+from mmjax.config import ConfigError
 from mmjax.layers.dense import Dense
 from mmjax.typing import Array, Float
 
@@ -94,14 +95,14 @@ class Adapted:
         """Variables of the model and its adapters.
 
         Raises:
-          ValueError: a rule that matches no map; the paths of those that there are.
+          ConfigError: a rule that matches no map; the paths of those that there are.
         """
         seen: list[str] = []
         with nn.intercept_methods(self._interceptor(False, seen)):
             variables = self.model.init(*arguments, **fields)
         for rule in self.rules:
             if not any(re.fullmatch(rule.match, path) for path in seen):
-                raise ValueError(
+                raise ConfigError(
                     f"the adapter's match {rule.match!r} is the path of no map; there are "
                     f"{', '.join(dict.fromkeys(seen))}"
                 )

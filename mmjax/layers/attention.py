@@ -19,6 +19,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mmjax.config import ConfigError
 from mmjax.layers.cache import KeyValues
 from mmjax.layers.dense import Dense
 from mmjax.layers.places import as_mask
@@ -216,7 +217,7 @@ class Attention(nn.Module):
     @nn.compact
     def _project(self, name: str, source: Array, heads: int, width: int, bias: bool) -> Array:
         if self.head_size is None and width % self.heads:
-            raise ValueError(f"the width {width} is not a multiple of the {self.heads} heads")
+            raise ConfigError(f"the width {width} is not a multiple of the {self.heads} heads")
         size = (heads, self.head_size or width // self.heads)
         # few shared heads may not divide over the devices that the queries' heads lie over
         axes = ("embed", "heads" if heads == self.heads else None, "head")

@@ -20,6 +20,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mmjax.config import ConfigError
 from mmjax.layers.dense import Dense
 from mmjax.layers.placement import lookup
 from mmjax.layers.transformer import embedding
@@ -37,7 +38,7 @@ class Config:
     def __post_init__(self) -> None:
         for field in ("vocab_size", "context_length"):
             if getattr(self.tower, field) < getattr(self, field):
-                raise ValueError(
+                raise ConfigError(
                     f"tower.{field}={getattr(self.tower, field)}, but captions need "
                     f"{getattr(self, field)}: the tokenizer is another one's, or the tower's "
                     "table is too short"

@@ -18,6 +18,7 @@ import dataclasses
 import flax.linen as nn
 import jax.numpy as jnp
 
+from mmjax.config import ConfigError
 from mmjax.layers import decoder, rotary
 from mmjax.layers.cache import Cache, allocate
 from mmjax.layers.decoder import Decoder, RmsNorm
@@ -51,7 +52,7 @@ class Model(nn.Module):
         c = self.config
         d = c.decoder
         if d.heads % d.kv_heads or d.head_size % 2:
-            raise ValueError(
+            raise ConfigError(
                 f"{d.heads} heads must be a multiple of kv_heads={d.kv_heads}, and "
                 f"head_size={d.head_size} even"
             )

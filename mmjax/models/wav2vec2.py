@@ -24,6 +24,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mmjax.config import ConfigError
 from mmjax.layers import transformer
 from mmjax.layers.attention import attention_mask
 from mmjax.layers.convolution import Convolution, convolve
@@ -152,7 +153,7 @@ class Positions(nn.Module):
         taps = c.position_taps
         width = x.shape[-1]
         if width % c.position_groups:
-            raise ValueError(f"the width {width} is no multiple of {c.position_groups} groups")
+            raise ConfigError(f"the width {width} is no multiple of {c.position_groups} groups")
         part = nn.with_logical_partitioning
         std = 2 * (taps * width) ** -0.5  # the published code's
         init = part(nn.initializers.normal(std), ("patch", None, "embed"))

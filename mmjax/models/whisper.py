@@ -21,6 +21,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mmjax.config import ConfigError
 from mmjax.layers import transformer
 from mmjax.layers.cache import Cache, KeyValues
 from mmjax.layers.convolution import Convolution
@@ -107,7 +108,7 @@ class Model(nn.Module):
     def setup(self):
         c = self.config
         if c.encoder.width != c.decoder.width:
-            raise ValueError(
+            raise ConfigError(
                 f"the encoder's width {c.encoder.width} is not the decoder's {c.decoder.width}"
             )
         self.encoder = Encoder(c)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from mmjax.config import ConfigError
 from mmjax.layers.patches import Patches
 from mmjax.transforms.images import CLIP_MEAN, CLIP_STD
 
@@ -177,9 +178,9 @@ def from_config(config: Mapping[str, Any], where: str = "preprocessor_config.jso
     )
     for field in UNSUPPORTED:
         if config.get(field):
-            raise ValueError(f"{where}: {field} = {config[field]!r} is not supported")
+            raise ConfigError(f"{where}: {field} = {config[field]!r} is not supported")
     if family is None:
-        raise ValueError(f"{where}: {kind} is not supported; {', '.join(DEFAULTS)} are")
+        raise ConfigError(f"{where}: {kind} is not supported; {', '.join(DEFAULTS)} are")
     fields = {"image_mean": HALF, "image_std": HALF, **DEFAULTS[family]}
     fields |= {key: value for key, value in config.items() if value is not None}
     on = lambda step, default=True: fields.get(step, default)  # noqa: E731
@@ -208,7 +209,7 @@ def _resize(size: Any, shortest: bool, where: str) -> dict[str, int]:
         return {key: value for key, value in out.items() if value is not None}
     if {"height", "width"} <= set(size):
         return {"height": size["height"], "width": size["width"]}
-    raise ValueError(
+    raise ConfigError(
         f"{where}: size = {size} is not supported; a number, shortest_edge (with longest_edge) and "
         "height with width are"
     )

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mmjax.config import ConfigError
 from mmjax.data.batching import Transform
 from mmjax.processors import base, vocabularies
 from mmjax.processors.checkpoint import PrepareImage, PrepareText
@@ -97,7 +98,7 @@ def of(config: Mapping[str, Any], size: int, length: int) -> Processor:
         "shortest",
         "squash",
     ):
-        raise ValueError(
+        raise ConfigError(
             f"open_clip_config.json: preprocess_cfg.interpolation = {fields['interpolation']!r}, "
             f"resize_mode = {fields['resize_mode']!r}; bicubic, bilinear or nearest, and shortest "
             "or squash are supported"

@@ -68,12 +68,12 @@ class Decoding:
             key = language if language in self.languages else f"<|{language}|>"
             if language and key not in self.languages:
                 names = ", ".join(name.strip("<|>") for name in self.languages)
-                raise ValueError(f"no language {language!r}; there are {names}")
+                raise ProcessorError(f"no language {language!r}; there are {names}")
             if task not in self.tasks:
-                raise ValueError(f"no task {task!r}; there are {', '.join(self.tasks)}")
+                raise ProcessorError(f"no task {task!r}; there are {', '.join(self.tasks)}")
             out += [self.languages[key] if language else None, self.tasks[task]]
         elif language not in ("", "en") or task != "transcribe":
-            raise ValueError(
+            raise ProcessorError(
                 f"the model writes down English: it takes no language={language!r}, task={task!r}"
             )
         if not timestamps and self.no_timestamps is not None:

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets by name, without TensorFlow: `pip install 'mmjax[tfds]'`.
+"""TensorFlow Datasets by name, read without TensorFlow.
 
     data.train = dict(mnist=dict(name="tfds", path="mnist", split="train[:90%]", text=""))
     data.train = dict(coco=dict(name="tfds", path="coco_captions", text="captions/text"))
@@ -61,7 +61,8 @@ def open(config: Config) -> Files:
     try:
         tfds = importlib.import_module("tensorflow_datasets")
     except ImportError as error:
-        raise DataError("name='tfds' needs TFDS: pip install 'mmjax[tfds]'") from error
+        missing = "name='tfds' needs: pip install tensorflow-datasets importlib_resources"
+        raise DataError(missing) from error
     builder = _builder(tfds, config)
     split = _split(builder, config)
     features = builder.info.features

@@ -6,10 +6,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +20,12 @@ from mmjax.config import ConfigError, Spec
 from mmjax.data.collation import FieldSpec
 from mmjax.data.parts import Parts
 from mmjax.data.pipeline import Pipeline
-from mmjax.errors import UserError
 from mmjax.layers.adapters import Adapted
 from mmjax.processors.base import AtLeast
 from mmjax.run.configured import configured
 from mmjax.run.options import Options
 from mmjax.run.part import Part
 from mmjax.training import sharding, state
-
-
-@contextlib.contextmanager
-def checked(where: str = "") -> Iterator[None]:
-    """What the parts of a run object to is the config's fault: said without a traceback.
-
-    Args:
-      where: put before the message.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}" if where else str(error)) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +120,6 @@ class Run:
         return Adapted(model, self.options.adapters) if self.options.adapters else model
 
     @functools.cached_property
-    @checked()
     def task(self) -> Any:
         if "" in self.parts:
             return self._task(self.options.task, self.parts[""], "task")
@@ -159,7 +141,6 @@ class Run:
         return module.build(config, self.model)
 
     @functools.cached_property
-    @checked()
     def mesh(self) -> jax.sharding.Mesh:
         mesh = sharding.make_mesh(self.options.execution.mesh)
         cut = mesh.shape["data"] * mesh.shape["fsdp"]
@@ -184,7 +165,6 @@ class Run:
         return jax.tree.map(shape, spec, is_leaf=lambda value: isinstance(value, FieldSpec))
 
     @functools.cached_property
-    @checked()
     def spec(self) -> state.StateSpec:
         """Shapes, axes and shardings of the state."""
         options = self.options
@@ -206,8 +186,7 @@ class Run:
 
         corrupt: how many of its rows before `start` were; of several parts by their names.
         """
-        with checked("execution.mesh"):
-            part, parts = sharding.part_of_batch(self.mesh)
+        part, parts = sharding.part_of_batch(self.mesh)
         return pipeline.batches(start, stop, part, parts, corrupt)
 
     def put(self, batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,10 @@ def configured(
         return module, build(module.Config, fields, where=where)
     for path, value in open_paths.items():
         if _has(config, path):
-            config = _with(config, path, value)
+            try:
+                config = _with(config, path, value)
+            except ValueError as error:  # of a __post_init__, as at the config's door
+                raise ConfigError(f"{where}: {error}") from error
     return module, config
 
 

@@ -48,6 +48,9 @@ class Data:
     batch_size: int = 256  # rows of the global batch
     max_corrupt_share: float = 0.05  # more corrupt examples than this among those seen stop the run
     cache_bytes: int = 2_000_000_000  # decoded examples kept in memory, at most
+    # fields that some sets of a mixture lack are left out of all of them; those named here are
+    # filled with zeros instead, and "<field>_there" says where they are real
+    fill_missing: tuple[str, ...] = ()
     # the easy rows of a set first: by its name in `train`
     curriculum: Mapping[str, Curriculum] = dataclasses.field(default_factory=dict)
 

@@ -191,4 +191,5 @@ class Part:
             cache_bytes=self.data.cache_bytes,
             threads=execution.threads,
             workers=execution.workers,
+            fill_missing=self.data.fill_missing,
         )

@@ -194,13 +194,13 @@ def train(
     """
     smallest = len(specials) + 256
     if vocab_size < smallest:
-        raise ValueError(
+        raise TokenizerError(
             f"vocab_size={vocab_size} has no room for {len(specials)} specials and 256 bytes: "
             f"{smallest} at least"
         )
     texts = list(texts)
     if not any(text.strip() for text in texts):
-        raise ValueError("there is no text to train a tokenizer on")
+        raise TokenizerError("there is no text to train a tokenizer on")
     backend = tokenizers.Tokenizer(models.BPE())
     backend.normalizer = normalizer(lowercase)
     # With the prefix space a word is the same token at the start of a caption and inside it.

@@ -25,10 +25,10 @@ def train(
     """At most `vocab_size` ids: specials first, then words, the most frequent first.
 
     Raises:
-      ValueError: no text, or no room for a word.
+      TokenizerError: no text, or no room for a word.
     """
     if vocab_size <= len(specials):
-        raise ValueError(
+        raise bpe.TokenizerError(
             f"vocab_size={vocab_size} has no room for {len(specials)} specials and a word"
         )
     backend = tokenizers.Tokenizer(models.BPE())
@@ -49,7 +49,7 @@ def train(
         )
     )
     if not counts:
-        raise ValueError("there is no text to train a tokenizer on")
+        raise bpe.TokenizerError("there is no text to train a tokenizer on")
     words = sorted(counts, key=lambda word: (-counts[word], word))[: vocab_size - len(specials)]
     vocabulary = {word: at for at, word in enumerate([*specials, *words])}
     backend.model = models.BPE(vocab=vocabulary, merges=[], ignore_merges=True)

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 
 import jax
 
+from mmjax.data.storage import open_bar
+
 
 class Progress:
     """Shows the step, the loss, examples/s, the share of the machine's FLOP/s and the time left."""
@@ -23,25 +25,13 @@ class Progress:
         self.shown = time.monotonic()
         self.bar = None
         if jax.process_index() == 0 and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
-
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[text]}"),
-            )
-            self.bar = Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True))
-            self.bar.start()
-            self.job = self.bar.add_task(title, total=steps, completed=start, text="compiling ...")
+            self.bar, self.job = open_bar(title, steps, start, "compiling ...")
 
     def update(self, step: int, values: Mapping[str, str], left: float | None = None) -> None:
         """`values` are shown in order; `left`: estimated seconds to the end."""
         text = "  ".join(f"{name} {value}" for name, value in values.items())
         if self.bar:
-            self.bar.update(self.job, completed=step, text=text)
+            self.bar.update(self.job, completed=step, text=f"{step}/{self.steps}  {text}")
         elif jax.process_index() == 0 and (
             time.monotonic() - self.shown > self.seconds or step == self.steps
         ):

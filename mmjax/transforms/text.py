@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from mmjax.config import ConfigError
 from mmjax.data.captions import captions
 from mmjax.data.source import CorruptExample, Example, Source
 from mmjax.tokenizers.bpe import Tokenizer
@@ -70,7 +71,7 @@ class Tokenize:
 
     def __post_init__(self) -> None:
         if self.room < 1:
-            raise ValueError(
+            raise ConfigError(
                 f"max_length={self.max_length} leaves no room between {self.start} and {self.end}"
             )
         self._ids(self.pad)  # a name that is missing is an error now, not at the first example

@@ -212,7 +212,8 @@ def test_configs_explain_themselves(path):
 def test_dependencies_are_declared_and_used():
     declared = installed_names((ROOT / "requirements.txt").read_text().splitlines())
     used = third_party(SOURCES)
-    assert not declared - used, "in requirements.txt, but imported nowhere"
+    idle = declared - used - {"importlib_resources"}  # tensorflow-datasets needs it undeclared
+    assert not idle, "in requirements.txt, but imported nowhere"
 
     keywords = {
         keyword.arg: keyword.value

@@ -11,13 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import chex
 import numpy as np
 import pytest
 from attempts import back_to, same
 
 import mmjax
 from mmjax import config as configs
-from mmjax import tree
 from mmjax.commands import inspect, show
 from mmjax.conversion.files import CheckpointFileError
 from mmjax.run.options import Options
@@ -102,9 +102,7 @@ def test_a_tenant_is_exported_and_loaded(run, tmp_path):
     written = mmjax.export(trained.workdir, tmp_path / "model", part=part)
     loaded = mmjax.load(tmp_path / "model")
     assert loaded.config == written.config
-    flat = tree.flatten(loaded.params)
-    for path, leaf in tree.flatten(written.params).items():
-        np.testing.assert_array_equal(leaf, flat[path])
+    chex.assert_trees_all_equal(loaded.params, written.params)
     assert type(loaded.processor) is type(written.processor)
     described = json.loads((tmp_path / "model" / "config.json").read_text())
     assert described["model"] == ("whisper" if name == "speech" else f"tenants.{name}.model")
