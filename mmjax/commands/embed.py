@@ -57,7 +57,7 @@ def run(options: Options) -> embeddings.Index:
 
 
 def embed(encoder: Encoder, rows: listing.Listing, options: Options) -> embeddings.Index:
-    """As `run`, of what is opened already."""
+    """Embeds rows that are opened already."""
     path = Path(options.data).expanduser()
     about = {
         "model": options.model,
