@@ -1,7 +1,7 @@
 """What prepares the inputs of a speech checkpoint, and the numbers that its decoding goes by.
 
-* `whisper`: log-mel frames (mel.py), the tokenizer, and `Decoding`: the prompt, the tokens that
-  never come and those that never come first. From the hub's files or CTranslate2's.
+* `whisper`: log-mel frames (transforms/mel.py), the tokenizer, and `Decoding`: the prompt, the
+  tokens that never come and those that never come first. From the hub's files or CTranslate2's.
 * `waveform`: samples of zero mean and unit variance, padded, with a mask where the checkpoint was
   trained with one. As in the reference, a checkpoint without a mask has its padding counted into
   mean and variance.
