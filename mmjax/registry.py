@@ -88,16 +88,19 @@ def called(room: str, module: str) -> str:
 def _follow(path: str, where: str) -> Any:
     """Imports as many leading parts of `path` as are modules; the rest are attributes."""
     parts = path.split(".")
-    found, done = None, ""
+    found = None
+    done = ""
     for part in parts:
         longer = f"{done}.{part}" if done else part
         if found is not None and hasattr(found, part):
-            found, done = getattr(found, part), longer
+            found = getattr(found, part)
+            done = longer
             continue
         # find_spec looks without importing, so that an ImportError below comes from inside.
         inside_package = found is None or hasattr(found, "__path__")
         if part and inside_package and importlib.util.find_spec(longer) is not None:
-            found, done = importlib.import_module(longer), longer
+            found = importlib.import_module(longer)
+            done = longer
             continue
         raise ConfigError(f"{where}: {path!r} leads nowhere. {_dead_end(found, done, part)}")
     return found

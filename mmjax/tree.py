@@ -70,7 +70,8 @@ def assign(patterns: Iterable[str], paths: Iterable[str]) -> dict[str, int]:
     Raises:
       ValueError: a path that no pattern matches, or a pattern that gets no path (a misspelt one).
     """
-    patterns, paths = list(patterns), list(paths)
+    patterns = list(patterns)
+    paths = list(paths)
     owner = {}
     for path in paths:
         found = next((i for i, p in enumerate(patterns) if matches(p, path)), None)
@@ -139,7 +140,8 @@ class Comparison:
 
 def compare(needed: Tree, offered: Tree) -> Comparison:
     """Compares two trees by path and shape."""
-    need, offer = flatten(needed), flatten(offered)
+    need = flatten(needed)
+    offer = flatten(offered)
     shared = [path for path in need if path in offer]
     wrong = [p for p in shared if tuple(need[p].shape) != tuple(offer[p].shape)]
     return Comparison(

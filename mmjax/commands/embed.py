@@ -3,7 +3,7 @@
     python -m mmjax.main --mode=embed --model=emoji_clip --data=photos --out=photos.parquet
 
 * For every model with two towers that `mmjax.load` opens (CLIP, SigLIP, those trained here).
-* Stopped at any moment, the same command goes on where it was: data/embeddings.py.
+* Stopped at any moment, the same command goes on where it was: readers/embeddings.py.
 * What cannot be read is left out, counted and named.
 """
 
@@ -57,7 +57,7 @@ def run(options: Options) -> embeddings.Index:
 
 
 def embed(encoder: Encoder, rows: listing.Listing, options: Options) -> embeddings.Index:
-    """As `run`, of what is opened already."""
+    """Embeds rows that are opened already."""
     path = Path(options.data).expanduser()
     about = {
         "model": options.model,

@@ -37,7 +37,7 @@ class Options:
 
 
 def run(options: Options) -> None:
-    """Evaluates a run, or a model on the evaluations of a config."""
+    """Evaluates the checkpoint of a run, or a loaded model on the evaluations of a config."""
     if options.model:
         config = run_options.read(options.config, options.changes)
         evaluate_model(options.model, config=config, split=options.split)

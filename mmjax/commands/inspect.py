@@ -94,7 +94,7 @@ def _below_each_other(pictures: Sequence[Image.Image]) -> Image.Image:
 
 
 def _shown(part: Part, arrays: Arrays) -> dict[int, dict[str, Any]]:
-    """By row of the batch, what a person sees of it; rows that hold nothing are left out."""
+    """For each row of the batch that holds an example, what `Processor.show` makes of it."""
     rows = range(min(SHOWN, len(arrays["index"])))
     there = [row for row in rows if arrays["index"][row] >= 0]
     return {row: part.processor.show(arrays, row) for row in there}

@@ -67,7 +67,7 @@ class Needs(NamedTuple):
 
     @property
     def memory(self) -> int:
-        """Bytes on one device at the peak."""
+        """The peak of a step, in bytes of one device."""
         return sum(self.kinds.values()) + self.temporary
 
 
@@ -109,7 +109,7 @@ def needs(run: Run) -> Needs:
 
 
 def _held(placed: Any) -> int:
-    """Bytes on one device."""
+    """Bytes that arrays take on one device, placed as they are."""
     return sum(
         math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
         for x in jax.tree.leaves(placed)

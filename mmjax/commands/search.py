@@ -42,7 +42,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Hit:
-    """A row that was found."""
+    """A row of the index that was found for a query."""
 
     name: str  # of the row
     score: float  # cosine

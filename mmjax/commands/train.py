@@ -48,7 +48,7 @@ LONGEST_CHANGE = 300  # letters that are shown of what changed in the data
 
 
 class Trained(NamedTuple):
-    """What `train` gives back."""
+    """A run after `train`: where it lies, its numbers and whether it reached its end."""
 
     workdir: Path
     result: Mapping[str, float]  # result.json; empty if the run was stopped before its end
@@ -56,7 +56,7 @@ class Trained(NamedTuple):
 
 
 def run(options: Options) -> Trained:
-    """Trains as a config file says."""
+    """Trains the run of a config file."""
     config = run_options.read(options.config, options.changes)
     folder = run_options.workdir_of(options.config, options.workdir)
     return train(config, folder, started=runtime.started())

@@ -2,9 +2,21 @@
 
 * A source is a list: `len(source)` rows, `source[index]` the raw example of one row. It has no
   iteration state, so any host, thread or worker reads any row, and a run continues at any step.
-* A raw example is a plain dict. Known fields: `image` (encoded bytes, or uint8 [H, W, 3]), `text`
-  (str, or a tuple of str: several captions), `label` (int), `group` (int; rows of one group are
-  not each other's negatives), `id` (str). A source has the same fields in every row.
+* A raw example is a plain dict, with the same fields in every row of a source. Known fields:
+
+      image               encoded bytes, or uint8 [H, W, 3]
+      audio               encoded bytes of a sound file
+      video               encoded bytes, or uint8 [T, H, W, 3]
+      text                str, or a tuple of str: several captions
+      question, answer    str, or a tuple of str
+      conversation        what JSON holds, such as a list of messages
+      start, end          float, seconds: the part of the recording or clip that is meant
+      label               int, from 0: the class
+      group               int; rows of one group are not each other's negatives
+      id                  str, for people
+      length, difficulty  int and float, stored columns that a plan reads
+
+  Any other field may be there under a name of its own (readers/columns.py).
 * Bad data (a truncated file, an empty caption) raises `CorruptExample` with the reason: the
   pipeline counts and names the row and goes on. Every other exception is a bug and stops the run.
 * What a plan must know without decoding (length bound, group, difficulty) is a stored column.

@@ -36,7 +36,7 @@ LONGEST = 1 << 20  # a model_max_length beyond it means that there is none
 
 @dataclasses.dataclass(frozen=True)
 class Tokens:
-    """Texts -> ids and their mask."""
+    """How a checkpoint's tokenizer turns texts into padded ids and their mask."""
 
     backend: tokenizers.Tokenizer  # with its own special tokens about a text
     pad: int  # the id of padding
@@ -106,7 +106,7 @@ class PrepareText:
 
 @dataclasses.dataclass(frozen=True)
 class Processor(base.Processor):
-    """Prepares what a checkpoint takes."""
+    """Prepares pictures, texts or both, as a checkpoint was trained on them."""
 
     pixels: Pixels | None  # None: it has no pictures
     tokens: Tokens | None  # None: it has no texts

@@ -24,7 +24,8 @@ from mmjax.layers.patches import Patches
 from mmjax.transforms.images import CLIP_MEAN, CLIP_STD
 
 HALF = (0.5, 0.5, 0.5)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 # Defaults of each type of image processor, by the first word of its name.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "CLIP": dict(
@@ -44,7 +45,7 @@ UNSUPPORTED = ("do_pad", "do_thumbnail", "do_align_long_axis", "do_flip_channel_
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
-    """Pictures -> normalised pixels."""
+    """The steps from a picture to pixels that a checkpoint's preprocessor_config.json asks for."""
 
     height: int | None = None  # pixels, of the resized picture; None: see shortest
     width: int | None = None  # likewise
@@ -101,11 +102,14 @@ class Pixels:
             return self.height, self.width
         if self.shortest is None:
             return height, width
-        short, long = min(height, width), max(height, width)
-        size, other = self.shortest, int(self.shortest * long / short)
+        short = min(height, width)
+        long = max(height, width)
+        size = self.shortest
+        other = int(self.shortest * long / short)
         if self.longest is not None and long / short * size > self.longest:
             exact = self.longest * short / long
-            size, other = int(round(exact)), int(exact * long / short)
+            size = int(round(exact))
+            other = int(exact * long / short)
         return (size, other) if height <= width else (other, size)
 
     def _cropped(self, pixels: np.ndarray, crop: tuple[int, int]) -> np.ndarray:
@@ -122,7 +126,8 @@ class Pixels:
         return pixels
 
     def _cut(self, pictures: list[np.ndarray]) -> Patches:
-        p, count = self.patch, self.patches
+        p = self.patch
+        count = self.patches
         values = np.zeros((len(pictures), count, p * p * pictures[0].shape[-1]), np.float32)
         shapes = np.array([(x.shape[0] // p, x.shape[1] // p) for x in pictures], np.int32)
         for row, (picture, (rows, columns)) in enumerate(zip(pictures, shapes, strict=True)):
@@ -133,7 +138,7 @@ class Pixels:
 
 
 def opened(picture: Any) -> Image.Image:
-    """As RGB; a file or bytes upright, as its camera says."""
+    """A picture in any form as RGB. Files and bytes are turned upright, as their EXIF says."""
     if isinstance(picture, Image.Image):
         return picture.convert("RGB")
     if isinstance(picture, bytes | str | Path):
@@ -156,12 +161,16 @@ def native_size(height: int, width: int, patch: int, most: int) -> tuple[int, in
 
     Sides are multiples of `patch`; the factor is found by halving, to 1e-5, as in the reference.
     """
-    low, high = 1e-6, 100.0
+    low = 1e-6
+    high = 100.0
     scaled = lambda by, side: max(patch, math.ceil(side * by / patch) * patch)  # noqa: E731
     while high - low >= 1e-5:
         factor = (low + high) / 2
         count = (scaled(factor, height) / patch) * (scaled(factor, width) / patch)
-        low, high = (factor, high) if count <= most else (low, factor)
+        if count <= most:
+            low = factor
+        else:
+            high = factor
     return scaled(low, height), scaled(low, width)
 
 

@@ -47,7 +47,7 @@ class Processor(base.Processor):
 
     @property
     def _frame(self) -> tuple[Transform, ...]:
-        """The middle of a picture."""
+        """From any form of a picture to the square in its middle."""
         size = self.config.image_size
         return (DecodeImage(), images.Resize(size), images.CenterCrop(size))
 
@@ -65,10 +65,10 @@ class Processor(base.Processor):
 
 
 def build(config: Config, sources: Sources | None, saved: Any) -> Processor:
-    """Nothing has to be learned or kept."""
+    """There are no tokenizers here, so nothing is trained, loaded or kept."""
     return Processor(config)
 
 
 def paper(config: Config) -> Example:
-    """A picture that needs no data."""
+    """A black picture of class 0, for plans on paper."""
     return {"image": np.zeros((64, 64, 3), np.uint8), "label": 0, "group": 0}

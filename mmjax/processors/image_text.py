@@ -238,7 +238,7 @@ class Processor(base.Processor):
 
 
 def _ids(arrays: Arrays, row: int) -> np.ndarray:
-    """The token ids of an example, wherever its row of the batch lies."""
+    """The token ids of one example, also where several captions are packed into one row."""
     ids = arrays["text"]
     if "text_segment" in arrays:  # several captions lie in one row
         pack = len(arrays["index"]) // len(ids)
@@ -250,7 +250,8 @@ def _ids(arrays: Arrays, row: int) -> np.ndarray:
 
 
 def build(config: Config, sources: Sources | None, saved: Path | None) -> Processor:
-    """With the tokenizer that the config names, that was saved, or that is trained now."""
+    """The processor, with the tokenizer that was saved, that the config names, or that is trained
+    on the captions now, in this order."""
     if saved is not None and (saved / TOKENIZER).exists():
         return Processor(config, bpe.load(saved / TOKENIZER))
     if config.tokenizer not in TRAINED:
@@ -264,5 +265,5 @@ def build(config: Config, sources: Sources | None, saved: Path | None) -> Proces
 
 
 def paper(config: Config) -> Example:
-    """A picture and a caption that need no data."""
+    """A black picture and a caption, for plans on paper."""
     return {"image": np.zeros((64, 64, 3), np.uint8), "text": CAPTION}

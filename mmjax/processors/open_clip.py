@@ -35,7 +35,7 @@ RESAMPLE = {"bicubic": 3, "bilinear": 2, "nearest": 0}
 
 @dataclasses.dataclass(frozen=True)
 class Processor(base.Processor):
-    """Prepares pictures and captions."""
+    """Prepares pictures and captions as the checkpoint's config says."""
 
     pixels: Pixels
     tokenizer: Tokenizer  # CLIP's, behind the mending of web text
@@ -61,7 +61,7 @@ class Processor(base.Processor):
         return batch
 
     def tokens(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        """Ids and mask, [B, L]."""
+        """Captions as "ids" int32 and "mask" bool, [B, L]; True where a token is."""
         start = self.tokenizer.special["<start>"]
         end = self.tokenizer.special["<end>"]
         ids = np.zeros((len(texts), self.length), np.int32)
@@ -74,7 +74,7 @@ class Processor(base.Processor):
         return {"ids": ids, "mask": mask}
 
     def save(self, folder: str | Path) -> None:
-        """Puts the pixels' preparation into the config, which is there already."""
+        """Adds what is done to pixels to the config file that is in the folder already."""
         path = Path(folder) / "open_clip_config.json"
         written = json.loads(path.read_text(encoding="utf-8"))
         written["preprocess_cfg"] = {**DEFAULTS, **self.fields}

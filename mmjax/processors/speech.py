@@ -1,7 +1,7 @@
 """What prepares the inputs of a speech checkpoint, and the numbers that its decoding goes by.
 
-* `whisper`: log-mel frames (mel.py), the tokenizer, and `Decoding`: the prompt, the tokens that
-  never come and those that never come first. From the hub's files or CTranslate2's.
+* `whisper`: log-mel frames (transforms/mel.py), the tokenizer, and `Decoding`: the prompt, the
+  tokens that never come and those that never come first. From the hub's files or CTranslate2's.
 * `waveform`: samples of zero mean and unit variance, padded, with a mask where the checkpoint was
   trained with one. As in the reference, a checkpoint without a mask has its padding counted into
   mean and variance.
@@ -32,7 +32,8 @@ from mmjax.transforms.mel import Features, LogMel
 from mmjax.typing import Bool, Float
 
 TOKENIZERS = ("tokenizer.json", "vocab.json")
-EXTRACTOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
+EXTRACTOR = "preprocessor_config.json"
+PROCESSOR = "processor_config.json"
 GENERATION = "generation_config.json"
 
 
@@ -82,7 +83,7 @@ class Decoding:
 
 
 def decoding(settings: Mapping[str, Any]) -> Decoding:
-    """From a parsed generation_config.json (in old checkpoints: config.json)."""
+    """What a parsed generation_config.json says (in old checkpoints: config.json)."""
     end = settings.get("eos_token_id", 50_256)
     forced = dict(settings.get("forced_decoder_ids") or ())
     missing = [place for place in range(1, 1 + max(forced, default=0)) if place not in forced]
@@ -167,7 +168,8 @@ def whisper(
     )
     held = any((folder / name).exists() for name in TOKENIZERS)
     tokenizer = pretrained.load(folder) if held else None
-    config, settings = _read(folder / "config.json"), _read(folder / GENERATION)
+    config = _read(folder / "config.json")
+    settings = _read(folder / GENERATION)
     if not settings:
         settings = _settings(config, tokenizer, vocab_size)
     return Whisper(mel, decoding(settings), tokenizer)
@@ -192,14 +194,16 @@ def _settings(
     out["is_multilingual"] = multilingual
     out["no_timestamps_token_id"] = special.get("<|notimestamps|>")
     if multilingual:
-        first, last = special["<|startoftranscript|>"], special["<|translate|>"]
+        # the ids of languages lie between these two
+        first = special["<|startoftranscript|>"]
+        last = special["<|translate|>"]
         out["lang_to_id"] = {name: one for name, one in special.items() if first < one < last}
         out["task_to_id"] = {name: special[f"<|{name}|>"] for name in ("transcribe", "translate")}
     return out
 
 
 class Samples(NamedTuple):
-    """A batch of recordings."""
+    """A batch of recordings, padded to the longest."""
 
     samples: Float[np.ndarray, "B T"]
     mask: Bool[np.ndarray, "B T"] | None  # True: sound; None: the checkpoint takes no mask
@@ -271,7 +275,11 @@ class Waveform(base.Processor):
 
 
 def waveform(folder: str | Path, *, mask: bool = False) -> Waveform:
-    """Of a checkpoint's folder. mask: where its files do not say."""
+    """The processor of a checkpoint's folder.
+
+    Args:
+      mask: whether padding is masked, where the files do not say.
+    """
     folder = Path(folder)
     found = _extractor(folder, "Wav2Vec2FeatureExtractor")
     return Waveform(

@@ -19,7 +19,7 @@ NAMES = ("clip", "open_clip", "gpt2", "bert")
 
 @functools.cache
 def named(name: str) -> Tokenizer:
-    """One of NAMES."""
+    """The tokenizer of the package that is called so, one of NAMES; read once per process."""
     if name == "bert":
         return pretrained.bert(_lines("bert_words").split("\n"))
     if name == "gpt2":
@@ -28,7 +28,10 @@ def named(name: str) -> Tokenizer:
 
 
 def load(name: str | Path) -> Tokenizer:
-    """One of NAMES, or what the path holds. Raises FileNotFoundError or TokenizerError."""
+    """The tokenizer of a name in NAMES, of a bundled model, or of a file or folder.
+
+    Raises FileNotFoundError or TokenizerError.
+    """
     if name in NAMES:
         return named(str(name))
     if name in bundled.MODELS and not Path(name).exists():

@@ -30,13 +30,13 @@ MODALITIES = ("image", "text")  # what there are vectors of
 
 
 def embedded(variables: Any, batch: Mapping[str, Any], keys: jax.Array) -> dict[str, Any]:
-    """What `predict` is where a batch holds vectors already."""
+    """A predict function for batches that hold vectors already: it hands them on."""
     return {name: batch[name] for name in MODALITIES if name in batch}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Embedded(EvaluationRun):
-    """One evaluation of a checkpoint."""
+    """One evaluation of a loaded checkpoint, on the vectors that its towers make."""
 
     encoder: Encoder
 

@@ -47,7 +47,7 @@ class Encoder:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Of the model and its parameters."""
+        """A hash of the model's config and its parameters."""
         digest = hashlib.sha256(repr(self.loaded.config).encode())
         for path, leaf in sorted(tree.flatten(self.loaded.params).items()):
             digest.update(path.encode())

@@ -43,12 +43,12 @@ class EvaluationRun:
 
     @property
     def part(self) -> Part:
-        """Of the run, whose data and processor it asks."""
+        """The part of the run whose data and processor the evaluation uses."""
         return self.run.part(self.options.part, f"{self.name}.part")
 
     @functools.cached_property
     def source(self) -> Source:
-        """The rows that are evaluated."""
+        """The data set that is evaluated, cut to the evaluator's `rows` where it limits them."""
         source = self._open(self.options.source, f"{self.name}.source")
         count = self.evaluator.rows
         if 0 < count < len(source):
@@ -72,7 +72,7 @@ class EvaluationRun:
 
     @functools.cached_property
     def context(self) -> base.Context:
-        """What the evaluator and the baseline cannot read from a config."""
+        """What the evaluator and the baseline need and no config can hold."""
         return base.Context(
             source=self.source,
             training=self.training,
@@ -84,13 +84,13 @@ class EvaluationRun:
         )
 
     def training(self) -> list[Source]:
-        """Training data of the same set."""
+        """The training data of the set that is evaluated. Raises ConfigError without a run."""
         if self.run is None:
             raise ConfigError("there is no run whose training data could be looked up")
         return self.part.of_the_same_set(self.options.source.name)
 
     def decode(self, index: int, source: Source | None = None) -> Example:
-        """A row as a person sees it."""
+        """A raw row whose image is decoded, so that it can be drawn."""
         example = (self.source if source is None else source)[index]
         return DECODE(example) if "image" in example else example
 
@@ -120,11 +120,11 @@ class EvaluationRun:
         return self.pipeline(self.source)
 
     def pipeline(self, source: Source) -> Any:
-        """What `read` reads each row of `source` from, once."""
+        """Batches of each row of `source`, once, by the evaluation transforms of the processor."""
         return self.part.evaluation_pipeline(source, self.options.batch_size)
 
     def read(self, pipeline: Any, corrupt: list[Corrupt]) -> Iterator[Mapping[str, np.ndarray]]:
-        """Each row once, in batches; what cannot be used is added to `corrupt`."""
+        """Batches that hold each row of a pipeline once; those that are bad go to `corrupt`."""
         with self.run.batches(pipeline, 0, pipeline.plan.steps) as batches:
             for batch in batches:
                 corrupt.extend(batch.corrupt)
@@ -262,7 +262,7 @@ def named(name: str, result: base.Result) -> dict[str, float]:
 
 @contextlib.contextmanager
 def located(where: str) -> Iterator[None]:
-    """Puts the config's path before what an evaluator or a baseline objects to."""
+    """Puts the config's path before the message of an error in an evaluator or a baseline."""
     try:
         yield
     except ConfigError as error:

@@ -28,7 +28,7 @@ LISTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """Rows by number."""
+    """Rows that are read by their number: a folder, a list or a data set, each the same way."""
 
     count: int  # of rows
     get: Callable[[int], Any]  # a row: encoded bytes or uint8 [H, W, 3], or a text

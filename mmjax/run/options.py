@@ -22,7 +22,7 @@ from mmjax.training import checkpoint, loop, optimizer, sharding
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """A question that a split is asked."""
+    """One evaluator on one data set, with the baseline that its numbers are read against."""
 
     # the data set, each row of it seen once; "@name": data.train.name with the fields given here
     source: Spec
@@ -57,7 +57,7 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
-    """How a run goes, and where."""
+    """On which devices and with how many workers a run goes; never its numbers."""
 
     mesh: sharding.Config = sharding.Config()  # how devices are laid out
     threads: int = 2  # that read and transform examples

@@ -75,7 +75,7 @@ class Part:
 
     @property
     def where(self) -> str:
-        """Its place in the config."""
+        """The dotted path of its data in the config, for messages."""
         return f"parts.{self.name}.data" if self.name else "data"
 
     @functools.cached_property
@@ -93,7 +93,7 @@ class Part:
 
     @functools.cached_property
     def sources(self) -> dict[str, Source]:
-        """Training data by name."""
+        """The opened training sets by name."""
         if self.paper:
             module, config = (self.owner or self)._processor_config
             example = module.paper(config)
@@ -127,7 +127,7 @@ class Part:
 
     @functools.cached_property
     def processor(self) -> Processor:
-        """Built, and kept in the folder of the run."""
+        """The processor. What it has learned is saved in the folder of the run."""
         if self.owner is not None:
             return self.owner.processor
         module, config = self._processor_config
@@ -141,7 +141,7 @@ class Part:
 
     @functools.cached_property
     def pipeline(self) -> Pipeline:
-        """The training batches."""
+        """Reads the training batches, as the mixture, curriculum and processor plan them."""
         sources = list(self.sources.values())
         weights = [weight for _, weight in self.mixture.values()]
         if all(weight is None for weight in weights):
@@ -174,7 +174,7 @@ class Part:
         return order_by_difficulty(plan, number, difficulty, curriculum.stages)
 
     def evaluation_pipeline(self, source: Source, batch_size: int) -> Pipeline:
-        """Each row once, in order."""
+        """Reads a source for an evaluation: each row once, in order."""
         plan = Sequential(len(source), batch_size, shape=self.processor.shape(source))
         return self._pipeline([source], plan, self.processor.evaluate)
 

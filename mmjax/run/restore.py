@@ -38,7 +38,7 @@ class Restored:
         [H, W, 3]}]; of a run with several parts "<part>/embed".
 
         Examples of one call have the same fields; fields of several lengths are padded to the
-        longest.
+        longest. "embed" gives [B, E] for a text in each example, and [B, K, E] for a tuple of K.
 
         Raises:
           CorruptExample: an example that cannot be used.

@@ -109,7 +109,7 @@ def checkpoints(run: Run, folder: Path, *, read_only: bool = False) -> Checkpoin
 
 
 def _without_fresh(found: tree.Comparison) -> tree.Comparison:
-    """Without the adapters that a model gets anew."""
+    """The mismatches without those of adapters, which start anew in every model."""
     missing = (path for path in found.missing if not tree.matches(adapters.PARAMETERS, path))
     return dataclasses.replace(found, missing=tuple(missing))
 

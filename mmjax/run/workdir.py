@@ -174,7 +174,7 @@ def command_line() -> str:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Whole or not at all."""
+    """Writes a JSON file so that a crash leaves the old one or the new one, never a half."""
     temporary = path.with_suffix(path.suffix + ".tmp")
     temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     os.replace(temporary, path)

@@ -113,11 +113,11 @@ class Tokenizer:
         self.vocab_size = 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
 
     def cleaned(self, clean: Clean) -> "Tokenizer":
-        """The same tokenizer behind what mends a text."""
+        """The same tokenizer, with a cleaner that mends each text before it."""
         return Tokenizer(self._backend, self._where, clean)
 
     def copy_of_backend(self) -> tokenizers.Tokenizer:
-        """To which special tokens that a text writes are such; nothing is cleaned there."""
+        """A copy that reads special tokens in a text as such, and cleans nothing."""
         return tokenizers.Tokenizer.from_str(self._text)
 
     def encode(self, text: str) -> list[int]:

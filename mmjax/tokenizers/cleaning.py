@@ -99,7 +99,7 @@ KINDS: Mapping[str, type[Clean]] = {"web": WebText, "captions": Captions}
 
 
 def to_json(clean: Clean) -> dict[str, Any]:
-    """What a file says of it: its kind, and the fields that are not as they are at first."""
+    """A cleaner as a file describes it: its kind, and the fields that differ from the defaults."""
     kind = next(name for name, one in KINDS.items() if isinstance(clean, one))
     first = {one.name: one.default for one in dataclasses.fields(clean)}
     now = {name: getattr(clean, name) for name in first}
@@ -107,6 +107,6 @@ def to_json(clean: Clean) -> dict[str, Any]:
 
 
 def from_json(fields: Mapping[str, Any]) -> Clean:
-    """Of what a file says. Raises KeyError or TypeError: it says something else."""
+    """The cleaner that a file describes. Raises KeyError or TypeError where it is another's."""
     rest = {**fields}
     return KINDS[rest.pop("kind")](**rest)

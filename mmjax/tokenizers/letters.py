@@ -32,7 +32,8 @@ class Letters:
     def __init__(
         self, vocab: Mapping[str, int], settings: Mapping[str, Any] | None = None, where: str = ""
     ):
-        self.vocab, self.settings = dict(vocab), dict(settings or {})
+        self.vocab = dict(vocab)
+        self.settings = dict(settings or {})
         self._where = where or "the letters"
         tokens = {role: self.settings.get(role, name) for role, name in SETTINGS.items()}
         names = {role: self._token(token) for role, token in tokens.items()}
@@ -82,7 +83,8 @@ class Letters:
 
 def load(folder: str | Path) -> Letters:
     """The letters of a hub folder. Raises FileNotFoundError or TokenizerError."""
-    folder, found = Path(folder), []
+    folder = Path(folder)
+    found = []
     for name in ("vocab.json", "tokenizer_config.json"):
         path = folder / name
         try:

@@ -35,7 +35,8 @@ from mmjax.tokenizers import bpe, sentencepiece
 from mmjax.tokenizers.bpe import Tokenizer, TokenizerError
 from mmjax.tokenizers.cleaning import WebText
 
-CLIP_START, CLIP_END = "<|startoftext|>", "<|endoftext|>"
+CLIP_START = "<|startoftext|>"
+CLIP_END = "<|endoftext|>"
 GPT2_END = "<|endoftext|>"
 ROBERTA_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")  # "<mask>" is as a folder's settings say
 BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -216,7 +217,8 @@ def load(path: str | Path) -> Tokenizer:
     if not folder.is_dir():
         return bpe.load(folder)
     settings = settings_of(folder)
-    kind, where = settings["tokenizer_class"], str(folder)
+    kind = settings["tokenizer_class"]
+    where = str(folder)
     file = next((folder / name for name in PIECES if (folder / name).exists()), None)
     if (folder / "tokenizer.json").exists() and not (file and kind == "SiglipTokenizer"):
         tokenizer = bpe.load(folder / "tokenizer.json")
@@ -258,8 +260,10 @@ def load(path: str | Path) -> Tokenizer:
 
 
 def _of_merges(folder: Path, kind: str, settings: Mapping[str, Any]) -> Tokenizer:
-    vocab, merges = _json(folder / "vocab.json"), merges_of(_text(folder / "merges.txt"))
-    space, where = bool(settings.get("add_prefix_space")), str(folder)
+    vocab = _json(folder / "vocab.json")
+    merges = merges_of(_text(folder / "merges.txt"))
+    space = bool(settings.get("add_prefix_space"))
+    where = str(folder)
     if not kind:  # RoBERTa's vocabulary has the end token of GPT-2's too
         marks = {CLIP_START: "CLIPTokenizer", "<s>": "RobertaTokenizer", GPT2_END: "GPT2Tokenizer"}
         kind = next((marks[mark] for mark in marks if mark in vocab), "")
@@ -324,7 +328,8 @@ def _numbered(pieces: Sequence[str]) -> dict[str, int]:
 def _finished(
     backend: Backend, specials: Sequence[str], start: str, end: str, where: str
 ) -> Tokenizer:
-    """With its special tokens; start and end are for others who read the saved file."""
+    """The tokenizer with its special tokens. Start and end are kept for others who read the saved
+    file; mmjax adds them itself."""
     backend.add_special_tokens(
         [AddedToken(name, special=True, normalized=False) for name in specials]
     )

@@ -32,14 +32,19 @@ from tokenizers import Tokenizer as Backend
 from mmjax.tokenizers.bpe import Tokenizer, TokenizerError
 from mmjax.tokenizers.cleaning import SPACE, Captions, model_message
 
-UNIGRAM, BPE = 1, 2  # the numbers of sentencepiece_model.proto
+# The numbers of algorithms in sentencepiece_model.proto.
+UNIGRAM = 1
+BPE = 2
 ALGORITHMS = {UNIGRAM: "unigram", BPE: "BPE", 3: "word", 4: "char"}
-UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4  # types of a piece
+# The numbers of types of a piece, there.
+UNKNOWN = 2
+CONTROL = 3
+USER_DEFINED = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """What is used of a `.model` file."""
+    """What mmjax uses of a `.model` file."""
 
     pieces: list[tuple[str, float]]  # with their scores
     types: list[int]  # of each piece
@@ -49,12 +54,12 @@ class Model:
 
     @property
     def unknown(self) -> int:
-        """The id of what is in no piece."""
+        """The id that stands for text that no piece spells."""
         return self.types.index(UNKNOWN)
 
 
 def read(path: Path) -> Model:
-    """A `.model` file. Raises TokenizerError: it is none, cut off or damaged."""
+    """Reads a `.model` file. Raises TokenizerError where it is none, cut off or damaged."""
     message = model_message()()
     from sentencepiece import SentencePieceProcessor
 
@@ -105,7 +110,8 @@ def _t5(model: Model, settings: Mapping[str, Any]) -> Backend:
 
 
 def _llama(model: Model, settings: Mapping[str, Any]) -> Backend:
-    backend, spaces = _bpe(model), settings.get("add_prefix_space")
+    backend = _bpe(model)
+    spaces = settings.get("add_prefix_space")
     scheme = "never" if spaces is False else "always" if settings.get("legacy") else "first"
     backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
     if scheme != "never":
@@ -144,7 +150,7 @@ def _bpe(model: Model) -> Backend:
 
 
 def _add_pieces(backend: Backend, model: Model) -> None:
-    """Control pieces are special, those of the model's user are found whole."""
+    """Adds control pieces as special tokens, user-defined ones as tokens that are found whole."""
     for (piece, _), kind in zip(model.pieces, model.types, strict=True):
         if kind in (CONTROL, USER_DEFINED):
             token = AddedToken(piece, normalized=False, special=kind == CONTROL)
@@ -187,9 +193,11 @@ def load(path: Path, kind: str, settings: Mapping[str, Any]) -> Tokenizer:
     Raises:
       TokenizerError: a damaged file, one of another algorithm, an added token of another id.
     """
-    model, reader = read(path), KINDS[kind]
+    model = read(path)
+    reader = KINDS[kind]
     if model.algorithm != reader.algorithm:
-        held, wanted = (ALGORITHMS.get(one, one) for one in (model.algorithm, reader.algorithm))
+        held = ALGORITHMS.get(model.algorithm, model.algorithm)
+        wanted = ALGORITHMS[reader.algorithm]
         raise TokenizerError(f"{path} is a {held} model; a {kind} is made of a {wanted} model")
     try:
         backend = reader.build(model, settings)
@@ -241,5 +249,5 @@ def add_tokens(backend: Backend, settings: Mapping[str, Any], path: Path) -> Non
 
 
 def name_of(token: str | Mapping[str, Any]) -> str:
-    """A token's text, of one that is written with what belongs to it."""
+    """The text of a token that settings write as a string or as a dict of its fields."""
     return token if isinstance(token, str) else token["content"]

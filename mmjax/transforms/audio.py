@@ -24,7 +24,7 @@ from mmjax.typing import Float
 
 
 class Sound(NamedTuple):
-    """A sound for people to hear."""
+    """A sound as it is played, in reports and by inspect."""
 
     samples: Float[np.ndarray, " T"]  # -1..1, one channel
     rate: int  # samples per second

@@ -82,15 +82,19 @@ class RandomResizedCrop:
 
     def box(self, width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
         """(left, top, width, height) in pixels; ten tries, then the largest central part."""
-        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
+        low = math.log(self.ratio[0])
+        high = math.log(self.ratio[1])
         for _ in range(10):
             share, stretch, across, down = rng.random(4)
             area = width * height * (self.scale[0] + (self.scale[1] - self.scale[0]) * share)
             ratio = math.exp(low + (high - low) * stretch)
-            w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            w = round(math.sqrt(area * ratio))
+            h = round(math.sqrt(area / ratio))
             if 0 < w <= width and 0 < h <= height:
                 return int(across * (width - w + 1)), int(down * (height - h + 1)), w, h
-        w, h = width, height
+        # none fitted: the largest part in the middle whose shape is within bounds
+        w = width
+        h = height
         if width / height < self.ratio[0]:
             h = min(height, max(1, round(width / self.ratio[0])))
         elif width / height > self.ratio[1]:
@@ -102,8 +106,8 @@ class RandomResizedCrop:
         left, top, width, height = self.box(*upright_size(image), rng)
         image, (x, y) = reduced(image, self.decode, self.size / min(width, height))
         part = (left * x, top * y, (left + width) * x, (top + height) * y)
-        size, kind = (self.size, self.size), Image.Resampling.BICUBIC
-        image = image.resize(size, kind, part, reducing_gap=GAP)
+        size = (self.size, self.size)
+        image = image.resize(size, Image.Resampling.BICUBIC, part, reducing_gap=GAP)
         return {**example, "image": np.asarray(image)}
 
 
@@ -138,7 +142,8 @@ class RandomAffine:
             image = image.resize(inner, Image.Resampling.BICUBIC)
         a, b, c, d = self.inverse(forward)
         x, y = (self.size / 2 + one for one in shift)  # where the picture's centre goes
-        across, down = image.size[0] / width, image.size[1] / height
+        across = image.size[0] / width
+        down = image.size[1] / height
         matrix = (
             a * across, b * across, (width / 2 - a * x - b * y) * across,
             c * down, d * down, (height / 2 - c * x - d * y) * down,
@@ -159,7 +164,8 @@ class RandomAffine:
         shift = tuple(self.translate * self.size * (2 * one - 1) for one in draws[4:6])
         wide = zoom * stretch * (-1 if draws[6] < self.flip else 1)
         high = zoom / stretch
-        cos, sin = math.cos(angle), math.sin(angle)
+        cos = math.cos(angle)
+        sin = math.sin(angle)
         # Rotation times shear times scaling.
         forward = (cos * wide, (cos * slant - sin) * high, sin * wide, (sin * slant + cos) * high)
         return forward, shift, zoom * max(stretch, 1 / stretch)
@@ -219,8 +225,9 @@ def color_matrix(
 ) -> np.ndarray:
     """[3, 4] of the four changes in this order. hue: turns; luma: mean of the picture, 0 to 255."""
     angle = 2 * math.pi * hue
-    cos, sin = math.cos(angle) * saturation, math.sin(angle) * saturation
     # Luma stays, the colour plane is scaled by the saturation and turned by the hue.
+    cos = math.cos(angle) * saturation
+    sin = math.sin(angle) * saturation
     colour = _RGB @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ _YIQ
     out = np.empty((3, 4))
     out[:, :3] = colour * (brightness * contrast)
@@ -258,7 +265,7 @@ class Normalize:
         return {**example, "image": out.reshape(height, width, channels)}
 
     def undone(self, pixels: np.ndarray) -> np.ndarray:
-        """float32 [H, W, 3] -> uint8 [H, W, 3]: the picture again."""
+        """The picture again: float32 [H, W, 3] -> uint8 [H, W, 3]."""
         pixels = np.nan_to_num(np.asarray(pixels, np.float32))
         values = pixels * np.asarray(self.std, np.float32) + np.asarray(self.mean, np.float32)
         return np.rint(values * 255).clip(0, 255).astype(np.uint8)
@@ -272,5 +279,6 @@ def _affine(mean: tuple, std: tuple, width: int) -> tuple[np.ndarray, np.ndarray
 
 
 def _log_uniform(bounds: tuple[float, float], draw: float) -> float:
-    low, high = math.log(bounds[0]), math.log(bounds[1])
+    low = math.log(bounds[0])
+    high = math.log(bounds[1])
     return math.exp(low + (high - low) * draw)

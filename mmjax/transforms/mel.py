@@ -42,7 +42,7 @@ def mel_of(hertz: np.ndarray | float) -> np.ndarray:
 
 
 def hertz_of(mel: np.ndarray | float) -> np.ndarray:
-    """The inverse of `mel_of`."""
+    """The frequency of a place on Slaney's scale: the inverse of `mel_of`."""
     mel = np.asarray(mel, np.float64)
     high = 1000.0 * np.exp((np.maximum(mel, 15.0) - 15.0) * np.log(6.4) / 27)
     return np.where(mel < 15.0, mel * 200 / 3, high)

@@ -78,7 +78,7 @@ class Tokenize:
 
     @property
     def padding(self) -> dict[str, int]:
-        """What the pipeline pads with."""
+        """The id that the field is padded with, by the field's name."""
         return {self.field: sum(self._ids(self.pad))}
 
     def _ids(self, name: str | None) -> list[int]:

@@ -1,7 +1,8 @@
 """Data sets and a trained model that ship inside the package: all runs offline on real data.
 
 * Each set is `<name>.*` data files and `<name>.json`: packages, versions, hashes, notes; the
-  licence texts are in `licenses/<name>/`. `build_<name>.py` makes them again from the packages.
+  licence texts are in `licenses/<name>/`. `experiments/bundled/build_<name>.py` makes
+  them again from the packages.
 * A model is a folder of that name, with `<name>.json` beside it: the run that made it, its numbers.
 * Files are read whole (the largest has 5 MB) and their sha256 is checked once per process.
 """
