@@ -20,7 +20,7 @@ from mmjax.data.collation import Arrays
 from mmjax.data.pipeline import Batch
 from mmjax.report.table import aligned
 from mmjax.run import options as run_options
-from mmjax.run import warm_start
+from mmjax.run import warm_start, workdir
 from mmjax.run.assembly import Run
 from mmjax.run.part import Part
 from mmjax.training.gradients import gradients
@@ -38,7 +38,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Looks at a batch of a config file's run."""
-    config = run_options.read(options.config, options.changes)
+    config = workdir.asked(options.config, options.workdir, options.changes)
     folder = run_options.workdir_of(options.config, options.workdir)
     inspect(config, folder, step=options.step)
 

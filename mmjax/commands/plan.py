@@ -28,7 +28,7 @@ from mmjax.data.plan import lengths_of
 from mmjax.errors import UserError
 from mmjax.report.table import aligned
 from mmjax.run import options as run_options
-from mmjax.run import runtime
+from mmjax.run import runtime, workdir
 from mmjax.run.assembly import Run
 from mmjax.run.part import Part
 from mmjax.training import flops, hardware
@@ -43,6 +43,7 @@ SAMPLED = 16  # steps whose padding is looked at
 @dataclasses.dataclass(frozen=True)
 class Options:
     config: str = ""  # config file, with :variant,key=value after it
+    workdir: str = ""  # or the folder of a run
     devices: int = 0  # plan for so many; 0: those that are here
     hardware: str = ""  # such as "TPU v5e" or "H100"; by default what is here
     changes: tuple[str, ...] = ()  # of the config, "train.steps=20": --config.train.steps=20
@@ -52,7 +53,7 @@ def run(options: Options) -> None:
     """Plans the run of a config file."""
     if options.devices:
         runtime.imagine(options.devices)
-    config = run_options.read(options.config, options.changes)
+    config = workdir.asked(options.config, options.workdir, options.changes)
     plan(config, chip_name=options.hardware)
 
 

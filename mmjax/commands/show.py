@@ -14,18 +14,20 @@ from mmjax import tree
 from mmjax.config import build
 from mmjax.report.table import aligned
 from mmjax.run import options as run_options
+from mmjax.run import workdir
 from mmjax.run.assembly import Run
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     config: str = ""  # config file, with :variant,key=value after it
+    workdir: str = ""  # or the folder of a run
     changes: tuple[str, ...] = ()  # of the config, "train.steps=20": --config.train.steps=20
 
 
 def run(options: Options) -> None:
     """Prints the table of a config file's run."""
-    show(run_options.read(options.config, options.changes))
+    show(workdir.asked(options.config, options.workdir, options.changes))
 
 
 def show(config: Any) -> str:

@@ -18,7 +18,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from mmjax.config import ConfigError, build, difference, to_dict
-from mmjax.run.options import Options
+from mmjax.run.options import Options, read
 
 PACKAGES = (
     "jax",
@@ -127,6 +127,17 @@ def load_options(folder: Path | str) -> Options:
     if not path.exists():
         raise ConfigError(f"{folder} is no work directory: it has no config.json")
     return build(Options, json.loads(path.read_text(encoding="utf-8")))
+
+
+def asked(config: str, folder: str, changes: Sequence[str] = ()) -> Options:
+    """The options of a config file; where none is named, of the run in a work directory.
+
+    Raises:
+      ConfigError: neither is named, or it cannot be used.
+    """
+    if not config and folder and not changes:
+        return load_options(Path(folder).expanduser())
+    return read(config, changes)
 
 
 def environment() -> dict[str, Any]:
