@@ -1,6 +1,7 @@
 """Digits from noise, with guidance.
 
-    python -m mmjax.main --config=tests/tenants/diffusion/config.py --workdir=runs/diffusion
+    PYTHONPATH=tests python -m mmjax.main --config=tests/tenants/diffusion/config.py \\
+        --workdir=runs/diffusion
 """
 
 from mmjax.config import relative

@@ -1,6 +1,7 @@
 """Digits with three quarters of their patches hidden.
 
-    python -m mmjax.main --config=tests/tenants/mae/config.py --workdir=runs/mae
+    PYTHONPATH=tests python -m mmjax.main --config=tests/tenants/mae/config.py \\
+        --workdir=runs/mae
 """
 
 from mmjax.config import relative

@@ -1,7 +1,8 @@
 """Two tasks in one step, each with data of its own: captions beside their pictures, the easy ones
 first, and the kinds of pictures. The head has an optimizer of its own.
 
-    python -m mmjax.main --config=tests/tenants/mixed/config.py --workdir=runs/mixed
+    PYTHONPATH=tests python -m mmjax.main --config=tests/tenants/mixed/config.py \\
+        --workdir=runs/mixed
 """
 
 from mmjax.config import relative

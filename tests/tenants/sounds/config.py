@@ -1,6 +1,7 @@
 """Sounds find their words, by mmjax's own contrastive task and retrieval.
 
-    python -m mmjax.main --config=tests/tenants/sounds/config.py --workdir=runs/sounds
+    PYTHONPATH=tests python -m mmjax.main --config=tests/tenants/sounds/config.py \\
+        --workdir=runs/sounds
 """
 
 from mmjax.config import relative

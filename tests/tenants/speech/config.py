@@ -1,6 +1,7 @@
 """Five recordings learned by heart by a small Whisper; what is counted is wrong words.
 
-    python -m mmjax.main --config=tests/tenants/speech/config.py --workdir=runs/speech
+    PYTHONPATH=tests python -m mmjax.main --config=tests/tenants/speech/config.py \\
+        --workdir=runs/speech
 """
 
 from mmjax.config import relative

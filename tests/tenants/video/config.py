@@ -1,6 +1,7 @@
 """Where a digit moves to; one frame cannot tell.
 
-    python -m mmjax.main --config=tests/tenants/video/config.py --workdir=runs/video
+    PYTHONPATH=tests python -m mmjax.main --config=tests/tenants/video/config.py \\
+        --workdir=runs/video
 """
 
 from mmjax.config import relative

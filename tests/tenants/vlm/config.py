@@ -1,6 +1,7 @@
 """A picture and a question in, an answer out.
 
-    python -m mmjax.main --config=tests/tenants/vlm/config.py --workdir=runs/vlm
+    PYTHONPATH=tests python -m mmjax.main --config=tests/tenants/vlm/config.py \\
+        --workdir=runs/vlm
 """
 
 from mmjax.config import relative
