@@ -44,7 +44,7 @@ def model_of(run: Run) -> CLIP:
         patch_size=image.patch_size,
         image_size=image.image_size,
     )
-    end = run.processor.tokenizer.special["<end>"]
+    end = run.part().processor.tokenizer.special["<end>"]
     language = dict(
         context_length=text.context_length,
         vocab_size=text.vocab_size,
@@ -54,7 +54,7 @@ def model_of(run: Run) -> CLIP:
         mlp_ratio=words.hidden / words.width,
         pool_type="eos",
         eos_id=end,
-        pad_id=run.processor.tokenizer.special["<pad>"],
+        pad_id=run.part().processor.tokenizer.special["<pad>"],
     )
     return CLIP(run.model.config.embedding, vision, language)
 

@@ -20,7 +20,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mmjax.config import ConfigError
 from mmjax.layers.dense import Dense
 from mmjax.layers.placement import lookup
 from mmjax.layers.transformer import embedding
@@ -38,7 +37,7 @@ class Config:
     def __post_init__(self) -> None:
         for field in ("vocab_size", "context_length"):
             if getattr(self.tower, field) < getattr(self, field):
-                raise ConfigError(
+                raise ValueError(  # the config's door says where
                     f"tower.{field}={getattr(self.tower, field)}, but captions need "
                     f"{getattr(self, field)}: the tokenizer is another one's, or the tower's "
                     "table is too short"
@@ -125,8 +124,8 @@ class Model(nn.Module):
         return Output(tokens, pairs.reshape(-1, 2 * self.config.width))
 
     def _read_by_tower(self, ids: Array, mask: Array, train: bool = False) -> tuple[Array, Array]:
-        tokens, pooled = self.tower(ids, mask, train=train)
-        return tokens, self.head(pooled).astype(jnp.float32)
+        read = self.tower(ids, mask, train=train)
+        return read.tokens, self.head(read.pooled).astype(jnp.float32)
 
 
 def swapped(

@@ -130,8 +130,8 @@ class Tower(nn.Module):
         """What `encode_image` or `encode_text` takes -> tokens and a pooled vector."""
         tower = _tower(self.config, self.modality, self.modality)
         head = _head(self.config, self.modality, f"{self.modality}_head")
-        tokens, pooled = tower(*inputs, **kwargs)
-        return Output(tokens, _projected(self.config, self.modality, head, pooled))
+        read = tower(*inputs, **kwargs)
+        return Output(read.tokens, _projected(self.config, self.modality, head, read.pooled))
 
 
 class Model(nn.Module):

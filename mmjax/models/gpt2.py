@@ -14,6 +14,7 @@ Letters: B batch, L tokens, Q places asked for, C positions of a context, D and 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -187,7 +188,7 @@ def _size(width: int, layers: int, heads: int) -> Config:
     return Config(transformer=body)
 
 
-def inputs(config: Config) -> tuple[Array, ...]:
+def inputs(config: Config) -> tuple[Any, ...]:
     """What the model is called with to make its parameters, one row."""
     return (jax.ShapeDtypeStruct((1, 4), jnp.int32),)
 

@@ -154,7 +154,7 @@ POOLS = [
 def test_packed_bucketed_and_padded_agree(pool, causal):
     padded = run(pool, causal, PAD)
     with jax.set_mesh(padded.mesh):
-        state = jax.device_get(padded.plan.init().variables)
+        state = jax.device_get(padded.spec.init().variables)
     loss, right = values(padded, state)
     size = np.sqrt(sum(np.square(one).sum() for one in right.values()))
     forms = [(run(pool, causal, BUCKET), {}), (run(pool, causal, *PACK), {})]
@@ -166,8 +166,8 @@ def test_packed_bucketed_and_padded_agree(pool, causal):
         for path, gradient in right.items():
             distance = np.linalg.norm(grads[path] - gradient)
             assert distance <= 1e-5 * max(np.linalg.norm(gradient), 1e-2 * size), path
-    same = jax.tree.map(lambda a, b: a.shape == b.shape, forms[1][0].plan.shapes.params,
-                        padded.plan.shapes.params)  # fmt: skip
+    same = jax.tree.map(lambda a, b: a.shape == b.shape, forms[1][0].spec.shapes.params,
+                        padded.spec.shapes.params)  # fmt: skip
     assert all(jax.tree.leaves(same))
     packed = forms[1][0].pipeline.batch(3).arrays["text"]  # [packs, rows, length]
     assert packed.size < 0.85 * 64 * 24
