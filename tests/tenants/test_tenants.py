@@ -24,6 +24,7 @@ from mmjax.run.options import Options
 
 ROOT = Path(__file__).resolve().parents[2]
 TENANTS = ("vlm", "video", "sounds", "speech", "mae", "diffusion", "mixed")
+QUICK = ("vlm", "video")  # the others go the same way among the slower proofs
 
 
 # five recordings make no batch for eight devices: heads and letters are cut in two instead
@@ -35,7 +36,11 @@ def config(name):
     return configs.load(ROOT / f"tests/tenants/{name}/config.py", changes, schema=Options)
 
 
-@pytest.fixture(scope="module", params=TENANTS)
+def marked(name):
+    return name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=[marked(name) for name in TENANTS])
 def run(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     trained = mmjax.train(config(request.param), folder)
