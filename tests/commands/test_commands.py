@@ -71,6 +71,7 @@ def test_results_stand_beside_their_baselines(trained):
     assert result["train_seconds"] > 0 and result["first_step_seconds"] > 0
 
 
+@pytest.mark.slow
 def test_runs_are_compared_query_by_query(trained, tmp_path, capsys):
     """With a copy whose evaluations take the raw weights, not their average."""
     shutil.copytree(trained.workdir, tmp_path / "raw")
@@ -111,6 +112,7 @@ def test_a_finished_run_is_not_trained_again(trained, capsys):
     assert (trained.workdir / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_stopped_and_continued_equals_undisturbed(trained, tmp_path):
     """A run of the same config that ends after a save, and goes on, writes the same lines."""
     from mmjax.training import loop
