@@ -24,6 +24,8 @@ from mmjax.run import warm_start, workdir
 from mmjax.run.assembly import Run
 from mmjax.run.part import Part
 from mmjax.training.gradients import gradients
+from mmjax.transforms.audio import Sound
+from mmjax.transforms.mel import spectrogram
 
 SHOWN = 32  # rows in the table and the picture
 
@@ -149,13 +151,14 @@ def _loss(run: Run, folder: Path, batch: Batch, step: int) -> str:
 
 
 def _picture(shown: Mapping[int, Mapping[str, Any]], title: str) -> Any:
-    """A sheet of the rows' pictures with their texts below; of a clip its frames side by side."""
+    """A sheet of the rows with their texts below: pictures, frames of clips side by side, sounds as
+    spectrograms."""
     from mmjax.evaluation import pictures  # matplotlib
 
     drawn: list[np.ndarray] = []
     texts: list[str] = []
     for seen in shown.values():
-        images = [_image(value) for value in seen.values() if isinstance(value, np.ndarray)]
+        images = [_image(value) for value in seen.values() if not _is_text(value)]
         if images:
             drawn.append(images[0])
             texts.append(", ".join(value for value in seen.values() if _is_text(value)))
@@ -164,8 +167,10 @@ def _picture(shown: Mapping[int, Mapping[str, Any]], title: str) -> Any:
     return pictures.grid(_same_size(drawn), texts, title=title)
 
 
-def _image(value: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] of a picture, or of at most 8 frames of a clip."""
+def _image(value: np.ndarray | Sound) -> np.ndarray:
+    """uint8 [H, W, 3] of a picture, of at most 8 frames of a clip, or of a sound."""
+    if isinstance(value, Sound):
+        return spectrogram(value)
     if value.ndim == 3:
         return value
     every = -(-len(value) // 8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,11 @@ class Restored:
     run: Run
     step: int
     variables: Mapping[str, Any]  # what the task's predict functions take
+
+    @functools.cached_property
+    def _compiled(self) -> dict[str, Any]:
+        """Predict functions that were asked for, so that a second call compiles nothing."""
+        return {}
 
     @property
     def model(self) -> Any:
@@ -50,7 +56,8 @@ class Restored:
         part = name.partition("/")[0] if "/" in name else ""
         batch = self.run.part(part).processor.encode(examples)
         keys = jax.random.split(jax.random.key(0), len(examples))
-        out = jax.jit(known[name])(self.variables, batch, keys)
+        function = self._compiled.setdefault(name, jax.jit(known[name]))
+        out = function(self.variables, batch, keys)
         return {key: np.asarray(value) for key, value in out.items()}
 
 

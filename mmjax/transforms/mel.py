@@ -21,7 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mmjax.data.source import CorruptExample, Example
-from mmjax.typing import Bool, Float
+from mmjax.transforms.audio import Sound
+from mmjax.typing import Bool, Float, UInt8
 
 LOWEST_POWER = 1e-10  # silence, where the logarithm would be minus infinity
 RANGE = 8.0  # decades below the loudest value that are kept
@@ -58,6 +59,18 @@ def filters(bins: int, window: int, rate: int) -> Float[np.ndarray, "M F"]:
     triangles = np.maximum(0.0, np.minimum(rising, falling)) * 2 / (edges[2:] - edges[:-2])
     triangles.flags.writeable = False  # every caller has the same array
     return triangles
+
+
+def spectrogram(sound: Sound, bins: int = 64) -> UInt8[np.ndarray, "M T 3"]:
+    """A sound as a grey picture: time to the right, low frequencies below."""
+    samples = np.asarray(sound.samples, np.float32)
+    shortest = 400  # a frame of 25 ms at 16 kHz
+    samples = np.pad(samples, (0, max(0, shortest - len(samples))))
+    mel = LogMel(bins=bins, rate=sound.rate, seconds=None).batch([samples])
+    loudness = mel.features[0].T[::-1]
+    span = max(float(np.ptp(loudness)), 1e-6)
+    grey = ((loudness - loudness.min()) / span * 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 @dataclasses.dataclass(frozen=True)

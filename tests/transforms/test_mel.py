@@ -8,7 +8,8 @@ import pytest
 from mmjax.data.pipeline import Pipeline
 from mmjax.data.plan import Sequential
 from mmjax.data.source import CorruptExample, InMemory
-from mmjax.transforms.mel import LogMel, filters, hertz_of, mel_of
+from mmjax.transforms.audio import Sound
+from mmjax.transforms.mel import LogMel, filters, hertz_of, mel_of, spectrogram
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -91,3 +92,12 @@ def test_another_field():
     example = {"voice": np.zeros(1600, np.float32), "audio": b"kept"}
     found = LogMel(seconds=1.0, field="voice")(example)
     assert found["voice"].shape == (100, 80) and found["audio"] == b"kept"
+
+
+def test_a_sound_is_drawn_low_frequencies_below():
+    time = np.arange(8_000) / 16_000
+    low = spectrogram(Sound(np.sin(2 * np.pi * 200 * time).astype(np.float32), 16_000))
+    assert low.dtype == np.uint8 and low.shape == (64, 50, 3)
+    brightest = low[..., 0].mean(1).argmax()
+    assert brightest > 50  # the last row is the lowest frequency
+    assert spectrogram(Sound(np.zeros(3, np.float32), 16_000)).shape[0] == 64
