@@ -32,7 +32,8 @@ def run(workdir: Path, cache: Path, *overrides: str, config: str = "clip_emoji.p
 def test_clip_emoji_reaches_its_bars(tmp_path):
     """Floors somewhat below the measured numbers, see experiments/emoji/README.md."""
     result = run(tmp_path / "run", tmp_path / "cache")
-    assert result["train_seconds"] <= 8 * 60
+    # 5 to 9 minutes on quiet machines with 2 cores; a bound for what is badly wrong alone
+    assert result["train_seconds"] <= 20 * 60
     thumbnails = result["thumbnail_neighbour/unseen_style/image_to_text/r1"]
     assert thumbnails == pytest.approx(0.4216, abs=1e-3)
     assert result["unseen_style/image_to_text/r1"] >= 0.58
