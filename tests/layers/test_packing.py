@@ -132,7 +132,7 @@ def values(one, state, accumulate=1, devices=1):
         value, grads, _ = jax.jit(
             lambda variables, batch: gradients(
                 one.task, variables, variables["params"], batch, jax.random.key(0),
-                jnp.int32(3), accumulate,
+                jnp.int32(3), accumulate, pack=one.pack,
             ),
             compiler_options=QUICK,
         )(state, batch)  # fmt: skip
