@@ -30,6 +30,7 @@ setup(
     extras_require={
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "beartype>=0.19",
             "chex>=0.1.90",
             "resvg_py>=0.3",

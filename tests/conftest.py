@@ -16,7 +16,10 @@ import jax  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-compiled = tempfile.TemporaryDirectory(prefix="mmjax-compiled-")  # goes with the process
-jax.config.update("jax_compilation_cache_dir", compiled.name)
+# One folder for the workers of `pytest -n`, which inherit the first process's environment.
+if "MMJAX_TESTS_COMPILED" not in os.environ:
+    compiled = tempfile.TemporaryDirectory(prefix="mmjax-compiled-")  # goes with that process
+    os.environ["MMJAX_TESTS_COMPILED"] = compiled.name
+jax.config.update("jax_compilation_cache_dir", os.environ["MMJAX_TESTS_COMPILED"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 install_import_hook("mmjax", "beartype.beartype")

@@ -26,6 +26,7 @@ from mmjax.run.part import Part
 from mmjax.training.gradients import gradients
 from mmjax.transforms.audio import Sound
 from mmjax.transforms.mel import spectrogram
+from mmjax.transforms.video import Video
 
 SHOWN = 32  # rows in the table and the picture
 
@@ -167,10 +168,12 @@ def _picture(shown: Mapping[int, Mapping[str, Any]], title: str) -> Any:
     return pictures.grid(_same_size(drawn), texts, title=title)
 
 
-def _image(value: np.ndarray | Sound) -> np.ndarray:
-    """uint8 [H, W, 3] of a picture, of at most 8 frames of a clip, or of a sound."""
+def _image(value: np.ndarray | Sound | Video) -> np.ndarray:
+    """uint8 [H, W, 3] of a picture, of at most 8 frames of a clip or video, or of a sound."""
     if isinstance(value, Sound):
         return spectrogram(value)
+    if isinstance(value, Video):
+        value = value.frames
     if value.ndim == 3:
         return value
     every = -(-len(value) // 8)

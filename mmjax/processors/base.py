@@ -118,7 +118,7 @@ class Processor:
 
     def show(self, arrays: Arrays, row: int) -> dict[str, Any]:
         """A row of a batch as a person sees it: by name a text, a picture (uint8 [H, W, 3]), a
-        clip (uint8 [T, H, W, 3]) or a `transforms.audio.Sound`."""
+        clip (uint8 [T, H, W, 3]), a `transforms.video.Video` or a `transforms.audio.Sound`."""
         return {}
 
     def knows(self, text: str) -> bool:

@@ -2,7 +2,7 @@
 
 * The newest version of each, and earlier pictures small in a strip below it, to see progress.
 * Still pictures become WebP; an animated WebP or GIF is taken as it is and moves by itself; a sound
-  gets the browser's own player.
+  and a video get the browser's own player.
 """
 
 import base64
@@ -16,7 +16,7 @@ from mmjax.report.markup import escaped, explained, section, spelled
 EARLIER = 6  # older versions of a picture that are kept
 WIDTH = 1720  # pixels of the newest version, at most
 SMALL = 640  # pixels of an earlier one, at most
-SOUNDS = {".wav": "audio/wav"}
+PLAYED = {".wav": ("audio", "audio/wav"), ".mp4": ("video", "video/mp4")}
 TEXT = ".txt"
 PICTURES = (".png", ".webp", ".gif")
 
@@ -36,7 +36,7 @@ def _versions(folder: Path) -> dict[str, Versions]:
     roots = [path for path in folder.glob("*") if path.name.isdigit()]
     for root in sorted(roots, key=lambda path: int(path.name)):
         for path in sorted(root.rglob("*")):
-            if path.suffix in (*PICTURES, *SOUNDS, TEXT):
+            if path.suffix in (*PICTURES, *PLAYED, TEXT):
                 name = path.relative_to(root).with_suffix("").as_posix()
                 versions.setdefault(name, []).append((int(root.name), path))
     return versions
@@ -61,7 +61,7 @@ def _figure(name: str, versions: Versions) -> str:
 
 
 def _strip(versions: Versions) -> str:
-    """Earlier pictures, small; of sounds, which are large, and of texts there are none."""
+    """Earlier pictures, small. There are none of texts, nor of what is played, which is large."""
     versions = [(step, path) for step, path in versions if path.suffix in PICTURES]
     stride = max(1, -(-len(versions) // EARLIER))
     figures = [
@@ -79,10 +79,11 @@ def _embedded(path: Path) -> str:
     if path.suffix == TEXT:
         text = _bytes(path).decode("utf-8", "replace")
         return f"<pre>{escaped(text)}</pre>" if text else ""
-    if path.suffix in SOUNDS:
+    if path.suffix in PLAYED:
         data = _bytes(path)
-        source = _data_uri(SOUNDS[path.suffix], data)
-        player = f'<audio controls preload="metadata" src="{source}"></audio>'
+        element, kind = PLAYED[path.suffix]
+        source = _data_uri(kind, data)
+        player = f'<{element} controls preload="metadata" src="{source}"></{element}>'
         return player if data else ""
     if path.suffix == ".png":
         return _still(path, WIDTH)

@@ -1,30 +1,35 @@
-"""What people see or hear, as files: pictures as PNG, clips as animated WebP, sounds as WAV, words
-as text.
+"""What people see or hear, as files: pictures as PNG, clips as animated WebP, videos as MP4 (H.264
+and AAC), sounds as WAV, words as text.
 
 * Every browser shows all of them, so a report needs no other player.
+* A clip is a loop to look at frame by frame; a video has its own rate, and may have sound.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
+import av
 import numpy as np
 import soundfile
 from PIL import Image
 
 from mmjax.transforms.audio import Sound
+from mmjax.transforms.video import Video
 
 FRAME_MILLISECONDS = 125  # a frame of a clip is shown: 8 a second, slow enough to look at
+AUDIO_FRAME = 1024  # samples that AAC encodes at once
 BOARD = (640, 640)  # pixels in TensorBoard at most; the file has every one
 
 
 def encoded(medium: Any) -> tuple[str, bytes]:
-    """The ending and the bytes of the file of a picture, clip, sound or text.
+    """The ending and the bytes of the file of a picture, clip, video, sound or text.
 
     Args:
       medium: a PIL image, a clip (uint8 [T, H, W, 3], or a sequence of such frames or of PIL
-        images), an audio.Sound, or a str.
+        images), a video.Video, an audio.Sound, or a str.
 
     Raises:
       TypeError: none of these.
@@ -40,6 +45,8 @@ def encoded(medium: Any) -> tuple[str, bytes]:
         samples = np.clip(np.asarray(medium.samples, np.float32), -1, 1)
         soundfile.write(data, samples, medium.rate, format="WAV", subtype="PCM_16")
         return ".wav", data.getvalue()
+    if isinstance(medium, Video):
+        return ".mp4", _mp4(medium)
     frames = _frames(medium)
     frames[0].save(
         data,
@@ -63,19 +70,52 @@ def to_board(board: Any, step: int, name: str, medium: Any) -> None:
         return
     image = medium
     if not isinstance(medium, Image.Image):
-        frames = _frames(medium)
+        frames = _frames(medium.frames if isinstance(medium, Video) else medium)
         image = frames[len(frames) // 2]
     small = image.convert("RGB")
     small.thumbnail(BOARD)
     board.add_image(name, np.asarray(small), step, dataformats="HWC")
 
 
+def _mp4(video: Video) -> bytes:
+    frames = _frames(video.frames)
+    data = io.BytesIO()
+    with av.open(data, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=video.rate, options={"crf": "18"})
+        # Colours are kept for 2 x 2 pixels at a time: sides are even, the last column or row goes.
+        stream.width = frames[0].width // 2 * 2
+        stream.height = frames[0].height // 2 * 2
+        stream.pix_fmt = "yuv420p"  # the only layout that every browser plays
+        voice = None
+        if video.sound is not None:
+            voice = container.add_stream("aac", rate=video.sound.rate, layout="mono")
+        for image in frames:
+            image = image.crop((0, 0, stream.width, stream.height))
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        container.mux(stream.encode(None))
+        if voice is not None:
+            for frame in _audio_frames(video.sound):
+                container.mux(voice.encode(frame))
+            container.mux(voice.encode(None))
+    return data.getvalue()
+
+
+def _audio_frames(sound: Sound) -> Iterator[av.AudioFrame]:
+    samples = np.clip(np.asarray(sound.samples, np.float32), -1, 1)
+    for start in range(0, len(samples), AUDIO_FRAME):
+        part = samples[None, start : start + AUDIO_FRAME]
+        frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
+        frame.sample_rate = sound.rate
+        frame.pts = start
+        yield frame
+
+
 def _frames(clip: Any) -> list[Image.Image]:
     frames = list(clip) if isinstance(clip, np.ndarray | list | tuple) else []
     if not frames:
         raise TypeError(
-            f"what is shown is a PIL image, a clip uint8 [T, H, W, 3], a Sound or a str, not "
-            f"{type(clip).__name__}"
+            f"what is shown is a PIL image, a clip uint8 [T, H, W, 3], a Video, a Sound or a str, "
+            f"not {type(clip).__name__}"
         )
     images = []
     for frame in frames:

@@ -71,7 +71,8 @@ class Writer:
         TensorBoard.
 
         Args:
-          medium: a PIL image, a clip (uint8 [T, H, W, 3]), an audio.Sound or a text.
+          medium: a PIL image, a clip (uint8 [T, H, W, 3]), a video.Video, an audio.Sound
+            or a text.
         """
         if not self.active:
             return

@@ -2,6 +2,7 @@
 
 import io
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -10,6 +11,7 @@ from PIL import Image
 from mmjax.training import media
 from mmjax.training.writer import Writer
 from mmjax.transforms.audio import Sound
+from mmjax.transforms.video import Video
 
 CLIP = np.stack([np.full((24, 32, 3), 20 * t, np.uint8) for t in range(6)])
 TONE = Sound(np.sin(np.arange(8000) / 5).astype(np.float32), 16_000)
@@ -34,15 +36,34 @@ def test_a_sound_is_heard():
     assert np.abs(loud).max() <= 1  # clipped, not wrapped around
 
 
+@pytest.mark.parametrize("sound", [None, TONE])
+def test_a_video_has_its_rate_and_its_sound(sound):
+    frames = np.pad(CLIP, [(0, 0), (0, 1), (0, 1), (0, 0)])  # odd sides
+    ending, data = media.encoded(Video(frames, 12, sound))
+    assert ending == ".mp4"
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.video[0]
+        assert stream.average_rate == 12 and (stream.width, stream.height) == (32, 24)
+        images = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+    assert np.abs(np.stack(images).mean((1, 2, 3)) - CLIP.mean((1, 2, 3))).max() < 3
+    with av.open(io.BytesIO(data)) as container:
+        assert len(container.streams.audio) == (sound is not None)
+        if sound is not None:
+            heard = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+            heard = heard[: len(sound.samples)]
+            assert np.corrcoef(heard, sound.samples[: len(heard)])[0, 1] > 0.99
+
+
 def test_files_have_the_ending_of_their_kind(tmp_path):
     writer = Writer(tmp_path, -1)
     writer.media(3, "test/sheet", Image.new("RGB", (20, 10)))
     writer.media(3, "test/clip", CLIP)
     writer.media(3, "test/tone", TONE)
+    writer.media(3, "test/film", Video(CLIP, 12))
     writer.media(3, "test/words", "what was said")
     writer.close()
     names = {path.name for path in (tmp_path / "pictures" / "00000003" / "test").iterdir()}
-    assert names == {"sheet.png", "clip.webp", "tone.wav", "words.txt"}
+    assert names == {"sheet.png", "clip.webp", "tone.wav", "words.txt", "film.mp4"}
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
