@@ -25,7 +25,8 @@ from mmjax.data.captions import decode_utf8
 from mmjax.data.source import CorruptExample, DataError, Example
 from mmjax.readers import members
 from mmjax.readers.columns import KINDS, OWN, Column, Declared, declared, extras, media
-from mmjax.readers.files import Choice, Files, check_split, read, some
+from mmjax.readers.equal_files import MOST, compared
+from mmjax.readers.files import Choice, Files, check_split, read, some, tell_copies
 from mmjax.readers.rows import Chunk
 from mmjax.readers.table import Row, Table, table_of
 
@@ -45,6 +46,8 @@ class Config(Choice):
     media: Literal["auto", "image", "audio", "video"] = "auto"
     # further fields, of files beside each: dict(answer=dict(name="json.answer")), see columns.py
     columns: Mapping[str, Column] = dataclasses.field(default_factory=dict)
+    # files that are compared, at most, so that copies under other names count as one; 0: none
+    compare_files: int = MOST
 
 
 def open(config: Config) -> Files:
@@ -67,6 +70,7 @@ def open(config: Config) -> Files:
     empty = set(beside)
     if beside:
         chunks = map(functools.partial(_with_files_beside, root, field, beside, empty), chunks)
+    chunks = compared(chunks, field, functools.partial(os.path.join, root), config.compare_files)
     table = table_of(chunks, columns, places=config.split != "all")
     for name in sorted(empty):
         endings = {path.name.partition(".")[2] for path in root.rglob("*") if path.is_file()}
@@ -74,6 +78,7 @@ def open(config: Config) -> Files:
             f"{root}: nothing has {name}={beside[name].name!r} beside it; endings: "
             f"{some(sorted(endings - {''}))}; a field of a .json is name=\"json.{name}\""
         )
+    tell_copies(root.name, table)
     return Files(
         root.name,
         table,
