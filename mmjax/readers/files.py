@@ -11,6 +11,8 @@
 import dataclasses
 import hashlib
 import itertools
+import os
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,7 +20,7 @@ import numpy as np
 
 from mmjax.data.captions import captions
 from mmjax.data.source import CorruptExample, DataError, Example, objects
-from mmjax.data.storage import note
+from mmjax.data.storage import UNREACHABLE, note
 from mmjax.readers.columns import Declared, media
 from mmjax.readers.table import Row, Table
 from mmjax.readers.values import checked_text, number_or_name
@@ -256,14 +258,41 @@ def _called(table: Table, number: int) -> str:
 
 
 def read(path: str) -> bytes:
-    """A file's bytes. Raises CorruptExample when there is none; other faults of a disk are not."""
+    """A file's bytes. Only plain files are opened: a pipe would be waited for, for ever.
+
+    Raises CorruptExample where the path leads to none that can be read; other faults of a disk are
+    not.
+    """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise CorruptExample(f"cannot read {path}: it is {_kind(path)}, no plain file")
         with open(path, "rb") as file:
             return file.read()
     except FileNotFoundError as error:
-        raise CorruptExample(f"no such file: {path}") from error
-    except (IsADirectoryError, NotADirectoryError, PermissionError, ValueError) as error:
-        raise CorruptExample(f"cannot read {path}: {error}") from error
+        link = f", to which {path} links" if os.path.islink(path) else ""
+        where = os.path.realpath(path) if link else path
+        raise CorruptExample(f"no such file: {where}{link}") from error
+    except OSError as error:
+        if error.errno not in UNREACHABLE:
+            raise
+        raise CorruptExample(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        if isinstance(error, CorruptExample):
+            raise
+        raise CorruptExample(f"cannot read {path!r}: {error}") from error
+
+
+def _kind(path: str) -> str:
+    """What there is in the place of a plain file."""
+    mode = os.stat(path).st_mode
+    names = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return names.get(stat.S_IFMT(mode), "something else")
 
 
 def check_split(split: str, validation: float, test: float) -> None:
