@@ -344,10 +344,11 @@ def _chosen(name: str, table: Table, choice: Choice, split_column: str, what: st
 def _way_on(split: str, what: str) -> str:
     """What to do about a split by hash that nothing fell into."""
     if split == "train":
-        return f"; lower validation and test, add {what}, or train on split='all'"
+        return f": lower validation and test, add {what}, or train on split='all'"
     return (
-        f"; of few {what} a tenth may be none: set {split}=0.3 where the training set is named, "
-        f"add {what}, or leave it out: --config.{split}={{}}"
+        f": a small share of few {what} may be none. Make it larger where the training set is "
+        f"named ({split}=0.3), add {what}, or leave it out (--config.{split}={{}}, and "
+        "checkpoint.metric='' where it chose the checkpoint)"
     )
 
 
