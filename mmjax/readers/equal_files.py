@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
+from mmjax.data.storage import note
 from mmjax.readers.rows import Chunk
 
 MOST = 100_000  # files that are compared, at most; what comes behind them is not looked at
@@ -45,6 +46,7 @@ class EqualFiles:
         self.most = most
         self._firsts: dict[Hashable, Hashable] = {}  # name -> the first name with these bytes
         self._spans: dict[Hashable, Span] = {}
+        self._told = False  # that there are more
         # of each level: what is equal -> the only name so far, or None where there are several
         self._seen: list[dict[Any, Hashable | None]] = [{} for _ in _LEVELS]
 
@@ -54,8 +56,11 @@ class EqualFiles:
         Args:
           span: says where they are; called once for a name.
         """
-        if name in self._firsts or len(self._firsts) >= self.most:
-            return self._firsts.get(name, name)
+        if name in self._firsts:
+            return self._firsts[name]
+        if len(self._firsts) >= self.most:
+            self._tell()
+            return name
         self._firsts[name] = name
         found = span()
         if found is not None and found.size > 0:
@@ -65,6 +70,15 @@ class EqualFiles:
             except OSError:
                 pass  # whoever reads the row says why
         return self._firsts[name]
+
+    def _tell(self) -> None:
+        """Says once that the others are not compared, unless nobody asked for it."""
+        if self.most and not self._told:
+            note(
+                f"copies under other names are looked for among the first {self.most} files alone "
+                "(compare_files)"
+            )
+        self._told = True
 
     def _placed(self, name: Hashable, level: int) -> Hashable:
         key = _LEVELS[level](self._spans[name])

@@ -10,6 +10,8 @@
     dict(name="manifest", path="speech.csv", columns=dict(audio=dict(name="wav"), start=dict()))
     dict(name="manifest", path="vqa.jsonl", columns=dict(question=dict(), answer=dict(name="says")))
 
+* Several captions of a picture are a list, or a row each: a file that is named again, and files
+  with the same bytes, are one picture.
 * Paths are relative to the manifest (or `root`); Windows' backslashes are understood, and so are a
   byte order mark, CRLF and blank lines. CSV needs a header; `.tsv` is separated by tabs.
 * Parquet: one file, a glob or a folder of them; an image or sound may also be encoded bytes, or

@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 import tarfile
 
 import numpy as np
@@ -223,9 +222,13 @@ def test_few_files_are_opened_and_few_are_read_whole(tmp_path, monkeypatch):
 
 
 def test_no_more_files_are_compared_than_asked(tmp_path, capsys):
-    (tmp_path / "a.png").write_bytes(png(1))
-    shutil.copy(tmp_path / "a.png", tmp_path / "b.png")
-    rows = [{"image": name, "text": name} for name in ("a.png", "b.png")]
+    names = ("a.png", "b.png", "c.png")
+    for name in names:
+        (tmp_path / name).write_bytes(png(1))
+    rows = [{"image": name, "text": name} for name in names]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert opened(tmp_path / "list.jsonl", compare_files=0).column("group").tolist() == [0, 1]
-    assert opened(tmp_path / "list.jsonl").column("group").tolist() == [0, 0]
+    for most, groups in ((0, [0, 1, 2]), (2, [0, 0, 1]), (3, [0, 0, 0])):
+        source = opened(tmp_path / "list.jsonl", compare_files=most)
+        assert source.column("group").tolist() == groups
+        told = "looked for among the first 2 files alone" in capsys.readouterr().err
+        assert told == (most == 2)
