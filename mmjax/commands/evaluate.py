@@ -80,7 +80,7 @@ def answers(
 ) -> tuple[int, dict[str, tuple[EvaluationRun, Result]]]:
     """The step of a run's checkpoint (None: the best) and what each evaluation of it found."""
     folder = Path(folder).expanduser().absolute()
-    which = getattr(workdir.load_options(folder), split)
+    which = getattr(workdir.options_of(folder), split)
     if not which:
         raise ConfigError(f"the run in {folder} names no {split} evaluations")
     weights = sorted({options.weights for options in which.values()})

@@ -175,6 +175,7 @@ def _check(
         raise ConfigError(
             f"checkpoint.metric={metric!r} is measured by no validation; its name begins with "
             f"{' or '.join(names) or 'that of a validation, and the config has none'}"
+            "; checkpoint.metric='' takes the latest"
         )
 
 

@@ -5,14 +5,31 @@
 * Progress is shown of what takes longer than two seconds: a bar on a terminal, lines elsewhere.
 """
 
+import contextlib
+import errno
 import functools
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmjax.data.source import CorruptExample
+from mmjax.data.source import CorruptExample, DataError
+
+# What the system says of a path that leads to nothing that can be opened; other errors are of a
+# disk or a network.
+UNREACHABLE = (
+    errno.ENOENT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENXIO,
+    errno.ENODEV,
+)
 
 
 def folder() -> Path:
@@ -41,6 +58,18 @@ class Stamp(NamedTuple):
                 f"{self.path} has changed since it was opened ({found.st_size} bytes, it had "
                 f"{self.size}): start again when it is complete"
             )
+
+
+@contextlib.contextmanager
+def reaching(what: str) -> Iterator[None]:
+    """A path that cannot be reached is a DataError that begins with `what`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in UNREACHABLE or error.filename is None:
+            raise
+        path = os.fsdecode(error.filename)
+        raise DataError(f"{what}: cannot read {path}: {error.strerror}") from error
 
 
 def open_bar(title: str, total: int, done: int = 0, text: str = "") -> tuple[Any, Any]:

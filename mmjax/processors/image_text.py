@@ -20,6 +20,7 @@ import numpy as np
 
 from mmjax.config import ConfigError
 from mmjax.data.batching import Transform
+from mmjax.data.bucketing import worthwhile
 from mmjax.data.collation import Arrays
 from mmjax.data.plan import BatchPlan, Bucketed, Packed, Shape, buckets
 from mmjax.data.source import CorruptExample, Example, Source
@@ -68,7 +69,8 @@ class Config:
     image_size: int = 224  # pixels along each edge
     max_length: int = 77  # tokens of a caption with its start and end
     pad_to: int = 0  # captions are padded to this many tokens; 0: to the batch's length bucket
-    buckets: tuple[int, ...] = ()  # lengths that batches are padded up to; (): at most 8 even steps
+    # lengths that batches are padded up to; (): at most 8 even steps, or one where more do not pay
+    buckets: tuple[int, ...] = ()
     pack: int = 0  # captions of so many neighbouring examples share rows; 0: each has its own
     pack_length: int = 0  # tokens of such a row, at least max_length; 0: max_length
     # "clip": CLIP's mean and std; "half": pixels to -1 .. 1
@@ -175,8 +177,10 @@ class Processor(base.Processor):
         if config.pack:
             return Packed(plan, lengths, config.pack_length or config.max_length, config.pack)
         edges = config.buckets or buckets(config.max_length)
-        edges = sorted({min(edge, config.max_length) for edge in edges})
-        return Bucketed(plan, lengths, tuple(edges))
+        edges = tuple(sorted({min(edge, config.max_length) for edge in edges}))
+        if not config.buckets:
+            edges = worthwhile(plan, lengths, edges)
+        return Bucketed(plan, lengths, edges)
 
     def shape(self, source: Source) -> Shape:
         """All captions of a row, as long as the longest of the source."""
@@ -265,5 +269,6 @@ def build(config: Config, sources: Sources | None, saved: Path | None) -> Proces
 
 
 def paper(config: Config) -> Example:
-    """A black picture and a caption, for plans on paper."""
-    return {"image": np.zeros((64, 64, 3), np.uint8), "text": CAPTION}
+    """A black picture and the longest caption, for plans on paper."""
+    text = " ".join([CAPTION] * config.max_length)  # none is longer
+    return {"image": np.zeros((64, 64, 3), np.uint8), "text": text}

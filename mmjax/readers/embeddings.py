@@ -141,31 +141,65 @@ def open(path: str | Path) -> Index:
     """Reads a file that was written here.
 
     Raises:
-      FileNotFoundError: it is not there. DataError: no embeddings of mmjax.
+      FileNotFoundError: it is not there. DataError: no embeddings of mmjax, or a file that is cut
+        off or damaged.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}; --mode=embed writes one")
-    if path.suffix == ".npy" and _beside(path).exists():
-        beside = _parsed(_beside(path))
-        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-        rows = beside["rows"]
-        names = beside["names"]
-        if vectors.ndim != 2 or len(rows) != len(vectors):
-            raise DataError(f"{path} and {_beside(path)} are not of one piece: make them anew")
-        return Index(vectors, tuple(names), np.asarray(rows, np.int64), beside["about"])
-    if path.suffix == ".parquet":
-        table = pq.read_table(path)
-        note = (table.schema.metadata or {}).get(KEY)
-        if note is not None:
-            column = table["embedding"].combine_chunks()
-            vectors = column.flatten().to_numpy().reshape(len(table), -1)
-            names = tuple(table["name"].to_pylist())
-            return Index(vectors, names, table["row"].to_numpy(), json.loads(note))
-    raise DataError(
-        f"{path} holds no embeddings of mmjax: --mode=embed writes .npy (with a .json beside it) "
-        "and .parquet"
-    )
+    index = None
+    try:
+        if path.is_file() and path.suffix == ".npy" and _beside(path).is_file():
+            index = _opened_npy(path)
+        if path.is_file() and path.suffix == ".parquet":
+            index = _opened_parquet(path)
+    except (
+        pa.ArrowException, AttributeError, EOFError, KeyError, OSError, TypeError, ValueError
+    ) as error:  # fmt: skip
+        reason = str(error).strip().split("\n")[0]
+        raise DataError(
+            f"{path} is cut off or damaged: {reason}; make it anew with --mode=embed"
+        ) from error
+    if index is None:
+        raise DataError(
+            f"{path} holds no embeddings of mmjax: --mode=embed writes .npy (with a .json beside "
+            "it) and .parquet"
+        )
+    return index
+
+
+def _opened_npy(path: Path) -> Index:
+    """Raises what the damage of a file can lead to."""
+    beside = json.loads(_beside(path).read_text(encoding="utf-8"))
+    vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    rows = np.asarray(beside["rows"], np.int64)
+    names = tuple(beside["names"])
+    _check(vectors, names, rows, beside["about"])
+    return Index(vectors, names, rows, beside["about"])
+
+
+def _opened_parquet(path: Path) -> Index | None:
+    """None for one that was not written here. Raises what the damage of a file can lead to."""
+    table = pq.read_table(path)
+    note = (table.schema.metadata or {}).get(KEY)
+    if note is None:
+        return None
+    about = json.loads(note)
+    column = table["embedding"].combine_chunks()
+    vectors = column.flatten().to_numpy().reshape(len(table), -1)
+    names = tuple(table["name"].to_pylist())
+    rows = table["row"].to_numpy()
+    _check(vectors, names, rows, about)
+    return Index(vectors, names, rows, about)
+
+
+def _check(vectors: np.ndarray, names: tuple[str, ...], rows: np.ndarray, about: Any) -> None:
+    """Raises ValueError for parts that do not fit together."""
+    if vectors.ndim != 2 or not len(vectors) == len(names) == len(rows):
+        raise ValueError(f"it has {len(rows)} rows, {len(names)} names, vectors {vectors.shape}")
+    missing = {"model", "parameters", "data", "rows", "kind", "column"} - about.keys()
+    if missing:
+        raise ValueError(f"it does not say what made it: no {', '.join(sorted(missing))}")
 
 
 def _beside(path: Path) -> Path:

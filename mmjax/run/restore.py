@@ -72,7 +72,7 @@ def restore(folder: str | Path, step: int | None = None, weights: str = "ema") -
       ConfigError: no work directory. CheckpointError: no such checkpoint, or one of another model.
     """
     folder = Path(folder).expanduser().absolute()
-    options = workdir.load_options(folder)
+    options = workdir.options_of(folder)
     prepare(options.execution)
     run = Run(options, folder)
     checkpoints = warm_start.checkpoints(run, folder, read_only=True)

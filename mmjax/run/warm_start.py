@@ -121,7 +121,7 @@ def _trained(folder: Path) -> Mapping[str, Any]:
     if step is None or "frozen" not in found.about(step):
         return found.load("params")
     # what was frozen there is in no checkpoint of it: that run makes it as it did
-    run = Run(workdir.load_options(folder), folder)
+    run = Run(workdir.options_of(folder), folder)
     with jax.set_mesh(run.mesh):
         whole = checkpoints(run, folder, read_only=True)
         return whole.restore(run.spec.shapes, run.spec.shardings, step, training=False).params

@@ -28,6 +28,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from mmjax.config import ConfigError, build, difference, to_dict
+from mmjax.run.data_paths import reachable
 from mmjax.run.options import Options, read
 
 PACKAGES = (
@@ -129,6 +130,22 @@ def load_options(folder: Path | str) -> Options:
     return build(Options, json.loads(path.read_text(encoding="utf-8")))
 
 
+def options_of(folder: Path | str) -> Options:
+    """The options of the run in a work directory, to open it with from any folder: relative paths
+    of its data lead where they led when it was started.
+
+    Raises:
+      ConfigError: there is no run.
+    """
+    options = load_options(folder)
+    try:
+        environment = json.loads((Path(folder) / "environment.json").read_bytes())
+        started_in = environment["folder"]
+    except (OSError, ValueError, KeyError, TypeError):  # of an older run, or lost: as they are
+        return options
+    return build(Options, reachable(to_dict(options), started_in))
+
+
 def asked(config: str, folder: str, changes: Sequence[str] = ()) -> Options:
     """The options of a config file; where none is named, of the run in a work directory.
 
@@ -136,12 +153,12 @@ def asked(config: str, folder: str, changes: Sequence[str] = ()) -> Options:
       ConfigError: neither is named, or it cannot be used.
     """
     if not config and folder and not changes:
-        return load_options(Path(folder).expanduser())
+        return options_of(Path(folder).expanduser())
     return read(config, changes)
 
 
 def environment() -> dict[str, Any]:
-    """Versions, devices and the state of the code."""
+    """Versions, devices, the state of the code, and the folder that paths are relative to."""
     device = jax.devices()[0]
     versions = {}
     for package in PACKAGES:
@@ -156,6 +173,7 @@ def environment() -> dict[str, Any]:
         "devices": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
         "processes": jax.process_count(),
         "versions": versions,
+        "folder": os.getcwd(),
         "git": git_state(),
     }
 

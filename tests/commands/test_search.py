@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 from pathlib import Path
 
@@ -159,6 +160,33 @@ def test_texts_of_unknown_words_are_left_out(encoder, tmp_path, capsys):
         search.run(search.Options("xylograph"))
 
 
+def test_texts_that_are_no_utf8_are_left_out(encoder, tmp_path, capsys):
+    lines = tmp_path / "lines.txt"
+    lines.write_bytes(b"a cat\nred caf\xe9\nred heart\n")
+    listed = tmp_path / "list.jsonl"
+    listed.write_bytes(b'{"text": "a cat"}\n{"text": "red caf\xe9"}\n{"text": "half \\ud83d"}\n')
+    for data, rows in ((lines, [0, 2]), (listed, [0])):
+        for out in (tmp_path / "out.npy", tmp_path / "out.parquet"):
+            options = embed.Options(str(data), str(out), kind="texts")
+            found = embed.embed(encoder, listing.open(str(data), "texts"), options)
+            assert found.rows.tolist() == rows
+            said = capsys.readouterr().out
+            assert "red caf\ufffd: invalid UTF-8: byte 0xe9 at position 7" in said
+
+
+def test_a_folder_with_what_is_no_file(encoder, photos, tmp_path, capsys):
+    os.mkfifo(photos / "pipe.png")
+    (photos / "gone.png").symlink_to("nowhere.png")
+    (photos / "loop.png").symlink_to("loop.png")
+    (photos / os.fsdecode(b"caf\xe9.png")).write_bytes(b"no picture")
+    options = embed.Options(str(photos), str(tmp_path / "out.parquet"))
+    found = embed.embed(encoder, listing.open(str(photos)), options)
+    assert len(found.names) == len(THINGS)
+    said = capsys.readouterr().out
+    assert "5 of 11 cannot be read" in said and "caf\ufffd.png" in said
+    assert "pipe.png: it is a pipe" in said and "loop.png: Too many levels" in said
+
+
 def test_texts_of_a_manifest_and_of_lines(encoder, photos, tmp_path):
     manifest = str(photos / "list.jsonl")
     (tmp_path / "lines.txt").write_text("".join(f"a drawing of a {one}\n\n" for one in THINGS))
@@ -229,6 +257,9 @@ def test_what_cannot_be_done_is_said(photos, tmp_path, capsys):
     np.save(tmp_path / "foreign.npy", np.zeros((2, 3), np.float32))
     with pytest.raises(DataError, match="holds no embeddings of mmjax"):
         embeddings.open(tmp_path / "foreign.npy")
+    with pytest.raises(DataError, match="lines.txt .*is a link that leads to no list of texts"):
+        (tmp_path / "lines.txt").symlink_to("nowhere.txt")
+        listing.open(str(tmp_path / "lines.txt"), "texts")
     index = embed.run(embed.Options(str(photos), str(tmp_path / "a.npy")))
     beside = json.loads((tmp_path / "a.json").read_text())
     beside["about"]["parameters"] = "others"
@@ -236,3 +267,21 @@ def test_what_cannot_be_done_is_said(photos, tmp_path, capsys):
     with pytest.raises(ConfigError, match="vectors of two models do not compare"):
         search.run(search.Options("a", str(tmp_path / "a.npy")))
     assert len(index.names) == 6
+
+
+@pytest.mark.parametrize("suffix", embeddings.SUFFIXES)
+def test_a_cut_index_is_refused_by_name(tmp_path, suffix):
+    out = tmp_path / f"index{suffix}"
+    about = dict(model="a", parameters="b", data="c", rows="d", kind="images", column="")
+    writer = embeddings.Writer(out, about, 1)
+    writer.put(0, embeddings.Chunk(np.eye(50, dtype=np.float32), np.arange(50)))
+    writer.finish(str)
+    assert embeddings.open(out).vectors.shape == (50, 50)
+    for path in tmp_path.glob("index.*"):
+        whole = path.read_bytes()
+        for content in (b"", whole[:-20], whole[: len(whole) // 2], b"x" * 500, whole[:60]):
+            path.write_bytes(content)
+            with pytest.raises(DataError, match=f"index{suffix} is cut off or damaged: .*anew"):
+                embeddings.open(out)
+        path.write_bytes(whole)
+    assert embeddings.open(out).names[49] == "49"

@@ -87,7 +87,10 @@ OWN = dict(name="manifest", path="experiments/own_data/pictures.jsonl")
 MIXED = f"--config.data.train.own={OWN}"
 FORMS = {
     "mixture": (MIXED, "--config.data.batch_size=32"),
-    "buckets": ("--config.data.processor.pad_to=0",),
+    "buckets": (
+        "--config.data.processor.pad_to=0",
+        "--config.data.processor.buckets=(8, 12, 16, 24)",
+    ),
     "packing": ("--config.data.processor.pack=16", "--config.data.processor.pack_length=48"),
 }
 
