@@ -35,7 +35,7 @@ def config(config: Any, size: int, rows: Sequence[Entry]) -> Any:
     Raises:
       ConfigError: a size that is none, a model without pictures, one that takes them of any size.
     """
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+    if not isinstance(size, int) or size < 1:
         raise ConfigError(f"image_size={size!r} is no number of pixels along an edge")
     paths = [path for path, _ in _towers(config) if _entry(rows, path) is not None]
     if not paths:

@@ -133,19 +133,21 @@ class Inference:
           ConfigError: nothing is given, or something that neither the processor nor the call takes.
           CorruptExample: a value that cannot be used.
         """
-        taken = list(inspect.signature(self.model.__call__).parameters)
+        parameters = inspect.signature(self.model.__call__).parameters
+        taken = list(parameters)
+        open_ended = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
         raw = {name: self._rows(name, fields[name]) for name in fields if name in self.takes}
         arguments = {name: value for name, value in fields.items() if name not in raw}
         unknown = sorted(arguments.keys() - set(taken))
-        if unknown or not fields:
+        if (unknown and not open_ended) or not fields:
             raise ConfigError(
                 f"{self._name} takes {', '.join(self.takes) or 'nothing'} as they are, and "
                 f"prepared {', '.join(taken)}; given: {', '.join(unknown) or 'nothing'}"
             )
         for name, value in self._prepared(raw).items():
-            if name in taken:
+            if name in taken or open_ended:
                 arguments[name] = value
-        lacking = [name for name in raw if self._argument(name) not in taken]
+        lacking = [name for name in raw if self._argument(name) not in arguments]
         if lacking:
             raise ConfigError(
                 f"{self._name}: its call takes {', '.join(taken)}, and nothing says which of them "
