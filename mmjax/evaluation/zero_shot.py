@@ -1,6 +1,6 @@
 """Zero-shot classification: the class whose written name is nearest (CLIP, arXiv:2103.00020).
 
-* Prompts, and the vector of a class: processors/prompts.py.
+* Prompts, and the vector of a class: processors/classes.py.
 * The prompts are embedded once per run, through the same sharded predict as the pictures.
 * Ties are averaged as in retrieval: a collapsed model scores chance, whatever the labels.
 * Beside the accuracies stand chance (1 of the classes) and the majority class of the labels.
@@ -17,7 +17,7 @@ from mmjax.config import ConfigError
 from mmjax.evaluation import accuracy, ranking
 from mmjax.evaluation.base import Context, Evaluator, Result
 from mmjax.evaluation.gather import Rows
-from mmjax.processors import prompts
+from mmjax.processors import classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ZeroShot(Evaluator):
     batch: int = 256  # prompts embedded at a time; over all processes; a multiple of the devices
 
     def __post_init__(self):
-        prompts.check(self.class_names, self.templates)
+        classes.check(self.class_names, self.templates)
 
     def check(self, context: Context) -> None:
         labels = context.source.column(self.label)
@@ -39,9 +39,9 @@ class ZeroShot(Evaluator):
 
     def prepare(self, context: Context, collect) -> np.ndarray:
         """Unit vectors of the classes, [classes, D]."""
-        texts = prompts.prompts(self.class_names, self.templates)
+        texts = classes.prompts(self.class_names, self.templates)
         rows = collect(self._embed_text, self._batches(texts, context))
-        return prompts.class_vectors(rows["text"], len(self.class_names))
+        return classes.class_vectors(rows["text"], len(self.class_names))
 
     def _batches(
         self, texts: Sequence[str], context: Context

@@ -8,8 +8,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import mmjax
+from mmjax.datasets import emoji
 from mmjax.models import bert, clip, gpt2, wav2vec2, whisper
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +28,20 @@ def test_a_decoder_and_its_cache():
     whole = names["decoder"](inputs=[[5, 7, 9, last] for last in two], logits_at="last").output
     np.testing.assert_allclose(names["beams"].logits, whole.logits, atol=1e-5)
     np.testing.assert_allclose(names["again"].logits, whole.logits[::-1], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_what_a_pair_can_be_asked(tmp_path, monkeypatch):
+    drawn = {thing.name: thing.images[0] for thing in emoji.concepts()}
+    for name in ("cat", "dog"):
+        (tmp_path / f"{name}.png").write_bytes(drawn[name])
+    monkeypatch.chdir(tmp_path)
+    code = re.search(r"```python\n(clip = mmjax.load.*?)shapes = ", PAGE, re.S).group(1)
+    code = code.replace("openai/clip-vit-base-patch32", "emoji_clip")
+    code = code.replace("clip.classify", "found = clip.classify")
+    names = {"mmjax": mmjax}
+    exec(code, names)
+    assert names["vectors"].shape == (2, 192) and names["found"] == ("cat",)
 
 
 def test_arguments_beside_those_of_the_reference_exist():

@@ -2,16 +2,42 @@
 
 * Each name goes into each template, "a photo of a {}."; a class is the mean of the unit vectors of
   its prompts, made a unit vector again.
+
+Letters: B rows, M prompts, N classes, D width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from mmjax.config import ConfigError
 from mmjax.typing import Float
+
+
+class Classification(NamedTuple):
+    """How rows fit classes."""
+
+    names: tuple[str, ...]  # of the classes
+    logits: Float[np.ndarray, "B N"]
+    # over the classes; under a sigmoid loss (SigLIP) of each class for itself
+    probabilities: Float[np.ndarray, "B N"]
+
+    @property
+    def best(self) -> tuple[str, ...]:
+        """The name of the likeliest class of each row."""
+        return tuple(self.names[number] for number in self.logits.argmax(1))
+
+
+def classification(
+    names: Sequence[str], logits: Float[np.ndarray, "B N"], *, sigmoid: bool = False
+) -> Classification:
+    """Of the logits of classes."""
+    probabilities = jax.nn.sigmoid(logits) if sigmoid else jax.nn.softmax(logits, axis=-1)
+    return Classification(tuple(names), logits, np.asarray(probabilities))
 
 
 def check(names: Sequence[str], templates: Sequence[str]) -> None:
