@@ -34,7 +34,7 @@ def test_a_decoder_and_its_cache():
 def test_what_a_pair_can_be_asked(tmp_path, monkeypatch):
     drawn = {thing.name: thing.images[0] for thing in emoji.concepts()}
     for name in ("cat", "dog"):
-        (tmp_path / f"{name}.png").write_bytes(drawn[name])
+        (tmp_path / f"{name}.png").write_bytes(drawn[f"{name} face"])
     monkeypatch.chdir(tmp_path)
     code = re.search(r"```python\n(clip = mmjax.load.*?)shapes = ", PAGE, re.S).group(1)
     code = code.replace("openai/clip-vit-base-patch32", "emoji_clip")
