@@ -17,19 +17,21 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from mmjax import tree
-from mmjax.conversion import families, files, hub, msgpack, table
+from mmjax.conversion import families, files, hub, msgpack, resize, table
 from mmjax.conversion.families import Family
 from mmjax.conversion.hub import CONFIG, CTRANSLATE2, OPEN_CLIP
 from mmjax.processors import checkpoint as checkpoint_processor
+from mmjax.processors.inference import Inference
 
 GENERATION = "generation_config.json"  # how the reference decodes; kept for every family
 
 
-@dataclasses.dataclass(frozen=True)
-class Loaded:
-    """A checkpoint in memory."""
+@dataclasses.dataclass(frozen=True, repr=False)
+class Loaded(Inference):
+    """A checkpoint in memory; what it can be asked: processors/inference.py."""
 
     family: str  # "clip": the file of mmjax.conversion that reads and writes it
     model: nn.Module
@@ -48,18 +50,22 @@ def load(
     path: str | Path,
     dtype: Any = None,
     shardings: Callable[[Any], Mapping[str, Any]] | None = None,
+    image_size: int | None = None,
 ) -> Loaded:
     """A checkpoint from a folder, or by its id from the hub.
 
     Args:
       path: a folder; a .safetensors file with its config.json beside it; or "owner/name", or
         "owner/name@revision".
-      dtype: of the parameters; None: as in the file, float32 in mmjax's own format. What is
-        computed in is the config's `dtype`.
+      dtype: of the parameters; None: as in the file, float32 in mmjax's own format. "float32" and
+        "bfloat16" are then what matmuls are computed in, too: the `dtype` of the config.
       shardings: from the tree of parameter shapes, boxed with the names of their axes, where each
         lies; None: on the default device.
+      image_size: pixels along each edge of the pictures that the model is to see, its positions
+        resized; None: as it was trained.
 
     Raises:
+      ConfigError: an image_size that the model cannot have.
       FileNotFoundError: neither a folder nor on the hub.
       CheckpointFileError: no weights, a pickle, a broken file, a family that is not here.
       CheckpointMismatch: every missing, extra and misshapen tensor.
@@ -75,11 +81,18 @@ def load(
 
     family, upstream, tensors = _opened(folder, names)
     config = family.config(upstream)
-    model = family.model(config)
+    if dtype is not None:
+        config = computed_in(config, jnp.dtype(dtype).name)
+    stored = config
     rows = family.table(config)
+    if image_size is not None:
+        config = resize.config(stored, image_size, rows)
+    model = family.model(config)
     boxed = jax.eval_shape(model.init, jax.random.key(0), *family.inputs(config))["params"]
     shapes = tree.flatten(nn.unbox(boxed))
     tensors = _renamed(tensors, family.rename)
+    if image_size is not None:
+        tensors = resize.tensors(tensors, rows, stored, config)
 
     _name_what_is_left_out(family, rows, tensors, folder)
     unused = re.compile(f"{family.ignored}|{family.left_out}")
@@ -96,9 +109,26 @@ def load(
     dtype = family.dtype if dtype is None else dtype
     params = table.read(rows, tensors, shapes, placements, dtype)
     processor = family.processor(folder, config)
+    if image_size is not None and processor is not None:
+        processor = processor.resized(image_size)
     generation = folder / GENERATION
     kept = generation.read_bytes() if generation.is_file() else None
     return Loaded(family.name, model, params, processor, config, kept)
+
+
+def computed_in(config: Any, dtype: str) -> Any:
+    """A config whose matmuls are computed in `dtype`, in all of its parts; unchanged where that is
+    a type that files alone have ("float16")."""
+    if dtype not in ("float32", "bfloat16"):
+        return config
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            changes[field.name] = computed_in(value, dtype)
+        elif field.name == "dtype":
+            changes[field.name] = dtype
+    return dataclasses.replace(config, **changes)
 
 
 def save(loaded: Loaded, folder: str | Path) -> None:

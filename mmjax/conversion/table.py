@@ -214,8 +214,20 @@ def read(
 
 
 def write(table: Iterable[Entry], parameters: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Nested parameters as the file's tensors: the inverse of `read`, bit for bit."""
+    """Nested parameters as the file's tensors: the inverse of `read`, bit for bit.
+
+    Raises:
+      CheckpointMismatch: parameters for which the file has no place, or that are not there.
+    """
+    table = list(table)
     flat = tree.flatten(parameters)
+    needed = {entry.path for entry in table}
+    if needed != set(flat):
+        raise CheckpointMismatch(
+            f"the parameters are not those of this format: without a place in it are "
+            f"{', '.join(sorted(set(flat) - needed)) or 'none'}; not there are "
+            f"{', '.join(sorted(needed - set(flat))) or 'none'}"
+        )
     # name -> (place among those that share it, row, one layer of the parameter)
     shared: dict[str, list[tuple[int, Entry, Any]]] = {}
     for entry in table:

@@ -137,10 +137,20 @@ class Model(nn.Module):
         return Output(x, pooled, logits, follows)
 
     def encode_text(
-        self, ids: Int[Array, "B L"], mask: Bool[Array, "B L"] | None = None
+        self,
+        ids: Int[Array, "B L"],
+        mask: Bool[Array, "B L"] | None = None,
+        *,
+        normalize: bool = True,
     ) -> Float[Array, "B D"]:
-        """Sentence embeddings: the mean of the real tokens, of unit length."""
+        """Sentence embeddings: the mean of the real tokens, of unit length.
+
+        Args:
+          normalize: False: of whatever length it has.
+        """
         mean = pooling.masked_mean(self(ids, mask).tokens.astype(jnp.float32), mask)
+        if not normalize:
+            return mean
         length = jnp.linalg.norm(mean, axis=-1, keepdims=True)
         return mean / jnp.maximum(length, 1e-12)
 

@@ -70,6 +70,12 @@ class Model(nn.Module):
             pooled = jnp.tanh(self.pooler(pooled))
         return Output(tokens, pooled, logits)
 
+    def encode_image(
+        self, images: Float[Array, "B H W C"] | Patches, *, train: bool = False
+    ) -> Float[Array, "B D"]:
+        """Normalised pixels -> the pooled vector, of whatever length."""
+        return self(images, train=train).pooled
+
 
 def inputs(config: Config) -> tuple[Any, ...]:
     """Shapes of what the model is called with, one row."""

@@ -4,6 +4,8 @@ ModifiedResNet of https://arxiv.org/abs/2103.00020.
 
 * Its batch norms are frozen: mean and variance are those of the checkpoint, among the parameters
   and without a gradient, so that a row never depends on the others of its batch.
+* Hidden states differ in shape from stage to stage: `apply(..., mutable=["intermediates"])` gives
+  what leaves each as "stage_0", "stage_1" and on, [B, H, W, C], under the path of the tower.
 * What is pooled is the attention of the mean of all places to every place.
 
 Letters: B batch, H rows, W columns, C channels, P places, N heads, E embedding size.
@@ -160,7 +162,7 @@ class Model(nn.Module):
                 stride = 2 if stage and not i else 1
                 name = f"stage_{stage}_block_{i}"
                 x = Bottleneck(c.width * 2**stage, stride, c.dtype, name=name)(x)
-            self.sow("intermediates", "hidden", x)
+            self.sow("intermediates", f"stage_{stage}", x)
         tokens = x.reshape(len(x), -1, c.features)
         return Output(tokens, self._pool(tokens))
 

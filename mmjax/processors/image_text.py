@@ -23,10 +23,10 @@ from mmjax.data.batching import Transform
 from mmjax.data.bucketing import worthwhile
 from mmjax.data.collation import Arrays
 from mmjax.data.plan import BatchPlan, Bucketed, Packed, Shape, buckets
-from mmjax.data.source import CorruptExample, Example, Source
+from mmjax.data.source import Example, Source
 from mmjax.processors import base, vocabularies
 from mmjax.processors.base import AtLeast, Sources
-from mmjax.processors.pictures import raw_pictures
+from mmjax.processors.raw import several
 from mmjax.tokenizers import bpe, words
 from mmjax.tokenizers.bpe import Tokenizer
 from mmjax.transforms import images
@@ -213,19 +213,27 @@ class Processor(base.Processor):
         """
         batch: Arrays = {}
         if images is not None:
-            pictures = [{"image": picture} for picture in raw_pictures(images)]
-            batch["images"] = self.encode(pictures)["image"]
+            batch |= self.inputs({"image": several(images)})
         if text is not None:
-            texts = (text,) if isinstance(text, str) else tuple(text)
-            for one in texts:
-                if refuse_unknown and not self.knows(one):
-                    raise CorruptExample(f"{one!r} holds no word that the tokenizer knows")
-            encoded = self.encode([{"text": one} for one in texts])
-            room = self.config.max_length - encoded["text"].shape[1]
-            pad = self.fill["text"]
-            batch["ids"] = np.pad(encoded["text"], ((0, 0), (0, room)), constant_values=pad)
-            batch["mask"] = np.pad(encoded["text_mask"], ((0, 0), (0, room)))
+            texts = several(text)
+            if refuse_unknown:
+                self.check_known(texts)
+            batch |= self.inputs({"text": texts})
         return batch
+
+    def inputs(self, fields: Mapping[str, Sequence[Any]]) -> Arrays:
+        """As every processor's, captions padded to the longest length."""
+        inputs = super().inputs(fields)
+        for name, fill in (("ids", self.fill["text"]), ("mask", False)):
+            if name in inputs:
+                room = self.config.max_length - inputs[name].shape[-1]
+                edges = [(0, 0)] * (inputs[name].ndim - 1) + [(0, room)]
+                inputs[name] = np.pad(inputs[name], edges, constant_values=fill)
+        return inputs
+
+    def resized(self, image_size: int) -> Processor:
+        config = dataclasses.replace(self.config, image_size=image_size)
+        return Processor(config, self.tokenizer, self.vocab_size)
 
     def knows(self, text: str) -> bool:
         bare = self.config.max_length - self.tokenize.room  # start and end alone

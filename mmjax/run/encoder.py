@@ -7,8 +7,6 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mmjax import tree
@@ -18,7 +16,6 @@ from mmjax.run.load import Loaded
 from mmjax.transforms.decode import DecodeImage
 
 DECODE = DecodeImage()
-LENGTHS = 16  # captions are padded to a multiple of so many tokens, to compile for few lengths
 
 
 class Encoder:
@@ -41,9 +38,6 @@ class Encoder:
             raise ConfigError("the model's folder does not say how its inputs are prepared")
         self.loaded = loaded
         self.refuse_unknown = refuse_unknown
-        model = loaded.model
-        self._image = jax.jit(functools.partial(model.apply, method=model.encode_image))
-        self._text = jax.jit(functools.partial(model.apply, method=model.encode_text))
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -58,15 +52,13 @@ class Encoder:
         """Bytes or uint8 [H, W, 3] -> float32 [N, E].
 
         Args:
-          size: the batch is filled up to so many, to compile once.
+          size: rows that are computed at a time, to compile once; 0: all.
 
         Raises:
           CorruptExample: a picture that cannot be read.
         """
-        pixels = [decode(one) for one in pictures]
-        count = len(pixels)
-        batch = self.loaded.processor(images=pixels + pixels[-1:] * (size - count))["images"]
-        return np.asarray(self._image(self.loaded.variables, batch), np.float32)[:count]
+        pixels = [decode(picture) for picture in pictures]
+        return self.loaded.encode_image(pixels, batch_size=size or None)
 
     def texts(self, texts: Sequence[str], size: int = 0) -> np.ndarray:
         """Texts -> float32 [N, E]; as `images`.
@@ -74,23 +66,9 @@ class Encoder:
         Raises:
           CorruptExample: a text without a word that the tokenizer knows.
         """
-        count = len(texts)
-        padded = [*texts, *texts[-1:] * (size - count)]
-        processor = self.loaded.processor
-        if self.refuse_unknown or all(map(processor.knows, texts)):
-            batch = processor(text=padded)
-        else:
-            batch = processor(text=padded, refuse_unknown=False)
-        ids = batch["ids"]
-        mask = batch["mask"]
-        config = self.loaded.config.text
-        length = min(-(-ids.shape[1] // LENGTHS) * LENGTHS, config.context_length)
-        room = length - ids.shape[1]
-        if room > 0 and not getattr(config, "padded_in_full", False):
-            ids = np.pad(ids, ((0, 0), (0, room)))
-            mask = np.pad(mask, ((0, 0), (0, room)))
-        out = self._text(self.loaded.variables, jnp.asarray(ids), jnp.asarray(mask))
-        return np.asarray(out, np.float32)[:count]
+        return self.loaded.encode_text(
+            list(texts), batch_size=size or None, refuse_unknown=self.refuse_unknown
+        )
 
 
 def decode(picture: Any) -> np.ndarray:

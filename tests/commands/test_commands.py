@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import mmjax
 from mmjax import config as configs
@@ -244,6 +245,15 @@ def test_a_run_is_exported_and_loaded_by_its_folder(trained, tmp_path):
     before = restored.predict("embed", [{"image": pixels, "text": "a cat"}])
     np.testing.assert_allclose(images, before["image"], atol=0.02)  # halves
     np.testing.assert_allclose(texts, before["text"].reshape(1, -1), atol=0.02)
+    # a run is asked as a checkpoint is, in any form of a picture
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    path = tmp_path / "a.png"
+    for shown in (pixels, Image.fromarray(pixels), path, str(path), path.read_bytes()):
+        asked = restored.predict("embed", [{"image": shown, "text": "a cat"}])
+        np.testing.assert_array_equal(asked["image"], before["image"])
+    np.testing.assert_allclose(restored.encode_image(path), before["image"], atol=1e-6)
+    np.testing.assert_allclose(restored.encode_text("a cat"), before["text"], atol=1e-6)
+    assert repr(restored).startswith("Restored: mmjax.models.clip\n") and len(repr(restored)) < 400
 
 
 def test_a_linear_probe_of_a_run(trained):

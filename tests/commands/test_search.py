@@ -56,9 +56,14 @@ class Padded(base.Processor):
             **(cut if config.image.native_aspect else dict(height=size, width=size))
         )
 
-    def __call__(self, images=None, text=None):
-        if text is None:
-            return {"images": self.pixels(images)}
+    takes = ("image", "text")
+    arguments = {"image": "images", "text": "ids", "text_mask": "mask"}
+    evaluate = ()
+
+    def inputs(self, fields):
+        if "image" in fields:
+            return {"images": self.pixels(fields["image"])}
+        text = fields["text"]
         longest = self.text.context_length
         length = longest if self.text.padded_in_full else min(longest, max(map(len, text)))
         ids = np.zeros((len(text), length), np.int32)
