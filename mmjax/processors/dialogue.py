@@ -65,8 +65,7 @@ class Config:
 
 class Processor(base.Processor):
     ragged = {"image": 1, "text": 1, "text_weight": 1}
-    arguments = {"image": "images", "image_mask": "image_mask", "text": "inputs",
-                 "text_mask": "mask"}  # fmt: skip
+    arguments = {"image": "images", "text": "inputs", "text_mask": "mask"}
 
     def __init__(self, config: Config, tokenizer: Tokenizer, vocab_size: int | None = None):
         self.config = config
@@ -135,9 +134,7 @@ class Processor(base.Processor):
 
     def shape(self, source: Source) -> Shape:
         longest = int(self._lengths(source, answered=False).max())
-        return {
-            "image": (self.config.max_images,), "text": (longest,), "text_weight": (longest,)
-        }  # fmt: skip
+        return {"image": (self.config.max_images,), "text": (longest,)}
 
     def show(self, arrays: Arrays, row: int) -> dict[str, Any]:
         """The pictures side by side, and the words; a picture's tokens leave no trace."""

@@ -73,7 +73,8 @@ class EachImage:
 
 @dataclasses.dataclass(frozen=True)
 class EncodeConversation:
-    """`conversation` -> `text` int32 [L] and `text_weight` float32 [L]; 1: is to be said."""
+    """`conversation` -> `text` int32 [L], and to learn from `text_weight` float32 [L]; 1: is to be
+    said."""
 
     tokenizer: Tokenizer
     image_tokens: int  # P
@@ -101,13 +102,14 @@ class EncodeConversation:
             weight += [0.0] + [learned] * (len(said) - 1)  # the role itself is given
         if not self.answered:
             ids.append(self.tokenizer.special[ROLES["assistant"]])
-            weight.append(0.0)
         if len(ids) > self.max_length:
             raise CorruptExample(
                 f"the conversation has {len(ids)} tokens, more than max_length={self.max_length}"
             )
-        text = np.asarray(ids, np.int32)
-        return {**example, "text": text, "text_weight": np.asarray(weight, np.float32)}
+        made = {**example, "text": np.asarray(ids, np.int32)}
+        if self.answered:
+            made["text_weight"] = np.asarray(weight, np.float32)
+        return made
 
     def _turn(self, turn: Mapping[str, Any]) -> list[int]:
         special = self.tokenizer.special
