@@ -61,7 +61,8 @@ def load(
 
     Raises:
       FileNotFoundError: neither a folder nor on the hub.
-      CheckpointFileError: no weights, a pickle, a broken file, a family that is not here.
+      CheckpointFileError: no weights, a pickle, a broken file, a family that is not here, tensors
+        that are not finite.
       CheckpointMismatch: every missing, extra and misshapen tensor.
       Unsupported: a config.json that asks for mathematics that is not here.
     """
@@ -94,7 +95,10 @@ def load(
 
     placements = tree.flatten(shardings(boxed)) if shardings else None
     dtype = family.dtype if dtype is None else dtype
-    params = table.read(rows, tensors, shapes, placements, dtype)
+    try:
+        params = table.read(rows, tensors, shapes, placements, dtype)
+    except files.CheckpointFileError as error:
+        raise files.CheckpointFileError(f"{folder}: {error}") from error
     processor = family.processor(folder, config)
     generation = folder / GENERATION
     kept = generation.read_bytes() if generation.is_file() else None
