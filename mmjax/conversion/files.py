@@ -13,6 +13,7 @@ header in JSON, the data).
 
 from __future__ import annotations
 
+import collections
 import json
 import math
 import os
@@ -72,11 +73,8 @@ def safetensors(path: str | Path) -> dict[str, np.ndarray]:
     metadata = header.pop("__metadata__", None)
     out = {}
     at = 0  # where the tensor before ended: all of the file is used, and no byte twice
-    for name, row in sorted(_rows(path, header), key=lambda named: (named[1].begin, named[1].end)):
-        if row.end > held:
-            raise CheckpointFileError(
-                f"{path} is cut off: {name} ends at byte {8 + size + row.end} of {length}"
-            )
+    rows = _rows(path, header, held)
+    for name, row in sorted(rows, key=lambda named: (named[1].begin, named[1].end)):
         if row.begin != at:
             wrong = "overlaps the one before it" if row.begin < at else "leaves bytes before it"
             raise CheckpointFileError(f"{path}: {name} {wrong} ({row.begin}, not {at})")
@@ -101,10 +99,10 @@ class _Row(NamedTuple):
 
 def _header(path: Path, text: bytes) -> dict[str, Any]:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        twice = [name for name in names if names.count(name) > 1] if len(names) < 9 else []
-        if len(set(names)) < len(names):
-            raise ValueError(f"a name is there twice {twice}")
+        counts = collections.Counter(name for name, _ in pairs)
+        twice = [name for name, count in counts.items() if count > 1]
+        if twice:
+            raise ValueError(f"there twice: {', '.join(twice)}")
         return dict(pairs)
 
     try:
@@ -116,8 +114,8 @@ def _header(path: Path, text: bytes) -> dict[str, Any]:
     return header
 
 
-def _rows(path: Path, header: dict[str, Any]) -> Iterator[tuple[str, _Row]]:
-    """The rows of a header, each consistent in itself."""
+def _rows(path: Path, header: dict[str, Any], held: int) -> Iterator[tuple[str, _Row]]:
+    """The rows of a header with so many bytes behind it, each consistent in itself."""
     for name, row in header.items():
         try:
             kind, shape, (begin, end) = row["dtype"], row["shape"], row["data_offsets"]
@@ -130,6 +128,10 @@ def _rows(path: Path, header: dict[str, Any]) -> Iterator[tuple[str, _Row]]:
             raise CheckpointFileError(
                 f"{path}: {name} has the shape {shape} and lies in bytes {begin} to {end}, and no "
                 "tensor does: these are whole numbers, not negative"
+            )
+        if end > held:
+            raise CheckpointFileError(
+                f"{path} is cut off: {name} ends at byte {end} of {held} behind the header"
             )
         dtype = np.dtype(DTYPES[kind])
         if end - begin != dtype.itemsize * math.prod(shape):

@@ -221,7 +221,7 @@ def read(
         def part(where: tuple, layers=layers, kind=kind, entry=entry) -> np.ndarray:
             if entry.layers is None:
                 block = np.array(layers[0][where], kind, order="C")
-                if not _is_finite(block):
+                if not is_finite(block):
                     not_finite[entry.name] = None
                 return block
             first, *rest = where
@@ -229,7 +229,7 @@ def read(
             block = np.empty((len(chosen), *chosen[0].shape), kind)
             for i, (name, layer) in enumerate(zip(entry.names[first], chosen, strict=True)):
                 block[i] = layer
-                if not _is_finite(block[i]):
+                if not is_finite(block[i]):
                     not_finite[name] = None
             return block
 
@@ -241,7 +241,7 @@ def read(
     return tree.unflatten(out)
 
 
-def _is_finite(block: np.ndarray) -> bool:
+def is_finite(block: np.ndarray) -> bool:
     """Without memory of the block's size: a NaN or an infinity is in the least or the largest."""
     if block.dtype.kind in "biu" or not block.size:
         return True

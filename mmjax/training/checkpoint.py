@@ -228,8 +228,8 @@ class Checkpoints:
           training: False leaves the optimizer out (it is ()): what evaluation and use need.
 
         Raises:
-          CheckpointError: no such checkpoint, a damaged one, one with tensors that are not finite or
-            not those of this run, or other frozen parameters than it was trained beside.
+          CheckpointError: no such checkpoint, a damaged one, one with tensors that are not those of
+            this run or are not finite, or other frozen parameters than it was trained beside.
         """
         step = self._existing(step)
         needed = {"params": self._apart(shapes.params)[0], **_more(shapes)}
