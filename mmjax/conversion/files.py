@@ -166,7 +166,7 @@ def parsed(path: str | Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(Path(path).read_bytes().decode("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointFileError(f"{path} is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise CheckpointFileError(f"{path} holds {type(found).__name__}, not names and values")

@@ -18,10 +18,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from mmjax import config as configs
 from mmjax import tree
 from mmjax.conversion import families, files, hub, msgpack, table
 from mmjax.conversion.families import Family
+from mmjax.conversion.files import CheckpointFileError
 from mmjax.conversion.hub import CONFIG, CTRANSLATE2, OPEN_CLIP
+from mmjax.errors import UserError
 from mmjax.processors import checkpoint as checkpoint_processor
 
 GENERATION = "generation_config.json"  # how the reference decodes; kept for every family
@@ -75,7 +78,7 @@ def load(
     names = [path.name] if path.is_file() else [file.name for file in folder.iterdir()]
 
     family, upstream, tensors = _opened(folder, names)
-    config = family.config(upstream)
+    config = _config(family, upstream, folder)
     model = family.model(config)
     rows = family.table(config)
     boxed = jax.eval_shape(model.init, jax.random.key(0), *family.inputs(config))["params"]
@@ -97,8 +100,8 @@ def load(
     dtype = family.dtype if dtype is None else dtype
     try:
         params = table.read(rows, tensors, shapes, placements, dtype)
-    except files.CheckpointFileError as error:
-        raise files.CheckpointFileError(f"{folder}: {error}") from error
+    except CheckpointFileError as error:
+        raise CheckpointFileError(f"{folder}: {error}") from error
     processor = family.processor(folder, config)
     generation = folder / GENERATION
     kept = generation.read_bytes() if generation.is_file() else None
@@ -129,6 +132,25 @@ def save(loaded: Loaded, folder: str | Path) -> None:
     # after it: a processor that decodes by these settings writes its own
     if hasattr(loaded.processor, "save"):
         loaded.processor.save(folder)
+
+
+def _config(family: Family, upstream: dict, folder: Path) -> Any:
+    """The model's config, every field of it of its type and in its range.
+
+    Raises:
+      CheckpointFileError: what config.json says cannot be a model's.
+    """
+    try:
+        config = family.config(upstream)
+        return configs.build(type(config), configs.to_dict(config), where="the model's config")
+    except UserError as error:
+        raise type(error)(f"{folder / family.config_file}: {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # whatever a value of the wrong kind or size does where it is first computed with
+        raise CheckpointFileError(
+            f"{folder / family.config_file} says nothing that a {family.name} can be made of: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _opened(folder: Path, names: list[str]) -> tuple[Family, dict, dict]:

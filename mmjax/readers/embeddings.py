@@ -141,7 +141,8 @@ def open(path: str | Path) -> Index:
     """Reads a file that was written here.
 
     Raises:
-      FileNotFoundError: it is not there. DataError: no embeddings of mmjax.
+      FileNotFoundError: it is not there. DataError: no embeddings of mmjax, or some that are not
+        finite.
     """
     path = Path(path)
     if not path.exists():
@@ -153,6 +154,7 @@ def open(path: str | Path) -> Index:
         names = beside["names"]
         if vectors.ndim != 2 or len(rows) != len(vectors):
             raise DataError(f"{path} and {_beside(path)} are not of one piece: make them anew")
+        _check_finite(path, vectors)
         return Index(vectors, tuple(names), np.asarray(rows, np.int64), beside["about"])
     if path.suffix == ".parquet":
         table = pq.read_table(path)
@@ -160,11 +162,24 @@ def open(path: str | Path) -> Index:
         if note is not None:
             column = table["embedding"].combine_chunks()
             vectors = column.flatten().to_numpy().reshape(len(table), -1)
+            _check_finite(path, vectors)
             names = tuple(table["name"].to_pylist())
             return Index(vectors, names, table["row"].to_numpy(), json.loads(note))
     raise DataError(
         f"{path} holds no embeddings of mmjax: --mode=embed writes .npy (with a .json beside it) "
         "and .parquet"
+    )
+
+
+def _check_finite(path: Path, vectors: np.ndarray) -> None:
+    """Raises DataError where there is a NaN or an infinity: every search would find it."""
+    # without memory of their size: a NaN or an infinity is in the least or the largest number
+    if not vectors.size or np.isfinite(vectors.min()) and np.isfinite(vectors.max()):
+        return
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    raise DataError(
+        f"{path}: the vectors of {len(bad)} of {len(vectors)} rows hold a NaN or an infinity, the "
+        f"first in row {bad[0]}: embed the data again"
     )
 
 

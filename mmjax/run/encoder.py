@@ -13,6 +13,7 @@ import numpy as np
 
 from mmjax import tree
 from mmjax.config import ConfigError
+from mmjax.errors import NotFinite
 from mmjax.models import clip
 from mmjax.run.load import Loaded
 from mmjax.transforms.decode import DecodeImage
@@ -61,18 +62,18 @@ class Encoder:
           size: the batch is filled up to so many, to compile once.
 
         Raises:
-          CorruptExample: a picture that cannot be read.
+          CorruptExample: a picture that cannot be read. NotFinite: vectors that are not.
         """
         pixels = [decode(one) for one in pictures]
         count = len(pixels)
         batch = self.loaded.processor(images=pixels + pixels[-1:] * (size - count))["images"]
-        return np.asarray(self._image(self.loaded.variables, batch), np.float32)[:count]
+        return self._finite("pictures", self._image(self.loaded.variables, batch))[:count]
 
     def texts(self, texts: Sequence[str], size: int = 0) -> np.ndarray:
         """Texts -> float32 [N, E]; as `images`.
 
         Raises:
-          CorruptExample: a text without a word that the tokenizer knows.
+          CorruptExample: a text without a word that the tokenizer knows. NotFinite: as `images`.
         """
         count = len(texts)
         padded = [*texts, *texts[-1:] * (size - count)]
@@ -90,7 +91,17 @@ class Encoder:
             ids = np.pad(ids, ((0, 0), (0, room)))
             mask = np.pad(mask, ((0, 0), (0, room)))
         out = self._text(self.loaded.variables, jnp.asarray(ids), jnp.asarray(mask))
-        return np.asarray(out, np.float32)[:count]
+        return self._finite("texts", out)[:count]
+
+    def _finite(self, what: str, vectors: jax.Array) -> np.ndarray:
+        """The vectors on the host, in float32."""
+        found = np.asarray(vectors, np.float32)
+        if not np.isfinite(found).all():
+            raise NotFinite(
+                f"the {self.loaded.family} makes vectors of {what} with a NaN or an infinity: its "
+                "weights cannot be used, or not in the type that it computes in"
+            )
+        return found
 
 
 def decode(picture: Any) -> np.ndarray:

@@ -32,6 +32,7 @@ from mmjax.config import ConfigError
 from mmjax.training import checksums
 from mmjax.training.explained import CheckpointError, explained
 from mmjax.training.state import State
+from mmjax.typing import Natural, Positive
 
 DELETED = "deleted"  # folder that checkpoints are moved to at once, to be deleted at leisure
 # of `about`, beside what `save` was given
@@ -41,10 +42,10 @@ CRC = "crc32"  # of all the rest of it
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    every: int = 1000  # steps between saves; every evaluation saves too
-    latest: int = 2  # how many of the newest are kept
-    best: int = 1  # how many of the best by `metric` are kept
-    keep_every: int = 0  # every k-th step is kept for good; 0: none
+    every: Natural = 1000  # steps between saves; every evaluation saves too
+    latest: Positive = 2  # how many of the newest are kept
+    best: Natural = 1  # how many of the best by `metric` are kept
+    keep_every: Natural = 0  # every k-th step is kept for good; 0: none
     metric: str = ""  # metric of the validation; "": no best
     higher_is_better: bool = True  # False: the lowest value is the best
     # leave out what the optimizer freezes: it comes from the warm start (or the seed) each time
