@@ -141,11 +141,15 @@ def _rows(path: Path, header: dict[str, Any], held: int) -> Iterator[tuple[str, 
 
 def _compare(path: Path, tensors: dict[str, np.ndarray], metadata: Any) -> None:
     """Raises CheckpointFileError where tensors are not those that were written."""
+    keys = metadata if isinstance(metadata, dict) else {}
+    # part of the name, so that a change of one of its letters does not turn the comparison off
+    if not any(key.startswith(CRC[:5]) or key.endswith(CRC[-5:]) for key in keys):
+        return  # a file of others, or from before there were any
     try:
         written = json.loads(metadata[CRC])
         damaged = [name for name, tensor in tensors.items() if written[name] != crc(tensor)]
-    except (KeyError, TypeError, ValueError):  # a file of others, or from before there were any
-        return
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointFileError(f"{path} is damaged: its checksums cannot be read") from error
     if damaged:
         raise CheckpointFileError(
             f"{path} is damaged: {len(damaged)} of {len(tensors)} tensors are not what was "

@@ -193,6 +193,7 @@ def _of_shape(shape: tuple[int, ...]) -> np.ndarray:
     return np.broadcast_to(np.float32(0), shape)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is named in the end
 def read(
     table: Iterable[Entry],
     tensors: Tensors,
@@ -241,6 +242,7 @@ def read(
     return tree.unflatten(out)
 
 
+@np.errstate(invalid="ignore")
 def is_finite(block: np.ndarray) -> bool:
     """Without memory of the block's size: a NaN or an infinity is in the least or the largest."""
     if block.dtype.kind in "biu" or not block.size:
