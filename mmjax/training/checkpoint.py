@@ -17,7 +17,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -157,7 +156,7 @@ class Checkpoints:
             noted["frozen"] = self._mark
         arrays = {"params": params, "training": _training(state), **_more(state)}
         noted[CHECKSUMS] = checksums.measure(_named(arrays)).checksums
-        noted[CRC] = _crc(noted)
+        noted[CRC] = checksums.crc(noted)
         items = {name: ocp.args.StandardSave(value) for name, value in arrays.items()}
         items["about"] = ocp.args.JsonSave(noted)
         with self._saving():
@@ -214,7 +213,7 @@ class Checkpoints:
         with self._reading(step):
             noted = dict(self.manager.restore(step, args=args)["about"])
         crc = noted.pop(CRC, None)
-        if crc is not None and crc != _crc(noted):
+        if crc is not None and crc != checksums.crc(noted):
             raise CheckpointError(
                 f"{self._damaged(step)}: what is noted in its about/ is not what was saved"
             )
@@ -379,11 +378,6 @@ def _placed(shapes: Any, shardings: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     return {str(k): _plain(v) for k, v in value.items()} if isinstance(value, Mapping) else value
-
-
-def _crc(noted: Mapping[str, Any]) -> int:
-    text = json.dumps(json.loads(json.dumps(noted)), sort_keys=True)  # keys that are all strings
-    return zlib.crc32(text.encode())
 
 
 def warm_start(params: Any, offered: Mapping[str, Any]) -> tuple[Any, tree.Comparison]:
