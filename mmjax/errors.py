@@ -9,3 +9,7 @@
 
 class UserError(Exception):
     """Says what was wrong, where, and what would be right."""
+
+
+class NotFinite(UserError, ArithmeticError):
+    """A NaN or an infinity where only numbers are of use: weights, vectors, losses."""

@@ -27,6 +27,7 @@ from ml_collections.config_dict import RequiredValueError
 
 from mmjax.comments import field_comments
 from mmjax.errors import UserError
+from mmjax.typing import Range
 
 _SCALARS = (bool, int, float, str)
 
@@ -46,8 +47,9 @@ class Spec:
 def build(cls: type, tree: Any, *, where: str = "config") -> Any:
     """The dataclass `cls` from a tree, with every key and value checked on the way.
 
-    Fields may be bool, int, float, str, Any, Literal, unions (None among them), dataclasses,
-    `Spec` (a name alone will do), tuple[X, ...], tuple[X, Y] and Mapping[str, X], in any nesting.
+    Fields may be bool, int, float, str, Any, Literal, unions (None among them), dataclasses, `Spec`
+    (a name alone will do), tuple[X, ...], tuple[X, Y], Mapping[str, X] and a type with its range
+    (`mmjax.typing.Positive`), in any nesting.
     An int passes for a float; a float never for an int, a bool for neither.
 
     Args:
@@ -180,7 +182,9 @@ def _convert(annotation: Any, value: Any, place: _Place) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _convert_union(annotation, value, place)
     if origin is typing.Annotated:
-        return _convert(args[0], value, place)
+        value = _convert(args[0], value, place)
+        if all(value in allowed for allowed in _ranges(annotation)):
+            return value
     if origin is typing.Literal and any(value == a and type(value) is type(a) for a in args):
         return value
     if annotation is float and type(value) is int:
@@ -317,9 +321,13 @@ def _written_names(annotation: Any) -> dict[type, str]:
     return names
 
 
+def _ranges(annotation: Any) -> list[Range]:
+    return [note for note in typing.get_args(annotation)[1:] if isinstance(note, Range)]
+
+
 @functools.cache
 def _annotations(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+    return typing.get_type_hints(cls, include_extras=True)
 
 
 # What a message says.
@@ -371,6 +379,8 @@ def _spelled(annotation: Any) -> str:
     args = typing.get_args(annotation)
     if annotation is Ellipsis or annotation is type(None):
         return "..." if annotation is Ellipsis else "None"
+    if origin is typing.Annotated:
+        return " ".join([_spelled(args[0]), *map(str, _ranges(annotation))])
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_spelled(arg) for arg in args)
     if origin is typing.Literal:

@@ -19,10 +19,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mmjax import config as configs
 from mmjax import tree
 from mmjax.conversion import families, files, hub, msgpack, resize, table
 from mmjax.conversion.families import Family
+from mmjax.conversion.files import CheckpointFileError
 from mmjax.conversion.hub import CONFIG, CTRANSLATE2, OPEN_CLIP
+from mmjax.errors import UserError
 from mmjax.processors import checkpoint as checkpoint_processor
 from mmjax.processors.inference import Inference
 
@@ -67,7 +70,8 @@ def load(
     Raises:
       ConfigError: an image_size that the model cannot have.
       FileNotFoundError: neither a folder nor on the hub.
-      CheckpointFileError: no weights, a pickle, a broken file, a family that is not here.
+      CheckpointFileError: no weights, a pickle, a broken file, a family that is not here, tensors
+        that are not finite.
       CheckpointMismatch: every missing, extra and misshapen tensor.
       Unsupported: a config.json that asks for mathematics that is not here.
     """
@@ -80,7 +84,7 @@ def load(
     names = [path.name] if path.is_file() else [file.name for file in folder.iterdir()]
 
     family, upstream, tensors = _opened(folder, names)
-    config = family.config(upstream)
+    config = _config(family, upstream, folder)
     if dtype is not None:
         config = computed_in(config, jnp.dtype(dtype).name)
     stored = config
@@ -107,7 +111,10 @@ def load(
 
     placements = tree.flatten(shardings(boxed)) if shardings else None
     dtype = family.dtype if dtype is None else dtype
-    params = table.read(rows, tensors, shapes, placements, dtype)
+    try:
+        params = table.read(rows, tensors, shapes, placements, dtype)
+    except CheckpointFileError as error:
+        raise CheckpointFileError(f"{folder}: {error}") from error
     processor = family.processor(folder, config)
     if image_size is not None and processor is not None:
         processor = processor.resized(image_size)
@@ -155,6 +162,25 @@ def save(loaded: Loaded, folder: str | Path) -> None:
     # after it: a processor that decodes by these settings writes its own
     if hasattr(loaded.processor, "save"):
         loaded.processor.save(folder)
+
+
+def _config(family: Family, upstream: dict, folder: Path) -> Any:
+    """The model's config, every field of it of its type and in its range.
+
+    Raises:
+      CheckpointFileError: what config.json says cannot be a model's.
+    """
+    try:
+        config = family.config(upstream)
+        return configs.build(type(config), configs.to_dict(config), where="the model's config")
+    except UserError as error:
+        raise type(error)(f"{folder / family.config_file}: {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # whatever a value of the wrong kind or size does where it is first computed with
+        raise CheckpointFileError(
+            f"{folder / family.config_file} says nothing that a {family.name} can be made of: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _opened(folder: Path, names: list[str]) -> tuple[Family, dict, dict]:

@@ -33,14 +33,14 @@ from mmjax.layers import packing
 from mmjax.layers.dense import Dense
 from mmjax.layers.patches import Patches
 from mmjax.models import bagged, bert, resnet, text, vit
-from mmjax.typing import Array, Bool, Float, Int
+from mmjax.typing import Array, Bool, Float, Int, Positive
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     image: vit.Config | resnet.Config | None = vit.VARIANTS["tiny/16"]  # the image tower
     text: text.Config | bert.Config | bagged.Config | None = text.VARIANTS["tiny"]  # the text tower
-    embedding: int = 192  # E
+    embedding: Positive = 192  # E
     image_projection: bool = True  # a linear map after pooling; without one, E is the tower's width
     text_projection: bool = True  # likewise
     projection_bias: bool = False  # SigLIP's text head has one

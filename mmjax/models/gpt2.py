@@ -27,7 +27,7 @@ from mmjax.layers.dense import project_out, unembed
 from mmjax.layers.placement import lookup
 from mmjax.layers.places import LogitsAt, Places, whole_places
 from mmjax.layers.transformer import embedding, layer_norm
-from mmjax.typing import Array, Float, Int, Shaped
+from mmjax.typing import Array, Float, Int, Positive, Shaped
 
 BODY = transformer.Config(
     width=768, layers=12, heads=12, hidden=3072, activation="gelu_tanh", initialisation="gpt2"
@@ -36,8 +36,8 @@ BODY = transformer.Config(
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    vocab_size: int = 50_257  # V
-    context_length: int = 1024  # rows of the position table
+    vocab_size: Positive = 50_257  # V
+    context_length: Positive = 1024  # rows of the position table
     transformer: transformer.Config = BODY  # the stack of blocks
     tied: bool = True  # the head is the token table
     start_id: int | None = None  # token that opens a text

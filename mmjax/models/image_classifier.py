@@ -20,14 +20,14 @@ from mmjax.config import ConfigError
 from mmjax.layers.dense import Dense
 from mmjax.layers.patches import Patches
 from mmjax.models import vit
-from mmjax.typing import Array, Float
+from mmjax.typing import Array, Float, Natural
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     image: vit.Config = vit.VARIANTS["tiny/16"]  # the tower
-    classes: int = 0  # V, of the classifier on the class token; 0: there is none
-    pooler: int = 0  # width of a layer and tanh on what is pooled; 0: there is none
+    classes: Natural = 0  # V, of the classifier on the class token; 0: there is none
+    pooler: Natural = 0  # width of a layer and tanh on what is pooled; 0: there is none
     teacher_head: bool = False  # DeiT: another classifier, on the distillation token
     labels: tuple[str, ...] = ()  # names of the classes, for people
 

@@ -27,13 +27,13 @@ from mmjax.layers.dense import project_out, unembed
 from mmjax.layers.placement import lookup
 from mmjax.layers.places import LogitsAt, whole_places
 from mmjax.layers.transformer import embedding
-from mmjax.typing import Array, Float, Int, Shaped
+from mmjax.typing import Array, Float, Int, Positive, Shaped
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    vocab_size: int = 32_000  # V
-    context_length: int = 2048  # tokens it was trained for; nothing depends on it here
+    vocab_size: Positive = 32_000  # V
+    context_length: Positive = 2048  # tokens it was trained for; nothing depends on it here
     decoder: decoder.Config = decoder.Config()  # the stack of blocks
     tied: bool = False  # the head is the token table
     embedding_scale: float = 1.0  # on what is looked up: Gemma's sqrt(D)

@@ -23,19 +23,19 @@ import jax.numpy as jnp
 from mmjax.layers.attention import dot_product_attention
 from mmjax.layers.dense import Dense
 from mmjax.layers.transformer import embedding
-from mmjax.typing import Array, Float
+from mmjax.typing import Array, Float, Positive
 
 EXPANSION = 4  # a block's output has so many times its width
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    image_size: int = 224  # pixels along each edge; a multiple of 32
-    channels: int = 3  # of a pixel
+    image_size: Positive = 224  # pixels along each edge; a multiple of 32
+    channels: Positive = 3  # of a pixel
     stages: tuple[int, ...] = (3, 4, 6, 3)  # blocks of each stage; all but the first halve
-    width: int = 64  # channels after the stem; doubled from stage to stage
-    heads: int = 32  # N, of the attention that pools
-    embedding: int = 1024  # E
+    width: Positive = 64  # channels after the stem; doubled from stage to stage
+    heads: Positive = 32  # N, of the attention that pools
+    embedding: Positive = 1024  # E
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of matmuls
 
     @property

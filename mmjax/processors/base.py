@@ -80,7 +80,7 @@ class Processor:
         """What ragged fields of an evaluation's source are padded to."""
         return {}
 
-    def collate(self, examples: Sequence[Arrays]) -> Arrays:
+    def collate(self, examples: Sequence[Example]) -> Arrays:
         """Transformed examples -> one batch; ragged fields are padded to the longest of them.
 
         Adds "<field>_mask" for padded fields, weight, index and source, as the pipeline does.

@@ -64,6 +64,8 @@ class Config:
 
 
 class Processor(base.Processor):
+    """Pictures [M, H, W, 3] and conversations, with the lengths that batches are padded to."""
+
     ragged = {"image": 1, "text": 1, "text_weight": 1}
     arguments = {"image": "images", "text": "inputs", "text_mask": "mask"}
 

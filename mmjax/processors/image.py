@@ -19,11 +19,12 @@ from mmjax.processors.base import Sources
 from mmjax.processors.raw import several
 from mmjax.transforms import images
 from mmjax.transforms.decode import DecodeImage
+from mmjax.typing import Positive
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    image_size: int = 224  # pixels along each edge
+    image_size: Positive = 224  # pixels along each edge
     flip: float = 0.0  # probability of left-right, in training
 
 

@@ -39,6 +39,7 @@ from mmjax.transforms.text import (
     text_lengths,
     text_shape,
 )
+from mmjax.typing import Natural, Positive
 
 TOKENIZER = "tokenizer.json"  # file of a folder that a processor was saved in
 # By the config's `tokenizer`: what is trained on the captions of a run.
@@ -66,20 +67,20 @@ class Augmentation:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    image_size: int = 224  # pixels along each edge
-    max_length: int = 77  # tokens of a caption with its start and end
-    pad_to: int = 0  # captions are padded to this many tokens; 0: to the batch's length bucket
+    image_size: Positive = 224  # pixels along each edge
+    max_length: Positive = 77  # tokens of a caption with its start and end
+    pad_to: Natural = 0  # captions are padded to this many tokens; 0: to the batch's length bucket
     # lengths that batches are padded up to; (): at most 8 even steps, or one where more do not pay
     buckets: tuple[int, ...] = ()
-    pack: int = 0  # captions of so many neighbouring examples share rows; 0: each has its own
-    pack_length: int = 0  # tokens of such a row, at least max_length; 0: max_length
+    pack: Natural = 0  # captions of so many neighbouring examples share rows; 0: each has its own
+    pack_length: Natural = 0  # tokens of such a row, at least max_length; 0: max_length
     # "clip": CLIP's mean and std; "half": pixels to -1 .. 1
     normalisation: Literal["clip", "half"] = "half"
     augmentation: Augmentation = Augmentation()  # of training pairs
     # "clip", "open_clip", "gpt2", "bert"; path of a tokenizer.json or a hub folder; trained on the
     # training captions: "" byte-level BPE, "words" their whole words and no others
     tokenizer: str = ""
-    vocab_size: int = 2048  # of the trained tokenizer, at most
+    vocab_size: Positive = 2048  # of the trained tokenizer, at most
     lowercase: bool = True  # of the trained tokenizer
     start: str = "<start>"  # special token before a caption; "": none
     end: str = "<end>"  # special token after a caption; "": none

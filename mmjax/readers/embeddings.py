@@ -141,8 +141,8 @@ def open(path: str | Path) -> Index:
     """Reads a file that was written here.
 
     Raises:
-      FileNotFoundError: it is not there. DataError: no embeddings of mmjax, or a file that is cut
-        off or damaged.
+      FileNotFoundError: it is not there. DataError: no embeddings of mmjax, a file that is cut off
+        or damaged, or vectors that are not finite.
     """
     path = Path(path)
     if not path.exists():
@@ -165,6 +165,7 @@ def open(path: str | Path) -> Index:
             f"{path} holds no embeddings of mmjax: --mode=embed writes .npy (with a .json beside "
             "it) and .parquet"
         )
+    _check_finite(path, index.vectors)
     return index
 
 
@@ -200,6 +201,18 @@ def _check(vectors: np.ndarray, names: tuple[str, ...], rows: np.ndarray, about:
     missing = {"model", "parameters", "data", "rows", "kind", "column"} - about.keys()
     if missing:
         raise ValueError(f"it does not say what made it: no {', '.join(sorted(missing))}")
+
+
+def _check_finite(path: Path, vectors: np.ndarray) -> None:
+    """Raises DataError where there is a NaN or an infinity: every search would find it."""
+    # without memory of their size: a NaN or an infinity is in the least or the largest number
+    if not vectors.size or np.isfinite(vectors.min()) and np.isfinite(vectors.max()):
+        return
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    raise DataError(
+        f"{path}: the vectors of {len(bad)} of {len(vectors)} rows hold a NaN or an infinity, the "
+        f"first in row {bad[0]}: embed the data again"
+    )
 
 
 def _beside(path: Path) -> Path:

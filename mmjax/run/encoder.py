@@ -11,6 +11,7 @@ import numpy as np
 
 from mmjax import tree
 from mmjax.config import ConfigError
+from mmjax.errors import NotFinite
 from mmjax.models import clip
 from mmjax.run.load import Loaded
 from mmjax.transforms.decode import DecodeImage
@@ -55,20 +56,30 @@ class Encoder:
           size: rows that are computed at a time, to compile once; 0: all.
 
         Raises:
-          CorruptExample: a picture that cannot be read.
+          CorruptExample: a picture that cannot be read. NotFinite: vectors that are not.
         """
         pixels = [decode(picture) for picture in pictures]
-        return self.loaded.encode_image(pixels, batch_size=size or None)
+        vectors = self.loaded.encode_image(pixels, batch_size=size or None)
+        return self._finite("pictures", vectors)
 
     def texts(self, texts: Sequence[str], size: int = 0) -> np.ndarray:
         """Texts -> float32 [N, E]; as `images`.
 
         Raises:
-          CorruptExample: a text without a word that the tokenizer knows.
+          CorruptExample: a text without a word that the tokenizer knows. NotFinite: as `images`.
         """
-        return self.loaded.encode_text(
+        vectors = self.loaded.encode_text(
             list(texts), batch_size=size or None, refuse_unknown=self.refuse_unknown
         )
+        return self._finite("texts", vectors)
+
+    def _finite(self, what: str, vectors: np.ndarray) -> np.ndarray:
+        if not np.isfinite(vectors).all():
+            raise NotFinite(
+                f"the {self.loaded.family} makes vectors of {what} with a NaN or an infinity: its "
+                "weights cannot be used, or not in the type that it computes in"
+            )
+        return vectors
 
 
 def decode(picture: Any) -> np.ndarray:

@@ -18,6 +18,7 @@ from mmjax.config import ConfigError, Spec
 from mmjax.data.orders import Stage
 from mmjax.layers.adapters import Rule
 from mmjax.training import checkpoint, loop, optimizer, sharding
+from mmjax.typing import Natural, Positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Evaluation:
     )
     weights: str = "ema"  # "ema", or "raw" for the trained parameters themselves
     part: str = ""  # of a run with several parts, whose processor and task are asked
-    batch_size: int = 256  # rows at a time, over all devices
+    batch_size: Positive = 256  # rows at a time, over all devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Curriculum:
 class Data:
     train: Mapping[str, Spec]  # data sets by name; several are mixed by `weight` (1.0; 0: left out)
     processor: Spec  # "image_text": what turns raw examples into the model's fields
-    batch_size: int = 256  # rows of the global batch
+    batch_size: Positive = 256  # rows of the global batch
     max_corrupt_share: float = 0.05  # more corrupt examples than this among those seen stop the run
     cache_bytes: int = 2_000_000_000  # decoded examples kept in memory, at most
     # fields that some sets of a mixture lack are left out of all of them; those named here are
@@ -60,9 +61,9 @@ class Execution:
     """On which devices and with how many workers a run goes; never its numbers."""
 
     mesh: sharding.Config = sharding.Config()  # how devices are laid out
-    threads: int = 2  # that read and transform examples
-    workers: int = 0  # processes that do so; 0: threads of this one
-    ahead: int = 2  # batches waiting on the device
+    threads: Natural = 2  # that read and transform examples
+    workers: Natural = 0  # processes that do so; 0: threads of this one
+    ahead: Positive = 2  # batches waiting on the device
     compile_cache: bool = True  # keep compiled programs on disk between runs
     tensorboard: bool = True
 

@@ -122,12 +122,19 @@ def load_options(folder: Path | str) -> Options:
     """The options of the run in a work directory.
 
     Raises:
-      ConfigError: there is no run.
+      ConfigError: there is no run, or its config.json is damaged.
     """
     path = Path(folder) / "config.json"
     if not path.exists():
         raise ConfigError(f"{folder} is no work directory: it has no config.json")
-    return build(Options, json.loads(path.read_text(encoding="utf-8")))
+    try:
+        written = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{path} is damaged, and says no longer which run this is: {error}. Restore it, or "
+            "give another --workdir; the checkpoints serve a new run as its warm_start"
+        ) from error
+    return build(Options, written, where=str(path))
 
 
 def options_of(folder: Path | str) -> Options:

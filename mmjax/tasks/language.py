@@ -39,6 +39,8 @@ class Config:
 
 
 class Language(Task):
+    """One loss part, "text"; the share of tokens that are right is the metric "correct"."""
+
     def __init__(self, config: Config, model: nn.Module) -> None:
         self.config = config
         self.model = model

@@ -24,28 +24,25 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmjax.errors import UserError
+from mmjax.errors import NotFinite
 from mmjax.tasks.base import size
 from mmjax.training.checkpoint import CheckpointError, Checkpoints
 from mmjax.training.progress import Progress
 from mmjax.training.state import State
 from mmjax.training.writer import Writer
+from mmjax.typing import Natural, Positive
 
 IN_A_ROW = "not_finite_in_a_row"  # what a checkpoint says beside its arrays
 # what Ctrl-C is answered: written, not printed, as the signal may come in the middle of a print
 NOTICE = b"\nSIGINT: saves after this step and stops; Ctrl-C again stops at once\n"
 
 
-class NotFinite(UserError, ArithmeticError):
-    """The loss or gradient was not finite for several steps in a row."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Config:
-    steps: int = 1000  # length of the run
-    log_every: int = 10  # steps between lines of metrics.jsonl
-    evaluate_every: int = 0  # steps between validations; 0: at the end alone
-    stop_after_not_finite: int = 3  # skipped steps in a row before the run stops
+    steps: Positive = 1000  # length of the run
+    log_every: Positive = 10  # steps between lines of metrics.jsonl
+    evaluate_every: Natural = 0  # steps between validations; 0: at the end alone
+    stop_after_not_finite: Positive = 3  # skipped steps in a row before the run stops
     profile: tuple[int, ...] = ()  # (first, last) step of a profiler trace, for TensorBoard
 
 

@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 
 import mmjax
+from mmjax import tree
 from mmjax.commands import embed, search
 from mmjax.config import ConfigError
 from mmjax.data.source import CorruptExample, DataError
 from mmjax.datasets import emoji
+from mmjax.errors import NotFinite
 from mmjax.main import main
 from mmjax.processors import base
 from mmjax.processors.checkpoint_pixels import Pixels
@@ -290,3 +292,51 @@ def test_a_cut_index_is_refused_by_name(tmp_path, suffix):
                 embeddings.open(out)
         path.write_bytes(whole)
     assert embeddings.open(out).names[49] == "49"
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """The emoji CLIP with a NaN in one of its parameters, in a file that is whole."""
+    folder = tmp_path_factory.mktemp("broken")
+    loaded = mmjax.load("emoji_clip")
+    flat = {path: np.array(leaf) for path, leaf in tree.flatten(loaded.params).items()}
+    flat["image_head/kernel"][3, 4] = np.nan
+    mmjax.save(dataclasses.replace(loaded, params=tree.unflatten(flat)), folder)
+    return folder
+
+
+def test_weights_that_are_not_finite_are_refused(broken, photos, tmp_path, capsys):
+    """By name, wherever a model is asked for; today's ranking of NaNs would look like an answer."""
+    config = "--config=configs/contrastive/clip_emoji.py:smoke"
+    for words in (
+        ["--mode=embed", f"--data={photos}", f"--out={tmp_path / 'out.npy'}"],
+        ["--mode=search", "--query=a cat"],
+        ["--mode=evaluate", config, "--split=test"],
+    ):
+        assert main([*words, f"--model={broken}"]) == 2
+        message = capsys.readouterr().err
+        assert f"CheckpointFileError: {broken}: not finite (NaN or infinity): image_h" in message
+    assert not (tmp_path / "out.npy").exists()
+
+
+def test_vectors_that_are_not_finite_are_refused(encoder, photos, tmp_path):
+    flat = tree.flatten(encoder.loaded.params)
+    large = {path: leaf * np.inf if "image_head" in path else leaf for path, leaf in flat.items()}
+    loaded = dataclasses.replace(encoder.loaded, params=tree.unflatten(large))
+    pictures = [(photos / "pizza.webp").read_bytes()]
+    with pytest.raises(NotFinite, match="the native makes vectors of pictures with a"):
+        embed.Encoder(loaded).images(pictures)
+    assert np.isfinite(embed.Encoder(loaded).texts(["a cat"])).all()
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".parquet"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_index_that_is_not_finite_is_refused(tmp_path, suffix, value):
+    vectors = np.eye(4, dtype=np.float32)
+    vectors[2, 1] = value
+    about = dict(model="a", parameters="b", data="c", rows="d", kind="images", column="")
+    writer = embeddings.Writer(tmp_path / f"index{suffix}", about, 1)
+    writer.put(0, embeddings.Chunk(vectors, np.arange(4)))
+    writer.finish(str)
+    with pytest.raises(DataError, match="vectors of 1 of 4 rows hold a NaN or an infinity, the fi"):
+        embeddings.open(tmp_path / f"index{suffix}")

@@ -21,6 +21,7 @@ from own_run import OWN, ROOT, TINY, command, listed, rows, trained
 from PIL import Image
 
 from mmjax import main
+from mmjax.training.checkpoint import CheckpointError, Checkpoints
 from mmjax.training.writer import Writer, read
 
 
@@ -308,6 +309,11 @@ def test_damaged_checkpoint(good, finished, tmp_path, refused):
         file.write_bytes(file.read_bytes()[:100])
     message = refused(command(good, folder))
     assert "checkpoints/3 is damaged; without that folder the run goes on from step 2" in message
+    training = folder / "checkpoints" / "3" / "training"
+    shutil.rmtree(training)
+    shutil.copytree(folder / "checkpoints" / "2" / "training", training)  # whole, and another's
+    with pytest.raises(CheckpointError, match="3 is damaged; .*not what was saved: training/"):
+        Checkpoints(folder / "checkpoints").load("training")
     shutil.rmtree(folder / "checkpoints" / "3")
     assert trained(good, folder).finished
     assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
