@@ -34,6 +34,7 @@ from mmjax.training.checkpoint import CheckpointError, Checkpoints
 from mmjax.training.program import Program
 from mmjax.training.state import State
 from mmjax.training.step import make_step
+from mmjax.training.stop import exit_status
 from mmjax.training.writer import Writer, read
 
 
@@ -53,13 +54,16 @@ class Trained(NamedTuple):
     workdir: Path
     result: Mapping[str, float]  # result.json; empty if the run was stopped before its end
     finished: bool
+    signal: int = 0  # number of the signal that stopped it; 0: none did
 
 
-def run(options: Options) -> Trained:
-    """Trains the run of a config file."""
+def run(options: Options) -> int:
+    """Trains the run of a config file; the exit status, 128 + the number of a signal that stopped
+    it."""
     config = run_options.read(options.config, options.changes)
     folder = run_options.workdir_of(options.config, options.workdir)
-    return train(config, folder, started=runtime.started())
+    trained = train(config, folder, started=runtime.started())
+    return exit_status(trained.signal)
 
 
 def train(
@@ -158,7 +162,7 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
 
         path = report.write(folder)
         print(f"report: {path}")
-    return Trained(folder, result, outcome.finished)
+    return Trained(folder, result, outcome.finished, outcome.signal)
 
 
 def _check(
