@@ -61,8 +61,12 @@ def about_path(error: OSError, named: Mapping[str, str]) -> PathError | None:
 
 
 def _related(path: str, named: str) -> bool:
-    """Whether a path lies in a named place, or is a folder above it that could not be made."""
-    return os.path.commonpath([path, named]) in (path, named)
+    """Whether a path is a named one, lies in it, stands beside it under another ending, or is a
+    folder above it."""
+    stem = os.path.splitext(named)[0]
+    rest = path.removeprefix(stem)
+    beside_or_inside = rest != path and rest[:1] in ("", ".", os.sep)
+    return beside_or_inside or os.path.commonpath([path, named]) == path
 
 
 def _absolute(path: str) -> str:
