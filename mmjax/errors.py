@@ -17,7 +17,7 @@ FULL += "same command goes on from the last one"
 # What the system says of a path, and the way on. Other errors of it are not a path's.
 REASONS: Mapping[int, str] = {
     errno.ENOENT: "there is no such file or folder",
-    errno.EROFS: "its file system cannot be written: name a place that can",
+    errno.EROFS: "it is on a read-only file system: name another place",
     errno.EACCES: "this user has no permission: give it, or name another place",
     errno.EPERM: "this user has no permission: give it, or name another place",
     errno.ENOTDIR: "a part of this path is a file, where a folder is needed: name another place",
