@@ -12,8 +12,10 @@ import errno
 import os
 from collections.abc import Mapping
 
-FULL = "the disk is full, or a limit is reached. Complete checkpoints are kept: make room, and the "
-FULL += "same command goes on from the last one"
+FULL = (
+    "no room is left, or a limit is reached. Complete checkpoints are kept: make room, and the "
+    "same command goes on from the last one"
+)
 # What the system says of a path, and the way on. Other errors of it are not a path's.
 REASONS: Mapping[int, str] = {
     errno.ENOENT: "there is no such file or folder",
@@ -21,7 +23,7 @@ REASONS: Mapping[int, str] = {
     errno.EACCES: "this user has no permission: give it, or name another place",
     errno.EPERM: "this user has no permission: give it, or name another place",
     errno.ENOTDIR: "a part of this path is a file, where a folder is needed: name another place",
-    errno.EEXIST: "it is there already, as a file: move it, or name another place",
+    errno.EEXIST: "what stands there is no folder: move it, or name another place",
     errno.EISDIR: "it is a folder, where a file is needed",
     errno.ELOOP: "its links lead in a circle: mend them, or name another place",
     errno.ENAMETOOLONG: "the name is too long for this file system: name a shorter one",
@@ -49,8 +51,8 @@ def about_path(error: OSError, named: Mapping[str, str]) -> PathError | None:
         return None
     reason = REASONS[error.errno]
     if error.filename is None:
-        # a write has no path in its error, and finds the disk full all the same
-        return PathError(f"{error}: {reason}") if reason is FULL else None
+        # a write that finds the disk full does not know of which file it is
+        return PathError(f"{error.strerror}: {reason}") if reason is FULL else None
     path = os.path.abspath(os.fsdecode(error.filename))
     flags = [flag for flag, value in named.items() if _related(path, _absolute(value))]
     if not flags:

@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -41,6 +42,8 @@ PACKAGES = (
     "pillow",
     "tokenizers",
 )
+# what a process of mmjax is called, and how a shell starts it
+PROGRAMS = {"main.py": ("python", "-m", "mmjax.main"), "mmjax": ("mmjax",)}
 
 
 def identity(options: Options) -> dict[str, Any]:
@@ -178,9 +181,10 @@ def git_state() -> str:
 
 
 def command_line() -> str:
-    """The command as it was typed, as far as a program can know."""
-    if sys.argv and Path(sys.argv[0]).name == "main.py":
-        return " ".join(["python -m mmjax.main", *sys.argv[1:]])
+    """The command as it was typed, as far as a program can know, to be pasted into a shell."""
+    program = Path(sys.argv[0]).name if sys.argv else ""
+    if program in PROGRAMS:
+        return shlex.join([*PROGRAMS[program], *sys.argv[1:]])
     return "mmjax.train(config, workdir), from Python"
 
 

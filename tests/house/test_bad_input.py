@@ -21,6 +21,7 @@ from own_run import OWN, ROOT, TINY, command, listed, rows, trained
 from PIL import Image
 
 from mmjax import main
+from mmjax.tokenizers import bpe
 from mmjax.training.writer import Writer, read
 
 
@@ -276,6 +277,19 @@ def test_other_data_than_was_trained_on(good, finished, tmp_path, refused):
     assert "Restore the data, or start anew in another --workdir" in message
 
 
+def test_another_tokenizer_in_the_work_directory(good, finished, tmp_path, refused):
+    """It is named, and not the data, which is what it was."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    (folder / "result.json").unlink()
+    (folder / "tokenizer.json").unlink()
+    words = [f"word{number}" for number in range(600)]
+    bpe.train(words, 300).save(folder / "tokenizer.json")
+    message = refused(command(good, folder))
+    named = f"CheckpointError: {folder / 'tokenizer.json'} is not the one that step 3 was trained"
+    assert named in message and "the data is not" not in message
+
+
 def test_checkpoint_of_another_model(good, finished, tmp_path, refused):
     """Checkpoints that were copied to where they do not belong: every tensor is named."""
     folder = tmp_path / "run"
@@ -343,7 +357,8 @@ def test_no_room_for_a_line_of_metrics(good, tmp_path, refused, monkeypatch):
 
     monkeypatch.setattr(Writer, "_line", line)
     message = refused(command(good, tmp_path))
-    assert "No space left on device" in message and "metrics.jsonl" in message
+    assert f"PathError: --workdir={tmp_path} (" in message and "metrics.jsonl): " in message
+    assert "no room is left" in message
     assert "Complete checkpoints are kept" in message
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"1", "2"}
     monkeypatch.undo()
