@@ -62,6 +62,8 @@ def run(options: Options) -> tuple[Hit, ...]:
         raise ConfigError('--mode=search needs a --query, such as --query="a big cat"')
     if options.count < 1:
         raise ConfigError(f"--count={options.count}: 1 or more")
+    picture = _picture(options.query)
+    query = _text(options.query) if picture is None else ""
     sheet = outputs.picture(options.out) if options.out else None
     prepare(Execution())
     index = embeddings.open(options.index) if options.index else None
@@ -75,15 +77,14 @@ def run(options: Options) -> tuple[Hit, ...]:
             f"those of {options.model or 'that name now'}: vectors of two models do not compare. "
             "Embed the data again"
         )
-    picture = _picture(options.query)
     if picture is None:
-        (vector,) = encoder.texts([options.query])
+        (vector,) = encoder.texts([query])
     else:
         (vector,) = encoder.images([picture])
     hits = nearest(index, vector, options.count)
     print(aligned(("score", "found"), [(f"{hit.score:.3f}", hit.name) for hit in hits]))
     if sheet is not None:
-        shown = options.query if picture is None else decode(picture)
+        shown = query if picture is None else decode(picture)
         draw(hits, index, shown).save(sheet)
         print(f"drawn: {options.out}")
     return hits
@@ -138,3 +139,15 @@ def _picture(query: str) -> bytes | None:
     if not path.is_file():
         raise FileNotFoundError(f"--query={query}: there is no such picture")
     return path.read_bytes()
+
+
+def _text(query: str) -> str:
+    """The query as text: a command line in an old encoding hands its bytes over as surrogates.
+
+    Raises:
+      ConfigError: its bytes are no UTF-8.
+    """
+    try:
+        return query.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError as error:
+        raise ConfigError(f"--query={query}: this is no valid UTF-8") from error

@@ -44,7 +44,7 @@ def write(workdir: str | Path) -> Path:
     )
     path = workdir / "report.html"
     part = workdir / ".report.html.part"
-    part.write_text(page, encoding="utf-8")
+    part.write_text(page, encoding="utf-8", errors="backslashreplace")
     os.replace(part, path)
     return path
 

@@ -115,7 +115,9 @@ def claim(folder: Path, options: Options, command: str) -> None:
             (folder / "tokenizer.json").unlink(missing_ok=True)
         write_json(path, to_dict(options))
         write_json(folder / "environment.json", environment())
-        (folder / "command.txt").write_text(command + "\n", encoding="utf-8")
+        # bytes of a file's name that are no UTF-8 are written as they came
+        line = (command + "\n").encode("utf-8", "surrogateescape")
+        (folder / "command.txt").write_bytes(line)
     if jax.process_count() > 1:  # the others find what process 0 left, and wrote
         multihost_utils.sync_global_devices("claimed")
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 from pathlib import Path
 
@@ -192,6 +193,27 @@ def test_search_by_picture_over_an_index_of_ones_own(photos, tmp_path, capsys):
     hits = search.run(search.Options("a tiger", out, count=2, out=str(sheet)))
     assert len(hits) == 2
     assert "photos has changed since it was embedded" in capsys.readouterr().out
+
+
+def test_names_that_are_no_utf8(encoder, tmp_path, capsys):
+    """Of files, and in a query: no UnicodeEncodeError, in either kind of file."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    drawn = {one.name: one.images[0] for one in emoji.concepts()}
+    (folder / os.fsdecode(b"caf\xe9 \x1b[2J.webp")).write_bytes(drawn["tiger"])
+    (folder / os.fsdecode(b"broken\xff.png")).write_bytes(b"no picture")
+    for out in (tmp_path / "a.npy", tmp_path / "a.parquet"):
+        options = embed.Options(str(folder), str(out))
+        made = embed.embed(encoder, listing.open(str(folder)), options)
+        assert made.names == ("caf\\udce9 \x1b[2J.webp",)
+        sheet = tmp_path / "sheet.png"
+        flags = ["--mode=search", "--query=a tiger", f"--index={out}", f"--out={sheet}"]
+        assert main(flags) == 0 and sheet.exists()
+        assert "caf\\udce9 \\x1b[2J.webp" in capsys.readouterr().out
+    typed = os.fsencode("un caf\xe9").decode("ascii", "surrogateescape")  # as LC_ALL=C reads it
+    assert search._text(typed) == "un caf\xe9"
+    assert main(["--mode=search", "--query=\udcff"]) == 2
+    assert "--query=\\udcff: this is no valid UTF-8" in capsys.readouterr().err
 
 
 def test_a_big_cat_among_the_emoji(tmp_path, monkeypatch, capsys):

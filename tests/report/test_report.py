@@ -33,7 +33,7 @@ def workdir(tmp_path):
     put("config.json", {"name": "clip <emoji>", "train": {"steps": 5}, "seed": 0})
     put("environment.json", {"versions": {"jax": "0.10"}})
     put("command.txt", "python -m mmjax.main --config=configs/clip.py:smoke,data.path=a/l.jsonl\n")
-    row = {"where": "my.jsonl, row 3", "reason": "truncated <JPEG>"}
+    row = {"where": "my\udcff.jsonl, row 3", "reason": "truncated <JPEG>"}
     put("corrupt.jsonl", "\n".join([json.dumps(row)] * 3))
     put("timing.jsonl", json.dumps({"step": 5, "examples_per_second": 238.5}))
     for step in range(1, 10):
