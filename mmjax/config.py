@@ -273,7 +273,7 @@ def _no_key(where: str, siblings: dict, tree: dict, file: Path) -> str:
 
 def _tree_comments(file: Path) -> dict[str, str]:
     """{dotted key: comment} from dict(...) calls, dict displays and attribute assignments."""
-    source = file.read_text()
+    source = file.read_text(encoding="utf-8")
     comments = comments_by_line(source)
     out: dict[str, str] = {}
 

@@ -20,6 +20,8 @@ import time
 
 STARTED = time.monotonic()
 
+import os  # noqa: E402
+import signal  # noqa: E402
 import sys  # noqa: E402
 
 
@@ -31,8 +33,24 @@ def main(arguments: list[str] | None = None) -> int:
     return dispatch.run(words, started=STARTED, about=__doc__)
 
 
-if __name__ == "__main__":
+def program() -> int:
+    """A process of mmjax's own, from its first import to its exit status."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _interrupted)
+    from mmjax.run import dispatch  # noqa: F401  imports JAX and nearly all of mmjax: seconds
     from mmjax.training import echoes
 
-    echoes.silence()  # this process is mmjax's own
-    sys.exit(main())
+    signal.signal(signal.SIGINT, before)
+    echoes.silence()
+    return main()
+
+
+def _interrupted(number: int, frame: object) -> None:
+    """Ctrl-C in the seconds of the imports: nothing is done yet that would have to be ended."""
+    os.write(2, b"\ninterrupted\n")
+    os._exit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(program())

@@ -25,6 +25,7 @@ from mmjax.run.encoder import Encoder, decode
 from mmjax.run.load import load
 from mmjax.run.options import Execution
 from mmjax.run.runtime import prepare
+from mmjax.terminal import printable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +81,7 @@ def embed(encoder: Encoder, rows: listing.Listing, options: Options) -> embeddin
             writer.put(number, chunk)
             corrupt += faults
     if corrupt:
-        first = "\n".join(f"  {one}" for one in corrupt[:5])
+        first = "\n".join(f"  {printable(one)}" for one in corrupt[:5])
         print(f"note: left out, {len(corrupt)} of {len(rows)} cannot be read, the first:\n{first}")
     writer.finish(rows.name)
     return embeddings.open(options.out)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+import re
 import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ from mmjax.training.checkpoint import CheckpointError, Checkpoints
 from mmjax.training.program import Program
 from mmjax.training.state import State
 from mmjax.training.step import make_step
+from mmjax.training.stop import exit_status
 from mmjax.training.writer import Writer, read
 
 
@@ -45,6 +47,7 @@ class Options:
 
 
 LONGEST_CHANGE = 300  # letters that are shown of what changed in the data
+TOKENIZER = re.compile(r"Tokenizer\([^()]*\)")  # in the description of a pipeline
 
 
 class Trained(NamedTuple):
@@ -53,13 +56,16 @@ class Trained(NamedTuple):
     workdir: Path
     result: Mapping[str, float]  # result.json; empty if the run was stopped before its end
     finished: bool
+    signal: int = 0  # number of the signal that stopped it; 0: none did
 
 
-def run(options: Options) -> Trained:
-    """Trains the run of a config file."""
+def run(options: Options) -> int:
+    """Trains the run of a config file; the exit status, 128 + the number of a signal that stopped
+    it."""
     config = run_options.read(options.config, options.changes)
     folder = run_options.workdir_of(options.config, options.workdir)
-    return train(config, folder, started=runtime.started())
+    trained = train(config, folder, started=runtime.started())
+    return exit_status(trained.signal)
 
 
 def train(
@@ -158,7 +164,7 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
 
         path = report.write(folder)
         print(f"report: {path}")
-    return Trained(folder, result, outcome.finished)
+    return Trained(folder, result, outcome.finished, outcome.signal)
 
 
 def _check(
@@ -194,13 +200,32 @@ def _start(run: Run, checkpoints: Checkpoints) -> tuple[State, str]:
 
 def _other_data(run: Run, saved: Mapping[str, Any], step: int) -> str:
     """What to say where a checkpoint was trained on other data, or in another order."""
-    differences = changes(saved.get("data_description", {}), run.pipeline.description)
-    lines = [f"\n  {textwrap.shorten(line, LONGEST_CHANGE)}" for line in differences]
+    before = saved.get("data_description", {})
+    now = run.pipeline.description
+    lines = [f"\n  {textwrap.shorten(line, LONGEST_CHANGE)}" for line in changes(before, now)]
+    kept = [part.folder / "tokenizer.json" for part in run.parts.values()]
+    there = [str(path) for path in kept if path.exists()]
+    if there and _without_tokenizers(before) == _without_tokenizers(now):
+        return (
+            f"{' or '.join(there)} is not the one that step {step} was trained with: texts get "
+            "other ids. Put the old file back; one that was trained on the captions is made again "
+            "if you remove the file"
+        )
     return (
         f"the data is not what step {step} was trained on: it had {saved.get('examples')} "
         f"examples, now there are {run.examples} (or others of the same number). Restore the data, "
         "or start anew in another --workdir with warm_start set to this one" + "".join(lines)
     )
+
+
+def _without_tokenizers(description: Mapping[str, Any]) -> dict[str, str]:
+    """What a pipeline says of itself, whatever its tokenizer makes of the texts: other ids, and
+    other lengths in the plan."""
+    return {
+        name: TOKENIZER.sub("", str(value))
+        for name, value in description.items()
+        if not name.endswith("plan")
+    }
 
 
 def _batches(run: Run, start: int, writer: Writer) -> Iterator[tuple[Any, Any]]:

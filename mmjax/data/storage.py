@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmjax.data.source import CorruptExample, DataError
+from mmjax.terminal import printable
 
 # What the system says of a path that leads to nothing that can be opened; other errors are of a
 # disk or a network.
@@ -138,4 +139,4 @@ class Progress:
 @functools.lru_cache(maxsize=1024)
 def note(text: str) -> None:
     """Says it on stderr, once in a process: a set is opened for each of its splits."""
-    print(f"note: {text}", file=sys.stderr, flush=True)
+    print(printable(f"note: {text}", keep="\n"), file=sys.stderr, flush=True)

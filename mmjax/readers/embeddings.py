@@ -88,11 +88,16 @@ class Writer:
         counts = [len(rows) for _, rows in self._all()]
         if not sum(counts):
             raise DataError(f"{self.out}: not one row could be embedded")
+
+        def readable(row: int) -> str:
+            # a file's name may hold bytes that are no UTF-8, and no file of text takes them
+            return name(row).encode("utf-8", "backslashreplace").decode("utf-8")
+
         draft = self.out.with_name(self.out.name + ".draft")
         if self.out.suffix == ".npy":
-            self._npy(draft, sum(counts), name)
+            self._npy(draft, sum(counts), readable)
         else:
-            self._parquet(draft, sum(counts), name)
+            self._parquet(draft, sum(counts), readable)
         draft.replace(self.out)
         shutil.rmtree(self.folder)
 

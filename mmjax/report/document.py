@@ -9,7 +9,6 @@
 import json
 import math
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -45,7 +44,7 @@ def write(workdir: str | Path) -> Path:
     )
     path = workdir / "report.html"
     part = workdir / ".report.html.part"
-    part.write_text(page, encoding="utf-8")
+    part.write_text(page, encoding="utf-8", errors="backslashreplace")
     os.replace(part, path)
     return path
 
@@ -61,10 +60,7 @@ class _Files:
         self.timing = _rows(workdir / "timing.jsonl")
         self.corrupt = _rows(workdir / "corrupt.jsonl")
         self.command = _text(workdir / "command.txt").strip()
-        named = re.search(r"--config[= ]['\"]?([^\s'\"]+)", self.command)
-        name = self.config.get("name") or (named and Path(named[1]).name.replace(".py", ""))
-        name = name or workdir.resolve().name
-        self.title = str(name)
+        self.title = str(self.config.get("name") or workdir.resolve().name)
         self.step = max((row.get("step", 0) for row in self.metrics), default=0)
 
 

@@ -25,6 +25,7 @@ from mmjax.run.assembly import Run
 from mmjax.run.configured import configured
 from mmjax.run.options import Evaluation
 from mmjax.run.part import Part, open_source
+from mmjax.terminal import printable
 from mmjax.training import sharding
 from mmjax.training.state import State
 from mmjax.transforms.decode import DecodeImage
@@ -192,7 +193,8 @@ class EvaluationRun:
         )
         if corrupt and not self._named:
             self._named.extend(corrupt)
-            names = "\n".join(f"  {row.where}: {row.reason}" for row in corrupt[:SHOWN_CORRUPT])
+            first = [printable(f"{row.where}: {row.reason}") for row in corrupt[:SHOWN_CORRUPT]]
+            names = "\n".join(f"  {row}" for row in first)
             print(
                 f"note: {self.name} leaves out {len(corrupt)} corrupt of {len(self.source)} "
                 f"examples, the first ones:\n{names}"

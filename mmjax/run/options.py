@@ -99,6 +99,8 @@ class Options:
 def read(config: str, changes: Sequence[str] = ()) -> Options:
     """The options of a config file, "configs/x.py:variant,key=value", with more changes.
 
+    A run that the config does not name is named after the file.
+
     Raises:
       ConfigError: no file is named, or it cannot be used.
     """
@@ -106,9 +108,15 @@ def read(config: str, changes: Sequence[str] = ()) -> Options:
         raise ConfigError(
             "--config is missing: a config file, such as --config=configs/contrastive/clip_emoji.py"
         )
-    return configs.build(Options, configs.load(config, changes, schema=Options))
+    options = configs.build(Options, configs.load(config, changes, schema=Options))
+    return dataclasses.replace(options, name=options.name or stem(config))
+
+
+def stem(config: str) -> str:
+    """The name of a config file: "configs/x.py:smoke,data.path=a/b" -> "x"."""
+    return Path(config.partition(".py:")[0]).name.removesuffix(".py")
 
 
 def workdir_of(config: str, workdir: str = "") -> Path:
     """The folder of a run: `workdir`, or runs/ and the name of the config file."""
-    return Path(workdir or Path("runs") / Path(config.partition(":")[0]).stem)
+    return Path(workdir) if workdir else Path("runs") / stem(config)

@@ -25,6 +25,7 @@ from mmjax.layers import adapters
 from mmjax.run import workdir
 from mmjax.run.assembly import Run
 from mmjax.run.load import NAMES, load
+from mmjax.terminal import printable
 from mmjax.training.checkpoint import CheckpointError, Checkpoints, Frozen, warm_start
 from mmjax.training.state import State
 
@@ -52,7 +53,8 @@ def begin(run: Run, *, report: bool = True) -> State:
         if not found.matched:
             raise CheckpointError(f"{where}: nothing in {source} fits this model\n{found.report()}")
         if report and jax.process_index() == 0:
-            print(f"{where} from {source}: {_without_fresh(found).report()}")
+            said = f"{where} from {source}: {_without_fresh(found).report()}"
+            print(printable(said, keep="\n"))
         flat |= {under + path: leaf for path, leaf in tree.flatten(part).items()}
         given |= {under + path for path in found.matched}
     covered = tuple(f"{prefix}/" if prefix else "" for prefix in wanted)

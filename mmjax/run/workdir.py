@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -42,6 +43,8 @@ PACKAGES = (
     "pillow",
     "tokenizers",
 )
+# what a process of mmjax is called, and how a shell starts it
+PROGRAMS = {"main.py": ("python", "-m", "mmjax.main"), "mmjax": ("mmjax",)}
 
 
 def identity(options: Options) -> dict[str, Any]:
@@ -113,7 +116,9 @@ def claim(folder: Path, options: Options, command: str) -> None:
             (folder / "tokenizer.json").unlink(missing_ok=True)
         write_json(path, to_dict(options))
         write_json(folder / "environment.json", environment())
-        (folder / "command.txt").write_text(command + "\n", encoding="utf-8")
+        # bytes of a file's name that are no UTF-8 are written as they came
+        line = (command + "\n").encode("utf-8", "surrogateescape")
+        (folder / "command.txt").write_bytes(line)
     if jax.process_count() > 1:  # the others find what process 0 left, and wrote
         multihost_utils.sync_global_devices("claimed")
 
@@ -203,9 +208,10 @@ def git_state() -> str:
 
 
 def command_line() -> str:
-    """The command as it was typed, as far as a program can know."""
-    if sys.argv and Path(sys.argv[0]).name == "main.py":
-        return " ".join(["python -m mmjax.main", *sys.argv[1:]])
+    """The command as it was typed, as far as a program can know, to be pasted into a shell."""
+    program = Path(sys.argv[0]).name if sys.argv else ""
+    if program in PROGRAMS:
+        return shlex.join([*PROGRAMS[program], *sys.argv[1:]])
     return "mmjax.train(config, workdir), from Python"
 
 

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import sys
+import threading
 from typing import Any
 
 from absl import logging as absl_logging
@@ -29,11 +31,14 @@ def _not_of_a_write(record: logging.LogRecord) -> bool:
 
 
 class _WithoutEchoes:
-    """A hook that passes on everything but news of a closed event loop."""
+    """A hook that passes on everything but news of a closed event loop; a Ctrl-C that fell into a
+    callback of JAX's, where Python drops it, is heard a moment later."""
 
     def __init__(self, report: Any):
         self.report = report
 
     def __call__(self, event: Any) -> None:
-        if str(event.exc_value) != "Event loop is closed":
+        if isinstance(event.exc_value, KeyboardInterrupt):
+            threading.Timer(0.05, _thread.interrupt_main).start()
+        elif str(event.exc_value) != "Event loop is closed":
             self.report(event)

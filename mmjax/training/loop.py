@@ -4,8 +4,7 @@
   from the last complete checkpoint and writes the same lines again.
 * Nothing waits for the device but a look at the step before: its metrics are fetched while the next
   one runs.
-* SIGTERM and Ctrl-C finish the step, save, and return; a second Ctrl-C ends at once. With several
-  processes, one that hears it is enough: JAX tells the others, and all stop after the same step.
+* A signal that ends the run (training/stop.py) finishes the step, saves, and returns.
 """
 
 from __future__ import annotations
@@ -13,9 +12,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -29,12 +25,11 @@ from mmjax.tasks.base import size
 from mmjax.training.checkpoint import CheckpointError, Checkpoints
 from mmjax.training.progress import Progress
 from mmjax.training.state import State
+from mmjax.training.stop import Stop
 from mmjax.training.writer import Writer
 from mmjax.typing import Natural, Positive
 
 IN_A_ROW = "not_finite_in_a_row"  # what a checkpoint says beside its arrays
-# what Ctrl-C is answered: written, not printed, as the signal may come in the middle of a print
-NOTICE = b"\nSIGINT: saves after this step and stops; Ctrl-C again stops at once\n"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,57 +47,10 @@ class Outcome:
 
     state: State
     finished: bool  # all steps done; False: stopped by a signal, saved, to be continued
+    signal: int = 0  # number of the signal that stopped it; 0: none did
     train_seconds: float = 0.0  # spent in steps, validations and saves left out
     first_step_seconds: float = 0.0  # from `started` to the end of the first step
     seconds_waiting_for_saves: float = 0.0
-
-
-class Stop:
-    """Remembers a SIGTERM or Ctrl-C until the step is over."""
-
-    def __init__(self) -> None:
-        self.reason = ""
-        self.interrupted = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Stop:
-        if threading.current_thread() is threading.main_thread():
-            handlers = {signal.SIGINT: self._pass_on}  # SIGTERM's handler is JAX's, see `reached`
-            if jax.process_count() == 1:
-                handlers = {signal.SIGTERM: self._remember, signal.SIGINT: self._remember}
-            for number, handler in handlers.items():
-                self._before[number] = signal.signal(number, handler)
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _remember(self, number: int, frame: Any) -> None:
-        if self.reason and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        if number == signal.SIGINT:
-            os.write(2, NOTICE)
-        self.reason = self.reason or signal.Signals(number).name
-
-    def _pass_on(self, number: int, frame: Any) -> None:
-        """Ctrl-C of one of several processes, as the signal that JAX tells the others of."""
-        if self.interrupted:
-            raise KeyboardInterrupt
-        self.interrupted = True
-        os.write(2, NOTICE)
-        signal.raise_signal(signal.SIGTERM)
-
-    def reached(self, step: int) -> bool:
-        """Whether to stop now; processes of one run agree on the step."""
-        if jax.process_count() == 1:
-            return bool(self.reason)
-        from jax.experimental import multihost_utils
-
-        if multihost_utils.reached_preemption_sync_point(step):
-            self.reason = self.reason or "SIGTERM"
-            return True
-        return False
 
 
 @dataclasses.dataclass
@@ -208,7 +156,7 @@ def fit(
             results = None
             if evaluates:
                 results = training.validate(step)
-                leaving = leaving or bool(stop.reason)  # heard during the validation
+                leaving = leaving or bool(stop.number)  # heard during the validation
             if saves or leaving:
                 training.save(results)
             if saves:
@@ -221,7 +169,8 @@ def fit(
                 break
         outcome = training.outcome
         outcome.state = training.state
-        outcome.finished = int(training.state.step) >= config.steps and not stop.reason
+        outcome.finished = int(training.state.step) >= config.steps and not stop.number
+        outcome.signal = stop.number
         outcome.train_seconds = training.clock.total
         checkpoints.wait()
     return outcome

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import jax
 
 from mmjax.data.storage import open_bar
+from mmjax.terminal import printable
 
 
 class Progress:
@@ -41,6 +42,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line that stays."""
+        text = printable(text)
         if self.bar:
             self.bar.console.print(text, markup=False, highlight=False)
         elif jax.process_index() == 0:

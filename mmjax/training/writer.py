@@ -40,11 +40,9 @@ class Writer:
             if pictures.name.isdigit() and int(pictures.name) > step:
                 shutil.rmtree(pictures)
         if tensorboard:
-            from tensorboardX import SummaryWriter
+            from mmjax.training.board import open_board  # protobuf, only where it is wanted
 
-            self.board = SummaryWriter(
-                str(self.folder / "tensorboard"), purge_step=step + 1, max_queue=1000
-            )
+            self.board = open_board(self.folder / "tensorboard", step)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """One line of `metrics.jsonl`, and a point of each curve."""

@@ -214,6 +214,19 @@ def test_inspect_shows_the_batch(trained, capsys):
     assert "emoji:" in out and "loss with checkpoint 2" in out and "image" in out
 
 
+def test_inspect_draws_where_it_is_told_to(tmp_path, monkeypatch, capsys):
+    """Without a work directory nothing is left beside the user."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(inspect, "_loss", lambda *arguments: "loss")
+    assert inspect.inspect(tiny(), tmp_path / "run") is None
+    assert not list(tmp_path.iterdir())
+    assert "--out=batch.png draws one" in capsys.readouterr().out
+    assert inspect.inspect(tiny(), tmp_path / "run", out="a/batch.png") == Path("a/batch.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    with pytest.raises(ConfigError, match="--out=x.xyz: a picture's name ends in .png"):
+        inspect.inspect(tiny(), tmp_path / "run", out="x.xyz")
+
+
 def test_thumbnails_compare_with_drawings_of_their_own_set():
     """The groups of another set in the mixture have the same numbers, and nothing to say."""
     from mmjax.config import build

@@ -229,28 +229,52 @@ def test_search_by_picture_over_an_index_of_ones_own(photos, tmp_path, capsys):
     assert "photos has changed since it was embedded" in capsys.readouterr().out
 
 
+def test_names_that_are_no_utf8(encoder, tmp_path, capsys):
+    """Of files, and in a query: no UnicodeEncodeError, in either kind of file."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    drawn = {one.name: one.images[0] for one in emoji.concepts()}
+    (folder / os.fsdecode(b"caf\xe9 \x1b[2J.webp")).write_bytes(drawn["tiger"])
+    (folder / os.fsdecode(b"broken\xff.png")).write_bytes(b"no picture")
+    for out in (tmp_path / "a.npy", tmp_path / "a.parquet"):
+        options = embed.Options(str(folder), str(out))
+        made = embed.embed(encoder, listing.open(str(folder)), options)
+        assert made.names == ("caf\\udce9 \x1b[2J.webp",)
+        sheet = tmp_path / "sheet.png"
+        flags = ["--mode=search", "--query=a tiger", f"--index={out}", f"--out={sheet}"]
+        assert main(flags) == 0 and sheet.exists()
+        assert "caf\\udce9 \\x1b[2J.webp" in capsys.readouterr().out
+    typed = os.fsencode("un caf\xe9").decode("ascii", "surrogateescape")  # as LC_ALL=C reads it
+    assert search._text(typed) == "un caf\xe9"
+    assert main(["--mode=search", "--query=\udcff"]) == 2
+    assert "--query=\\udcff: this is no valid UTF-8" in capsys.readouterr().err
+
+
 def test_a_big_cat_among_the_emoji(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MMJAX_CACHE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     flags = ["--mode=search", "--query=a big cat"]
     assert main(flags) == 0
     first = capsys.readouterr().out
-    assert "cat face" in first and (tmp_path / "search.png").exists()
+    assert "cat face" in first and not list(tmp_path.glob("*.png")), "nothing is drawn unasked"
     (kept,) = (tmp_path / "embeddings").glob("*.npy")
     changed = kept.stat().st_mtime_ns
-    hits = search.run(search.Options("a big cat", out=""))
+    hits = search.run(search.Options("a big cat"))
     names = [hit.name for hit in hits]
     assert sum("cat" in name or name in ("tiger", "leopard", "lion") for name in names) >= 6
     assert kept.stat().st_mtime_ns == changed
     for word in ("pizza", "red heart"):
-        assert word in [hit.name for hit in search.run(search.Options(word, count=5, out=""))]
+        assert word in [hit.name for hit in search.run(search.Options(word, count=5))]
 
 
 def test_what_cannot_be_done_is_said(photos, tmp_path, capsys):
+    (tmp_path / "photos.png").mkdir()
     for flags, message in (
         (["--mode=search"], "needs a --query"),
         (["--mode=search", "--query=none.png"], "there is no such picture"),
         (["--mode=search", "--query=a", "--index=none.npy"], "--mode=embed writes one"),
+        (["--mode=search", "--query=a", "--out=x.xyz"], "a picture's name ends in .png, .jpg"),
+        (["--mode=search", "--query=a", f"--out={photos}.png/"], "is a folder: name a file in it"),
         (["--mode=embed", "--data=x"], "needs --data= and --out="),
         (["--mode=embed", "--data=nothing", "--out=a.npy"], "there is no such folder or file"),
         (["--mode=embed", f"--data={photos}", f"--out={tmp_path}/a.txt"], ".npy or .parquet"),

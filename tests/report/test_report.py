@@ -32,8 +32,8 @@ def workdir(tmp_path):
     put("result.json", RESULT)
     put("config.json", {"name": "clip <emoji>", "train": {"steps": 5}, "seed": 0})
     put("environment.json", {"versions": {"jax": "0.10"}})
-    put("command.txt", "python -m mmjax.main --config=configs/clip.py:smoke\n")
-    row = {"where": "my.jsonl, row 3", "reason": "truncated <JPEG>"}
+    put("command.txt", "python -m mmjax.main --config=configs/clip.py:smoke,data.path=a/l.jsonl\n")
+    row = {"where": "my\udcff.jsonl, row 3", "reason": "truncated <JPEG>"}
     put("corrupt.jsonl", "\n".join([json.dumps(row)] * 3))
     put("timing.jsonl", json.dumps({"step": 5, "examples_per_second": 238.5}))
     for step in range(1, 10):
@@ -81,7 +81,7 @@ def test_a_work_directory_in_any_state(workdir, tmp_path_factory):
         row = {"step": 4, "validation/seen/image_to_text/r1": 0.25, "train/loss": "nan"}
         out.write(json.dumps(row) + "\n[1, 2]\n\x00\xff\n")
     page = report.write(workdir).read_text(encoding="utf-8")
-    assert "<h1>clip:smoke</h1>" in page and "not finished · step 4<" in page
+    assert f"<h1>{workdir.name}</h1>" in page and "not finished · step 4<" in page
     assert "So far, at step 4" in page and ">0.25<" in page
     assert "step 8" in page and "step 9" not in page  # the newest picture that can be read
 

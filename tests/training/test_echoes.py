@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 import types
 
 import pytest
@@ -47,3 +48,14 @@ def test_what_repeats_an_error_is_left_out(restored):
         record = logger.makeRecord("asyncio", logging.ERROR, "", 0, text, (), None)
         assert bool(logger.filter(record)) == shown
     assert logging.getLogger("absl").level == logging.CRITICAL
+
+
+def test_ctrl_c_in_a_callback_is_heard_after_it(restored):
+    """Python would print it with a traceback, and forget it."""
+    reported = []
+    sys.unraisablehook = reported.append
+    echoes.silence()
+    with pytest.raises(KeyboardInterrupt):
+        sys.unraisablehook(types.SimpleNamespace(exc_value=KeyboardInterrupt()))
+        time.sleep(10)
+    assert not reported
