@@ -286,7 +286,7 @@ def _finish(
         test,
         state,
         show=lambda name, medium: pictures.media(step, f"test/{name}", medium),
-        examine=lambda evaluation, result: bounds.update(intervals(evaluation, result)),
+        examine=lambda name, result: bounds.update(intervals(name, test[name].source, result)),
     )
     for evaluator in test.values():
         values |= evaluator.baseline()

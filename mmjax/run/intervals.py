@@ -11,39 +11,39 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmjax.data.source import Source
 from mmjax.evaluation import bootstrap
 from mmjax.evaluation.base import Result
-from mmjax.run.evaluations import EvaluationRun
 
 MOST = 2000  # groups of queries
 SAMPLES = 1000  # draws, which give the bounds to about a twentieth of the width
 
 
-def intervals(evaluation: EvaluationRun, result: Result) -> dict[str, tuple[float, float]]:
-    """95% bounds of the metrics that are means or ratios: {"<evaluation>/<metric>": (0.57, 0.71)}.
+def intervals(name: str, source: Source, result: Result) -> dict[str, tuple[float, float]]:
+    """95% bounds of the metrics that are means or ratios: {"<name>/<metric>": (0.57, 0.71)}.
 
     Args:
-      result: what the evaluation returned.
+      name: of the evaluation. source: what it asked. result: what it returned.
     """
     bounds = {}
     for metric, value in result.metrics.items():
         if metric not in result.queries:
             continue
-        groups = _groups(evaluation, result, metric)
+        groups = _groups(source, result, metric)
         if groups is not None and len(np.unique(groups)) > MOST:
             continue
         interval = bootstrap.mean(result.queries[metric], cluster=groups, samples=SAMPLES)
         low = value + interval.low - interval.mean
         high = value + interval.high - interval.mean
-        bounds[f"{evaluation.name}/{metric}"] = (low, high)
+        bounds[f"{name}/{metric}"] = (low, high)
     return bounds
 
 
-def _groups(evaluation: EvaluationRun, result: Result, metric: str) -> np.ndarray | None:
+def _groups(source: Source, result: Result, metric: str) -> np.ndarray | None:
     """Which queries belong together: those of a group, or of an example; None: not known."""
     parent = metric.rpartition("/")[0]
     index = result.queries.get(f"{parent}/index" if parent else "index")
     if index is None:
         return None
-    column = evaluation.source.column("group")
+    column = source.column("group")
     return index if column is None else np.asarray(column)[index]
