@@ -29,6 +29,7 @@ FALLBACK = (
 EMOJI_FONTS = ("NotoColorEmoji.ttf", "Apple Color Emoji.ttc", "seguiemj.ttf", "Twemoji.ttf")
 EMOJI_SIZES = (109, 160, 96, 64)
 EMOJI_WIDTH = 1.2  # of the size of the letters
+SLACK = 0.985  # of a width that may be used: letters are hinted where they are drawn
 OVERSAMPLED = 2  # letters are measured as large as a page draws them
 
 # Scripts without spaces, whose lines break between any two letters.
@@ -87,7 +88,7 @@ def _ends(line: str, count: int) -> str:
 
 
 def _fits(text: str, width: Pixels, size: Pixels, bold: bool) -> bool:
-    return width_of(text, size, bold) <= width
+    return width_of(text, size, bold) <= SLACK * width
 
 
 @functools.lru_cache(maxsize=4096)

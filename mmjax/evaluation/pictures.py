@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Num
 from PIL import Image
 
-from mmjax.evaluation.letters import elided, fit
+from mmjax.evaluation.letters import Pixels, elided, fit, width_of
 from mmjax.evaluation.page import INK, LINE, MARGIN, MUTED, WIDTH, Page
 
 TOP = 56  # where a matrix begins, below the title
@@ -19,35 +19,34 @@ def matrix(
 ) -> Image.Image:
     """A matrix as colours. Rows and columns are named by texts or by small images."""
     scale = 64  # width of the colours' scale with its numbers
-    named = bool(rows) and isinstance(rows[0], str)
-    written = bool(columns) and isinstance(columns[0], str)
-    text_width = 150
+    longest = 142  # of a name
     height = min(22.0, (WIDTH - 2 * MARGIN - scale) / max(len(rows), 1))  # of a cell
-    left = MARGIN + (text_width if named else height + 6)
+    letters = min(11, height * 0.62)
+    row_names = [elided(name, longest, size=letters) for name in rows if isinstance(name, str)]
+    left = MARGIN + (_widest(row_names, letters) + 8 if row_names else height + 6)
     width = (WIDTH - MARGIN - scale - left) / max(len(columns), 1)
+    small = min(letters, width * 0.62)
+    column_names = [elided(name, longest, size=small) for name in columns if isinstance(name, str)]
+    below = _widest(column_names, small) if column_names else min(width, height)
     top = TOP
     bottom = top + height * len(rows)
-    below = text_width if written else height + 8
-    page = Page(WIDTH, bottom + below + MARGIN)
+    page = Page(WIDTH, bottom + 6 + below + MARGIN)
     page.text(MARGIN, 28, title, size=15, bold=True)
     axes = page.axes(left, top, width * len(columns), height * len(rows))
     # The ends of the scale leave out a few values, so that one of them does not pale all others.
     low, high = np.percentile(values, [1, 99.5]) if values.size else (0, 1)
     shown = axes.imshow(values, cmap="Blues", vmin=low, vmax=max(high, low + 1e-6), aspect="auto")
     axes.set(xticks=[], yticks=[])
-    letters = min(11, height * 0.62, width * 0.62)
     for row, name in enumerate(rows):
         middle = top + height * (row + 0.5)
-        if isinstance(name, str):
-            line = elided(name, text_width - 8, size=letters)
-            page.text(left - 6, middle, line, size=letters, align="right")
+        if row_names:
+            page.text(left - 8, middle, row_names[row], size=letters, align="right")
         else:
             page.image(MARGIN, middle - height / 2 + 0.5, height - 1, name)
     for column, name in enumerate(columns):
         middle = left + width * (column + 0.5)
-        if isinstance(name, str):
-            line = elided(name, text_width - 8, size=letters)
-            page.rising(middle, bottom + 6, line, size=letters)
+        if column_names:
+            page.rising(middle, bottom + 6, column_names[column], size=small)
         else:
             edge = min(width, height) - 1
             page.image(middle - edge / 2, bottom + 6, edge, name)
@@ -56,6 +55,11 @@ def matrix(
     bar.tick_params(labelsize=10, labelcolor=MUTED, color=LINE)
     bar.spines["outline"].set_visible(False)
     return page.render(f"{title}. {_diagonal(values)}")
+
+
+def _widest(lines: Sequence[str], size: Pixels) -> float:
+    """Of several lines; 0 of none."""
+    return max((width_of(line, size) for line in lines), default=0.0)
 
 
 def _diagonal(values: Num[np.ndarray, "R C"]) -> str:
@@ -75,14 +79,17 @@ def confusion(counts: Num[np.ndarray, "R R"], names: Sequence[str]) -> Image.Ima
     few = classes <= FEW
     letters = 11 if few else min(11, (WIDTH - 2 * MARGIN) / classes * 0.62)
     legible = letters >= 5
-    label = 170 if few else 130 * legible  # width of the classes' names
-    left = MARGIN + label
+    row_names = [elided(name, 160, size=letters) for name in names if legible]
+    left = MARGIN + (_widest(row_names, letters) + 8 if legible else 0)
     width = (WIDTH - MARGIN - left) / classes  # of a cell
     height = 40 if few else width
     across = width >= 64  # columns are named in level lines
-    below = 52 if across else label
+    column_names = [fit(name, width - 8, size=10, lines=3) for name in names if across]
+    below = _widest(row_names, letters)
+    if across:
+        below = 12.5 * max(len(lines) for lines in column_names)
     top = 76
-    page = Page(WIDTH, top + height * classes + below + MARGIN)
+    page = Page(WIDTH, top + height * classes + 6 + below + MARGIN)
     right = np.trace(counts) / max(counts.sum(), 1)
     title = f"Confusion of {classes} classes"
     page.text(MARGIN, 28, title, size=15, bold=True)
@@ -92,13 +99,11 @@ def confusion(counts: Num[np.ndarray, "R R"], names: Sequence[str]) -> Image.Ima
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.set(xticks=[], yticks=[])
     bottom = top + height * classes
-    for place, name in enumerate(names if legible else ()):
-        line = elided(name, label - 8, size=letters)
+    for place, line in enumerate(row_names):
         page.text(left - 8, top + height * (place + 0.5), line, size=letters, align="right")
         middle = left + width * (place + 0.5)
         if across:
-            lines = fit(name, width - 8, size=10, lines=3)
-            page.text(middle, bottom + 14, lines, size=10, align="center")
+            page.text(middle, bottom + 14, column_names[place], size=10, align="center")
         else:
             page.rising(middle, bottom + 6, line, size=letters)
     for row, column in np.argwhere(counts > 0) if few else ():

@@ -23,7 +23,8 @@ class Files:
         name = self.config.get("name") or (named and Path(named[1]).name.replace(".py", ""))
         name = name or workdir.resolve().name
         self.title = str(name)
-        self.step = max((row.get("step", 0) for row in self.metrics), default=0)
+        steps = [row.get("step") for row in self.metrics]
+        self.step = max((step for step in steps if isinstance(step, int)), default=0)
 
     def option(self, path: str) -> Any:
         """A value of the config, "train.steps"; None where there is none."""
@@ -42,7 +43,8 @@ class Files:
     def optimizer_groups(self) -> dict[str, str]:
         """What to call the groups that have a number for a name: {"0": "muon", "1": "adamw"}."""
         groups = self.option("optimizer.groups")
-        groups = [group for group in groups or () if isinstance(group, Mapping)]
+        groups = groups if isinstance(groups, list) else []
+        groups = [group for group in groups if isinstance(group, Mapping)]
         optimizers = [str(group.get("optimizer", "")) for group in groups]
         names = {}
         for number, (group, optimizer) in enumerate(zip(groups, optimizers, strict=True)):

@@ -44,7 +44,8 @@ class Numbers:
     def most_important(self) -> list[str]:
         """At most three: what checkpoints are chosen by, then the first of other evaluations."""
         chosen = str(self.files.option("checkpoint.metric") or "")
-        names = {key.removeprefix(f"{VALIDATION}/"): key for key in self.keys}
+        whole = [key for key in self.keys if not _is_of_one_class(key)]
+        names = {key.removeprefix(f"{VALIDATION}/"): key for key in whole}
         order = sorted(names, key=lambda name: name != chosen.removeprefix(f"{VALIDATION}/"))
         shown: list[str] = []
         for depth in (1, -1):  # one of each evaluation, then one of each of its parts
@@ -162,6 +163,11 @@ class Numbers:
         if not isinstance(bounds, list) or len(bounds) != 2 or not all(map(is_number, bounds)):
             return None
         return bounds[0], bounds[1]
+
+
+def _is_of_one_class(key: str) -> bool:
+    """Whether it is one of an evaluation's "class/cat", "class/dog", ..."""
+    return "class" in key.split("/")[1:-1]
 
 
 def _parent(name: str, depth: int) -> str:

@@ -65,8 +65,8 @@ table.result { width: 100%; }
 .fill { height: 8px; border-radius: 4px; background: var(--s0); }
 .fill.low { background: var(--low); }
 .bar u { position: absolute; top: -3px; height: 14px; border: solid var(--ink);
-  border-width: 0 1px; } .bar u::before { content: ""; display: block; margin-top: 6.5px;
-  border-top: 1px solid var(--ink); }
+  border-width: 0 1px; } .bar u::before { content: ""; display: block; margin-top: 6px;
+  height: 2px; background: var(--ink); box-shadow: 0 0 0 1px var(--paper); }
 .bar b { position: absolute; top: -4px; width: 4px; height: 16px; margin-left: -2px;
   border-radius: 1px; box-shadow: 0 0 0 1px var(--paper); }
 b.chance, s.chance { background: var(--chance); }

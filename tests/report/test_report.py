@@ -112,6 +112,7 @@ def test_three_numbers_begin_with_the_one_that_checkpoints_are_chosen_by(tmp_pat
     config = {"checkpoint": {"metric": "validation/b/y/r1"}}
     found = numbers(tmp_path, {**result, "c/x": 5.0}, config)
     assert found.most_important() == ["b/y/r1", "a/x/r1", "c/x"]
+    result |= {"a/class/cat": 0.5}  # one class is not the evaluation
     assert numbers(tmp_path, result).most_important() == ["a/x/r1", "b/x/r1", "a/y/r1"]
     assert found.cards().count("<div class=card>") == 3
 
