@@ -66,7 +66,7 @@ table.result { width: 100%; }
 .fill.low { background: var(--low); }
 .bar u { position: absolute; top: -3px; height: 14px; border: solid var(--ink);
   border-width: 0 1px; } .bar u::before { content: ""; display: block; margin-top: 6px;
-  height: 2px; background: var(--ink); box-shadow: 0 0 0 1px var(--paper); }
+  height: 2px; background: var(--ink); }
 .bar b { position: absolute; top: -4px; width: 4px; height: 16px; margin-left: -2px;
   border-radius: 1px; box-shadow: 0 0 0 1px var(--paper); }
 b.chance, s.chance { background: var(--chance); }
