@@ -8,6 +8,23 @@ import numpy as np
 ROWS, LENGTH = 3, 11
 
 
+GPT2 = dict(vocab_size=61, n_positions=23, n_embd=30, n_layer=3, bos_token_id=0, eos_token_id=0)
+LLAMA = dict(
+    vocab_size=61, hidden_size=30, num_hidden_layers=3, num_attention_heads=6,
+    intermediate_size=44, max_position_embeddings=40, bos_token_id=1, eos_token_id=2,
+    pad_token_id=0,
+)  # fmt: skip
+
+
+def rope(kind, **fields):
+    return {"rope_parameters": dict(rope_type=kind, rope_theta=300.0, **fields)}
+
+
+LLAMA3 = dict(
+    factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16
+)
+
+
 def batch(vocabulary, padding=None):
     """Ids and validity: a row padded on the left, one on the right, one not at all.
 

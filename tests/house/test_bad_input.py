@@ -333,6 +333,7 @@ def test_steps_that_are_not_finite(good, tmp_path, refused):
     assert "NotFinite: 3 steps in a row were not finite, the last one 7 with" in again
 
 
+@pytest.mark.slow
 def test_no_room_for_a_line_of_metrics(good, tmp_path, refused, monkeypatch):
     written = Writer._line
 

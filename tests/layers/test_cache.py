@@ -79,6 +79,7 @@ def test_extending_is_the_whole_and_hidden_states_are_seen(norm):
     np.testing.assert_allclose(jnp.concatenate(parts, 1), whole, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_padding_on_either_side_changes_nothing():
     """Even rows whose first queries see nothing stay finite, and so do their gradients."""
     config = decoder.Config(16, 2, 4, 2, 6, 24, windows=(3, 0), attention_cap=5.0)

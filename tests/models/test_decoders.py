@@ -55,7 +55,8 @@ def start(name):
     return model, jax.tree.unflatten(form, noisy), kwargs
 
 
-@pytest.fixture(params=["llama", "whisper"])  # Whisper's decoder is GPT-2 with a context
+# Whisper's decoder is GPT-2 with a context
+@pytest.fixture(params=["llama", pytest.param("whisper", marks=pytest.mark.slow)])
 def started(request):
     return start(request.param)
 
@@ -312,6 +313,7 @@ def test_a_tied_head_learns_in_bfloat16():
     assert np.linalg.norm(found - exact) < 2e-2 * np.linalg.norm(exact)
 
 
+@pytest.mark.slow
 def test_whispers_constant_positions_stay():
     """No gradient and no weight decay reaches the sinusoids."""
     model = whisper.Model(whisper.Config(5, 12, 16, 6, SPEECH, SPEECH))

@@ -9,6 +9,7 @@ import family_reference
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from family_reference import GPT2, LLAMA, LLAMA3, rope
 
 from mmjax.conversion import load
 from mmjax.models import wav2vec2
@@ -21,22 +22,9 @@ BERT = dict(
 )  # fmt: skip
 ROBERTA = dict(BERT, pad_token_id=2, bos_token_id=0, eos_token_id=1, layer_norm_eps=1e-5)
 CLASSES = dict(id2label={0: "a", 1: "b", 2: "c", 3: "d"})
-GPT2 = dict(vocab_size=61, n_positions=23, n_embd=30, n_layer=3, bos_token_id=0, eos_token_id=0)
-LLAMA = dict(
-    vocab_size=61, hidden_size=30, num_hidden_layers=3, num_attention_heads=6,
-    intermediate_size=44, max_position_embeddings=40, bos_token_id=1, eos_token_id=2,
-    pad_token_id=0,
-)  # fmt: skip
 ONE_HEAD = dict(num_attention_heads=1, num_key_value_heads=1)
 
 
-def rope(kind, **fields):
-    return {"rope_parameters": dict(rope_type=kind, rope_theta=300.0, **fields)}
-
-
-LLAMA3 = dict(
-    factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16
-)
 # Case -> the reference's class and the fields of its config.
 TEXT = {
     "bert": ("BertModel", BERT),

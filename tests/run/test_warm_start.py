@@ -81,6 +81,7 @@ def test_a_checkpoint_goes_under_a_prefix(hub, capsys):
     assert "warm_start['text'] from" in out and "extra     pooler/kernel" in out
 
 
+@pytest.mark.slow
 def test_frozen_parameters_are_not_written(locked, hub):
     kept = Checkpoints(locked / "checkpoints", read_only=True)
     assert not any(path.startswith("text/") for path in tree.flatten(kept.load("params")))
@@ -96,6 +97,7 @@ def test_frozen_parameters_are_not_written(locked, hub):
     assert tree.compare(raw["text"], warm_start.offered(f"{locked}#text")).complete
 
 
+@pytest.mark.slow
 def test_other_frozen_parameters_are_refused(locked, hub, tmp_path):
     moved = tmp_path / "hub"
     shutil.copytree(hub, moved)
@@ -110,6 +112,7 @@ def test_other_frozen_parameters_are_refused(locked, hub, tmp_path):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source, message", [
     ({"text": "{empty}"}, "no work directory with checkpoints, no folder with a checkpoint"),
     ({"words": "{hub}"}, "this model has no part 'words'; it has image, image_head, text, "),

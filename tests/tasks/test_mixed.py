@@ -53,8 +53,12 @@ def differentiated(task, batch, state, accumulate, sources=()):
     )(variables, batch, jax.random.key(3))
 
 
-@pytest.mark.parametrize("names", [("pairs", "words"), ("words",), ("pairs", "words", "hard")])
-@pytest.mark.parametrize("accumulate", [1, 4])
+@pytest.mark.parametrize("names, accumulate", [
+    (("pairs", "words", "hard"), 4),
+    pytest.param(("pairs", "words", "hard"), 1, marks=pytest.mark.slow),
+    pytest.param(("pairs", "words"), 1, marks=pytest.mark.slow),
+    pytest.param(("words",), 4, marks=pytest.mark.slow),
+])  # fmt: skip
 def test_a_task_trains_in_a_mix_as_it_does_alone(names, accumulate):
     """Losses, metrics and the sum of the gradients, with rows of very different numbers."""
     weights = {"pairs": 1.0, "words": 0.3, "hard": 2.0}
@@ -120,7 +124,7 @@ def test_an_absent_sub_batch_costs_nothing():
     assert {"loss/pairs/pairs", "loss/words/words", "loss/words/size"} <= set(report)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [2])
 def test_sources_of_sub_batches_are_measured_apart(accumulate):
     mixed = Mixed({"pairs": Pairs(), "words": QuietWords()})
     batch = {"pairs": pairs(), "words": words(8)}

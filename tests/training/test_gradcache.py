@@ -93,8 +93,10 @@ def by_hand(loss, count):
     return jax.device_get(both(variables()["params"]))
 
 
-CASES = [("ring", dict(data=4, fsdp=2), count) for count in (1, 2, 4, 8)]
-CASES += [("plain", dict(data=1), 4)]  # and 1 in tests/test_training_step.py
+CASES = [("ring", dict(data=4, fsdp=2), 4), ("plain", dict(data=1), 4)]  # 1: test_step.py
+CASES += [
+    pytest.param("ring", dict(data=4, fsdp=2), count, marks=pytest.mark.slow) for count in (1, 8)
+]
 
 
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid"])

@@ -29,7 +29,7 @@ def differentiated(task, accumulate, batch=None, sources=()):
     return jax.jit(run, compiler_options=QUICK)(start(), batch or pairs(), jax.random.key(3))
 
 
-@pytest.mark.parametrize("accumulate", [1, 2, 4])
+@pytest.mark.parametrize("accumulate", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_the_hardest_row_of_the_whole_batch_is_compared_with(accumulate):
     """Values and gradients of one plain pass over the whole batch."""
     task = Hardest()
