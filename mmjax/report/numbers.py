@@ -16,8 +16,10 @@ from mmjax.report.units import Real, is_number, is_time, number
 
 LARGE = 3  # numbers on top of the page
 CHANCE = "chance"
-HIGHER_IS_BETTER = r"r\d+|top\d+|per_class|accuracy"
-LOWER_IS_BETTER = r"(median_|mean_)?rank|wer|cer|loss|(.*_)?error"
+HIGHER_IS_BETTER = (
+    r"r\d+|top\d+|per_class|accuracy|exact_match|precision|recall|f1|cider_d|bleu\d"
+)
+LOWER_IS_BETTER = r"(median_|mean_)?rank|wer|cer|perplexity|(.*_)?(loss|error)"
 
 
 class Numbers:
