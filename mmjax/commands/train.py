@@ -27,6 +27,7 @@ from mmjax.run import options as run_options
 from mmjax.run import runtime, workdir
 from mmjax.run.assembly import Run, on_device
 from mmjax.run.evaluations import EvaluationRun, build_evaluations, evaluate
+from mmjax.run.intervals import intervals
 from mmjax.run.runtime import prepare
 from mmjax.run.warm_start import begin
 from mmjax.run.warm_start import checkpoints as checkpoints_of
@@ -305,8 +306,13 @@ def _finish(
         state = checkpoints.restore(spec.shapes, spec.shardings, best, training=False)
     step = int(state.step)
     pictures = Writer(folder, run.options.train.steps, tensorboard=False)
+    bounds: dict[str, tuple[float, float]] = {}
     values = evaluate(
-        run, test, state, "", lambda name, medium: pictures.media(step, f"test/{name}", medium)
+        run,
+        test,
+        state,
+        show=lambda name, medium: pictures.media(step, f"test/{name}", medium),
+        examine=lambda name, result: bounds.update(intervals(name, test[name].source, result)),
     )
     for evaluator in test.values():
         values |= evaluator.baseline()
@@ -321,6 +327,7 @@ def _finish(
         **_times(folder, times),
     }
     if jax.process_index() == 0:
+        workdir.write_json(folder / "intervals.json", bounds)
         workdir.write_json(folder / "result.json", result)
         print(table.results(result))
     return result

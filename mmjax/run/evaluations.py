@@ -227,18 +227,22 @@ def evaluate(
     state: State,
     prefix: str = "",
     show: Callable[[str, Any], None] | None = None,
+    examine: Callable[[str, base.Result], None] | None = None,
 ) -> dict[str, float]:
     """Metrics of all evaluations with the weights that each names.
 
     Args:
       prefix: "validation/" or "": put before every name.
       show: takes (name, a picture, clip or sound).
+      examine: takes (name of an evaluation, its whole result with the values of every query).
     """
     metrics: dict[str, float] = {}
     for name, evaluation in which.items():
         params = run.weights(state.params, state.teachers, evaluation.options.weights)
         result = evaluation({**state.variables, "params": params})
         metrics |= {prefix + path: value for path, value in named(name, result).items()}
+        if examine is not None:
+            examine(name, result)
         for label, medium in result.media.items():
             if show is not None:
                 show(f"{prefix}{name}/{label}", medium)

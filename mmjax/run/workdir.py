@@ -4,7 +4,7 @@ config.json  command.txt  environment.json    what ran, how, on what
 metrics.jsonl  timing.jsonl  tensorboard/     curves
 checkpoints/  tokenizer.json                  what it takes to go on, or to use the model
 pictures/<step>/  corrupt.jsonl               what it saw
-result.json  report.html                      what came out
+result.json  intervals.json  report.html      what came out
 lock                                          who trains in it now
 """
 

@@ -70,6 +70,10 @@ def test_results_stand_beside_their_baselines(trained):
         0.4216, abs=1e-4
     )
     assert result["train_seconds"] > 0 and result["first_step_seconds"] > 0
+    intervals = json.loads((trained.workdir / "intervals.json").read_text())
+    for name in ("classes/accuracy/top1", "unseen_style/image_to_text/r1"):
+        low, high = intervals[name]
+        assert low <= result[name] <= high < low + 0.3
 
 
 @pytest.mark.slow
