@@ -11,8 +11,8 @@ signatures, einsum strings and trailing comments all over the project:
 The tests check the annotations with beartype; at run time they cost nothing.
 """
 
-from jaxtyping import Array, Bool, Float, Int, Key, Num, PyTree, Scalar, Shaped, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, Num, PyTree, Scalar, Shaped, UInt8, UInt32
 
 __all__ = [
-    "Array", "Bool", "Float", "Int", "Key", "Num", "PyTree", "Scalar", "Shaped", "UInt8",
+    "Array", "Bool", "Float", "Int", "Key", "Num", "PyTree", "Scalar", "Shaped", "UInt8", "UInt32",
 ]  # fmt: skip
