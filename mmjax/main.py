@@ -13,7 +13,8 @@
     python -m mmjax.main --mode=export --workdir=runs/clip_emoji --out=my_clip
 
 Fields of the config: `--config.optimizer.clip_norm=0.5`, or after the colon of --config. The flags
-of a mode: `--mode=embed --help`. One of several processes: `--processes=auto`.
+of a mode: `--mode=embed --help`. One of several processes: `--processes=auto`. Where mmjax is
+installed, `mmjax embed ...` is the same as `python -m mmjax.main --mode=embed ...`.
 """
 
 import time
@@ -31,8 +32,13 @@ def main(arguments: list[str] | None = None) -> int:
     return dispatch.run(words, started=STARTED, about=__doc__)
 
 
-if __name__ == "__main__":
+def program() -> int:
+    """The installed command `mmjax`, and `python -m mmjax.main`: this process is mmjax's own."""
     from mmjax.training import echoes
 
-    echoes.silence()  # this process is mmjax's own
-    sys.exit(main())
+    echoes.silence()
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(program())

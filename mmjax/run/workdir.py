@@ -179,8 +179,9 @@ def git_state() -> str:
 
 def command_line() -> str:
     """The command as it was typed, as far as a program can know."""
-    if sys.argv and Path(sys.argv[0]).name == "main.py":
-        return " ".join(["python -m mmjax.main", *sys.argv[1:]])
+    programs = {"main.py": "python -m mmjax.main", "mmjax": "mmjax"}
+    if sys.argv and Path(sys.argv[0]).name in programs:
+        return " ".join([programs[Path(sys.argv[0]).name], *sys.argv[1:]])
     return "mmjax.train(config, workdir), from Python"
 
 
