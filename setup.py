@@ -49,7 +49,7 @@ setup(
         ],
         # Draws the SVG of the sets that `--mode=prepare` fetches.
         "prepare": ["resvg_py>=0.3"],
-        # Sends curves and pictures to Weights & Biases: `execution.wandb.project`.
+        # Sends curves and pictures to Weights & Biases: `execution.wandb`.
         "wandb": ["wandb>=0.17"],
     },
 )

@@ -31,7 +31,7 @@ from mmjax.run.evaluations import EvaluationRun, build_evaluations, evaluate
 from mmjax.run.runtime import prepare
 from mmjax.run.warm_start import begin
 from mmjax.run.warm_start import checkpoints as checkpoints_of
-from mmjax.training import flops, loop, sharding
+from mmjax.training import flops, loop, sharding, weights_and_biases
 from mmjax.training.checkpoint import CheckpointError, Checkpoints
 from mmjax.training.program import Program
 from mmjax.training.state import State
@@ -82,6 +82,9 @@ def train(
     prepare(options.execution)
     with workdir.locked(folder):
         shorter = workdir.claim(folder, options, command or workdir.command_line())
+        if jax.process_index() == 0:  # before anything that takes its time
+            steps = options.train.steps
+            print(f"{folder}: {steps:,} steps; opening the data, compiling ...", flush=True)
         run = Run(options, folder)
         with jax.set_mesh(run.mesh):
             return _train(run, folder, started, shorter)
@@ -101,7 +104,8 @@ def _train(run: Run, folder: Path, started: float, shorter: int) -> Trained:
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         print(f"{folder} is finished; a higher train.steps goes on\n{table.results(result)}")
         return Trained(folder, result, True)
-    writer = Writer(folder, done if note else -1, tensorboard=options.execution.tensorboard)
+    boards = dict(tensorboard=options.execution.tensorboard, wandb=options.execution.wandb)
+    writer = Writer(folder, done if note else -1, **boards)
     if jax.process_index() == 0:
         print(
             f"{tree.count(spec.shapes.params):,} parameters, "
@@ -141,7 +145,7 @@ def _train(run: Run, folder: Path, started: float, shorter: int) -> Trained:
             evaluate=validate if validation else None,
             about=about,
             flops=program.flops,
-            peak=flops.peak(),
+            peak=flops.stated(),
             started=started,
             folder=folder,
             metric_shown=options.checkpoint.metric,
@@ -171,6 +175,8 @@ def _check(
     test: Mapping[str, EvaluationRun],
 ) -> None:
     """Finds before the first step what would stop the run at its first validation, or its end."""
+    if options.execution.wandb:
+        weights_and_biases.package()
     for room, which in (("validation", validation), ("test", test)):
         for name, evaluator in which.items():
             evaluator.check(f"{room}.{name}")

@@ -1,7 +1,7 @@
 """The work directory: what it says about its run, and whether it belongs to this one.
 
 config.json  command.txt  environment.json    what ran, how, on what
-metrics.jsonl  timing.jsonl  tensorboard/     curves
+metrics.jsonl  timing.jsonl  tensorboard/     curves (wandb.txt: the id of their page elsewhere)
 checkpoints/  tokenizer.json                  what it takes to go on, or to use the model
 pictures/<step>/  corrupt.jsonl               what it saw
 result.json  report.html                      what came out (result-<steps>.json: of a shorter run)

@@ -17,7 +17,7 @@ import pytest
 import mmjax
 from mmjax import config as configs
 from mmjax import main
-from mmjax.commands import evaluate as evaluation
+from mmjax.commands import evaluate as evaluate_command
 from mmjax.commands import inspect, prepare, show
 from mmjax.commands.evaluate import evaluate
 from mmjax.config import ConfigError, Spec
@@ -270,7 +270,7 @@ def test_a_run_is_exported_and_loaded_by_its_folder(trained, tmp_path):
 
 def test_a_run_as_a_model_is_asked_its_own_evaluations(trained, monkeypatch):
     asked = {}
-    monkeypatch.setattr(evaluation, "evaluate_model", lambda model, **of: asked.update(of))
+    monkeypatch.setattr(evaluate_command, "evaluate_model", lambda model, **of: asked.update(of))
     assert main.main(["--mode=evaluate", f"--model={trained.workdir}", "--split=test"]) == 0
     assert asked["config"] == workdir.load_options(trained.workdir)
 
