@@ -13,7 +13,8 @@
     python -m mmjax.main --mode=export --workdir=runs/clip_emoji --out=my_clip
 
 Fields of the config: `--config.optimizer.clip_norm=0.5`, or after the colon of --config. The flags
-of a mode: `--mode=embed --help`. One of several processes: `--processes=auto`.
+of a mode: `--mode=embed --help`. One of several processes: `--processes=auto`. Where mmjax is
+installed, `mmjax embed ...` is the same as `python -m mmjax.main --mode=embed ...`.
 """
 
 import time
@@ -34,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def program() -> int:
-    """A process of mmjax's own, from its first import to its exit status."""
+    """The installed command `mmjax`, and `python -m mmjax.main`: a process of mmjax's own, from
+    its first import to its exit status."""
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _interrupted)

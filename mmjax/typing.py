@@ -16,11 +16,11 @@ configs are read refuses every other number, and the user's help says which are 
 
 from typing import Annotated, NamedTuple
 
-from jaxtyping import Array, Bool, Float, Int, Key, Num, PyTree, Scalar, Shaped, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, Num, PyTree, Scalar, Shaped, UInt8, UInt32
 
 __all__ = [
     "Array", "Bool", "Float", "Int", "Key", "Natural", "Num", "Positive", "PyTree", "Range",
-    "Scalar", "Shaped", "UInt8",
+    "Scalar", "Shaped", "UInt8", "UInt32",
 ]  # fmt: skip
 
 

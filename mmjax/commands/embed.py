@@ -32,7 +32,7 @@ from mmjax.terminal import printable
 class Options:
     data: str  # a folder, a manifest, a .txt of lines, or the name of a set
     out: str  # .npy or .parquet
-    model: str = "emoji_clip"  # a folder, a name, an id of the hub
+    model: str = "emoji_clip"  # a folder (of a run, too), a name, an id of the hub
     kind: Literal["images", "texts"] = "images"  # what of the data
     column: str = ""  # of a manifest; "": image or text
     batch_size: int = 64  # rows that are embedded at a time

@@ -36,7 +36,7 @@ from mmjax.terminal import printable
 class Options:
     query: str  # a text, or the path of a picture
     index: str = ""  # what --mode=embed wrote; "": the bundled emoji
-    model: str = ""  # of the query; "": the one that made the index
+    model: str = ""  # of the query, as for embed; "": the one that made the index
     count: int = 12  # hits, at most
     out: str = ""  # a picture of the hits; by default none is drawn
 

@@ -1,6 +1,8 @@
 """Train: from a config to a work directory that holds the result, the pictures and the way back.
 
 * The same command continues a run that was stopped or killed, from its last complete checkpoint.
+* A finished run is made longer by a higher `train.steps`: it goes on with the learning rate that a
+  run of so many steps has at this step.
 * Choices are made on `validation`; `test` is computed once, with the best checkpoint, at the end.
 """
 
@@ -20,7 +22,7 @@ import jax
 
 from mmjax import tree
 from mmjax.config import ConfigError, build
-from mmjax.data.pipeline import changes
+from mmjax.data.pipeline import changes, same_batches
 from mmjax.data.prefetch import to_device
 from mmjax.report import table
 from mmjax.run import options as run_options
@@ -31,7 +33,7 @@ from mmjax.run.intervals import intervals
 from mmjax.run.runtime import prepare
 from mmjax.run.warm_start import begin
 from mmjax.run.warm_start import checkpoints as checkpoints_of
-from mmjax.training import flops, loop, sharding
+from mmjax.training import flops, loop, sharding, weights_and_biases
 from mmjax.training.checkpoint import CheckpointError, Checkpoints
 from mmjax.training.program import Program
 from mmjax.training.state import State
@@ -86,13 +88,16 @@ def train(
     folder = Path(folder).expanduser().absolute()
     prepare(options.execution)
     with workdir.locked(folder):
-        workdir.claim(folder, options, command or workdir.command_line())
+        shorter = workdir.claim(folder, options, command or workdir.command_line())
+        if jax.process_index() == 0:  # before anything that takes its time
+            steps = options.train.steps
+            print(f"{folder}: {steps:,} steps; opening the data, compiling ...", flush=True)
         run = Run(options, folder)
         with jax.set_mesh(run.mesh):
-            return _train(run, folder, started)
+            return _train(run, folder, started, shorter)
 
 
-def _train(run: Run, folder: Path, started: float) -> Trained:
+def _train(run: Run, folder: Path, started: float, shorter: int) -> Trained:
     options, spec = run.options, run.spec
     validation = build_evaluations(run, options.validation)
     test = build_evaluations(run, options.test)
@@ -104,15 +109,18 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
     done = int(state.step)
     if done >= options.train.steps and (folder / "result.json").exists():
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        print(f"{folder} is finished\n{table.results(result)}")
+        print(f"{folder} is finished; a higher train.steps goes on\n{table.results(result)}")
         return Trained(folder, result, True)
-    writer = Writer(folder, done if note else -1, tensorboard=options.execution.tensorboard)
+    boards = dict(tensorboard=options.execution.tensorboard, wandb=options.execution.wandb)
+    writer = Writer(folder, done if note else -1, **boards)
     if jax.process_index() == 0:
         print(
             f"{tree.count(spec.shapes.params):,} parameters, "
             f"{sum(run.examples):,} training examples, "
             f"{jax.device_count()} device(s); {note or 'from the beginning'}"
         )
+        if shorter:
+            print(spec.optimizer.made_longer(shorter, options.train.steps, done))
 
     def validate(state: State, step: int) -> dict[str, float]:
         begun = time.monotonic()
@@ -144,7 +152,7 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
             evaluate=validate if validation else None,
             about=about,
             flops=program.flops,
-            peak=flops.peak(),
+            peak=flops.stated(),
             started=started,
             folder=folder,
             metric_shown=options.checkpoint.metric,
@@ -174,6 +182,8 @@ def _check(
     test: Mapping[str, EvaluationRun],
 ) -> None:
     """Finds before the first step what would stop the run at its first validation, or its end."""
+    if options.execution.wandb:
+        weights_and_biases.package()
     for room, which in (("validation", validation), ("test", test)):
         for name, evaluator in which.items():
             evaluator.check(f"{room}.{name}")
@@ -192,7 +202,8 @@ def _start(run: Run, checkpoints: Checkpoints) -> tuple[State, str]:
     if checkpoints.steps():
         latest = checkpoints.latest()
         saved = checkpoints.about(latest)
-        if saved.get("data") != run.pipeline.fingerprint:
+        same = same_batches(saved.get("data_description", {}), run.pipeline.description)
+        if saved.get("data") != run.pipeline.fingerprint and not same:
             raise CheckpointError(_other_data(run, saved, latest))
         state = checkpoints.restore(spec.shapes, spec.shardings, latest)
         return state, f"going on from step {latest}"

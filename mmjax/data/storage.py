@@ -73,18 +73,24 @@ def reaching(what: str) -> Iterator[None]:
         raise DataError(f"{what}: cannot read {path}: {error.strerror}") from error
 
 
-def open_bar(title: str, total: int, done: int = 0, text: str = "") -> tuple[Any, Any]:
-    """A bar on the terminal, with a text of its own at its end, and its job for updates."""
+def open_bar(
+    title: str, total: int, done: int = 0, text: str = "", *, estimate: bool = True
+) -> tuple[Any, Any]:
+    """A bar on the terminal, with a text of its own at its end, and its job for updates.
+
+    estimate: the time left, from all that was done so far.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (
+    columns = [
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.fields[text]}"),
-        TimeRemainingColumn(),
-    )
+    ]
+    if estimate:
+        columns.append(TimeRemainingColumn())
     bar = Bar(*columns, console=Console(stderr=True))
     bar.start()
     return bar, bar.add_task(title, total=total or None, completed=done, text=text)

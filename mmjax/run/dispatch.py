@@ -1,7 +1,8 @@
 """Words of a command line to a command, and errors to messages.
 
 * A command is a module of mmjax.commands (or a full import path) with `Options` and
-  `run(options)`: it is found by the name behind `--mode`, its flags are the fields of its Options.
+  `run(options)`: it is found by its name, `mmjax embed ...` or `--mode=embed`; its flags are the
+  fields of its Options.
 * What a user can mend (config, data, checkpoint, a path) ends in one message and exit status 2; a
   bug shows its traceback.
 """
@@ -49,7 +50,7 @@ def run(words: Sequence[str], *, started: float = 0.0, about: str = "") -> int:
         with listening:
             module = registry.find(ROOM, mode, where="--mode")
             options = flags.parse(
-                module.Options, rest, name=f"mmjax --mode={mode}", about=module.__doc__ or ""
+                module.Options, rest, name=f"mmjax {mode}", about=module.__doc__ or ""
             )
             named |= _values(options)
             if processes:
@@ -91,15 +92,25 @@ def _values(options: Any) -> dict[str, str]:
 
 
 def _mode(words: Sequence[str], about: str) -> tuple[str, str, list[str]]:
-    """The command's name, what `--processes` says, and all other words."""
+    """The command's name, what `--processes` says, and all other words.
+
+    The command is the first word, `mmjax embed --data=...`, or behind `--mode`.
+    """
+    command = None
+    rest = list(words)
+    if rest and not rest[0].startswith("-"):
+        command = rest.pop(0)
     parser = argparse.ArgumentParser("mmjax", add_help=False, allow_abbrev=False)
-    parser.add_argument("--mode", default="train")
     parser.add_argument("--processes", default="")
-    found, rest = parser.parse_known_args(list(words))
-    if rest in (["--help"], ["-h"]) and not any(word.startswith("--mode") for word in words):
+    if command is None:
+        parser.add_argument("--mode")
+    else:
+        parser.set_defaults(mode=command)
+    found, rest = parser.parse_known_args(rest)
+    if rest in (["--help"], ["-h"]) and found.mode is None:
         print(f"{about}\nmodes: {', '.join(registry.names(ROOM))}")
         raise SystemExit(0)
-    return found.mode, found.processes, rest
+    return found.mode or "train", found.processes, rest
 
 
 def _unread() -> bool:

@@ -65,7 +65,9 @@ class Execution:
     workers: Natural = 0  # processes that do so; 0: threads of this one
     ahead: Positive = 2  # batches waiting on the device
     compile_cache: bool = True  # keep compiled programs on disk between runs
-    tensorboard: bool = True
+    tensorboard: bool = True  # write curves and pictures for TensorBoard as well
+    # send them to this project of Weights & Biases, "project" or "entity/project"; "": nowhere
+    wandb: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

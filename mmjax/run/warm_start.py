@@ -19,12 +19,13 @@ import jax
 
 from mmjax import tree
 from mmjax.conversion.files import CheckpointFileError
-from mmjax.conversion.load import CONFIG, OPEN_CLIP
+from mmjax.conversion.hub import CONFIG, OPEN_CLIP
+from mmjax.conversion.load import load
 from mmjax.conversion.table import CheckpointMismatch
 from mmjax.layers import adapters
 from mmjax.run import workdir
 from mmjax.run.assembly import Run
-from mmjax.run.load import NAMES, load
+from mmjax.run.names import NAMES, located
 from mmjax.terminal import printable
 from mmjax.training.checkpoint import CheckpointError, Checkpoints, Frozen, warm_start
 from mmjax.training.state import State
@@ -86,11 +87,11 @@ def offered(source: str, where: str = "warm_start") -> Mapping[str, Any]:
     """
     name, _, part = source.partition("#")
     folder = Path(name).expanduser()
-    if (folder / "checkpoints").exists():
+    if workdir.holds_run(folder):
         params = _trained(folder)
     elif name in NAMES or _holds_weights(folder) or re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         try:
-            params = load(folder).params
+            params = load(located(folder)).params
         except (FileNotFoundError, CheckpointFileError, CheckpointMismatch) as error:
             raise CheckpointError(f"{where}: {error}") from error
     else:

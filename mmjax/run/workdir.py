@@ -1,16 +1,17 @@
 """The work directory: what it says about its run, and whether it belongs to this one.
 
 config.json  command.txt  environment.json    what ran, how, on what
-metrics.jsonl  timing.jsonl  tensorboard/     curves
+metrics.jsonl  timing.jsonl  tensorboard/     curves (wandb.txt: the id of their page elsewhere)
 checkpoints/  tokenizer.json                  what it takes to go on, or to use the model
 pictures/<step>/  corrupt.jsonl               what it saw
-result.json  intervals.json  report.html      what came out
+result.json  intervals.json  report.html      what came out (result-<steps>.json: of a shorter run)
 lock                                          who trains in it now
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -93,27 +94,40 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def claim(folder: Path, options: Options, command: str) -> None:
+def claim(folder: Path, options: Options, command: str) -> int:
     """Makes the folder, locked, this run's, or checks that it already is.
+
+    A run may be made longer: of what came out of the shorter one, result.json is kept as
+    result-<steps>.json.
+
+    Returns:
+      How many steps the run had before it was made longer; 0 where it was not.
 
     Raises:
       ConfigError: it holds a run with another config, or files that are no run's.
     """
+    shorter = 0
     path = folder / "config.json"
     trained = any((folder / "checkpoints").glob("*")) or (folder / "metrics.jsonl").exists()
     if trained and not path.exists():
         raise ConfigError(f"{folder} holds a run but no config.json: give another --workdir")
     if trained:
-        changes = difference(identity(load_options(folder)), identity(options))
-        if changes:
+        before = load_options(folder)
+        changes = difference(identity(before), identity(options))
+        if changes and _longer(before, options):
+            shorter = before.train.steps
+        elif changes:
             raise ConfigError(
                 f"the work directory {folder} holds a run with another config:\n  "
                 + "\n  ".join(changes)
-                + "\nContinue it with its own config, or give another --workdir."
+                + "\nContinue it with its own config (train.steps may be raised), or give another "
+                "--workdir."
             )
     if jax.process_index() == 0:
         if not trained:  # an attempt that ended before its first step leaves nothing to respect
             (folder / "tokenizer.json").unlink(missing_ok=True)
+        if shorter and (folder / "result.json").exists():
+            os.replace(folder / "result.json", folder / f"result-{shorter:08d}.json")
         write_json(path, to_dict(options))
         write_json(folder / "environment.json", environment())
         # bytes of a file's name that are no UTF-8 are written as they came
@@ -121,6 +135,19 @@ def claim(folder: Path, options: Options, command: str) -> None:
         (folder / "command.txt").write_bytes(line)
     if jax.process_count() > 1:  # the others find what process 0 left, and wrote
         multihost_utils.sync_global_devices("claimed")
+    return shorter
+
+
+def _longer(before: Options, now: Options) -> bool:
+    """Whether more steps are all that changed."""
+    train = dataclasses.replace(before.train, steps=now.train.steps)
+    same = identity(dataclasses.replace(before, train=train)) == identity(now)
+    return same and now.train.steps > before.train.steps
+
+
+def holds_run(folder: Path | str) -> bool:
+    """Whether it is a work directory with checkpoints, complete ones or not."""
+    return (Path(folder).expanduser() / "checkpoints").is_dir()
 
 
 def load_options(folder: Path | str) -> Options:

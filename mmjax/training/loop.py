@@ -23,6 +23,7 @@ import numpy as np
 from mmjax.errors import NotFinite
 from mmjax.tasks.base import size
 from mmjax.training.checkpoint import CheckpointError, Checkpoints
+from mmjax.training.program import Program
 from mmjax.training.progress import Progress
 from mmjax.training.state import State
 from mmjax.training.stop import Stop
@@ -48,7 +49,7 @@ class Outcome:
     state: State
     finished: bool  # all steps done; False: stopped by a signal, saved, to be continued
     signal: int = 0  # number of the signal that stopped it; 0: none did
-    train_seconds: float = 0.0  # spent in steps, validations and saves left out
+    train_seconds: float = 0.0  # spent in steps; compilation, validations and saves left out
     first_step_seconds: float = 0.0  # from `started` to the end of the first step
     seconds_waiting_for_saves: float = 0.0
 
@@ -110,7 +111,7 @@ def fit(
     """Trains from `state.step` to `config.steps`.
 
     Args:
-      step_function: compiled; donates the state.
+      step_function: compiled, or a Program, which compiles; donates the state.
       batches: (batch on the devices, its example names) from step `state.step` on.
       evaluate: (state, step) -> validation metrics; every `evaluate_every` steps and at the end.
       about: what checkpoints say beside their arrays.
@@ -137,6 +138,7 @@ def fit(
                 jax.profiler.start_trace(str(Path(folder) / "profile"))
             training.clock.begin()
             batch, examples = training.next_batch()
+            training.compile_for(batch)
             metrics = training.take_step(batch)
             # the device works on this step while the one before is looked at
             training.look()
@@ -217,6 +219,16 @@ class _Training:
                 self.save(None)
             raise
 
+    def compile_for(self, batch: Any) -> None:
+        """Says what a step waits for, if its program is not compiled; that is no training time."""
+        program = self.step_function
+        what = program.missing(batch) if isinstance(program, Program) else ""
+        if what:
+            self.progress.say(f"compiling, {what}")
+            since = time.monotonic()
+            program.compile(batch)
+            self.clock.leave_out(time.monotonic() - since)
+
     def take_step(self, batch: Any) -> Mapping[str, Any]:
         """The metrics, still on the device."""
         # what the step needs is on the devices already: an array that is not would be a bug, and
@@ -285,7 +297,7 @@ class _Training:
 
 
 class _Clock:
-    """Seconds per step: batches and steps, not validations or saves."""
+    """Seconds per step: batches and steps, not compilation, validations or saves."""
 
     def __init__(self, window: int):
         self.total = 0.0
@@ -303,6 +315,10 @@ class _Clock:
         self.recent.append(now - self.since)
         self.total += now - self.since
         self.since = now
+
+    def leave_out(self, seconds: float) -> None:
+        """Of the step under way, so many seconds were none of training."""
+        self.since += seconds
 
     def pause(self) -> None:
         self.paused = True

@@ -69,13 +69,16 @@ def to_board(board: Any, step: int, name: str, medium: Any) -> None:
     if isinstance(medium, Sound):
         board.add_audio(name, np.asarray(medium.samples), step, sample_rate=medium.rate)
         return
-    image = medium
-    if not isinstance(medium, Image.Image):
-        frames = _frames(medium.frames if isinstance(medium, Video) else medium)
-        image = frames[len(frames) // 2]
+    image = medium if isinstance(medium, Image.Image) else middle(medium)
     small = image.convert("RGB")
     small.thumbnail(BOARD)
     board.add_image(name, np.asarray(small), step, dataformats="HWC")
+
+
+def middle(clip: Any) -> Image.Image:
+    """The frame in the middle of a clip or video. Raises TypeError: it is none."""
+    frames = _frames(clip.frames if isinstance(clip, Video) else clip)
+    return frames[len(frames) // 2]
 
 
 def _about(image: Image.Image) -> PngInfo:

@@ -66,6 +66,19 @@ class Optimizer:
     def trained(self, path: str) -> bool:
         return self.groups[self.owner[path]].optimizer != "frozen"
 
+    def made_longer(self, before: int, now: int, step: int) -> str:
+        """What happens to the learning rate where a run of `before` steps becomes one of `now`,
+        in a line."""
+        rates = []
+        for name, group in zip(self.names, self.groups, strict=True):
+            if group.optimizer != "frozen":
+                old, new = (float(schedule(group, steps)(step)) for steps in (before, now))
+                rates.append(f"group {name} {old:.3g} -> {new:.3g}")
+        return (
+            f"train.steps {before} -> {now}: the schedule of {now} steps from step {step} on; "
+            f"learning rate of {', '.join(rates)}"
+        )
+
 
 def schedule(group: Group, steps: int) -> optax.Schedule:
     """Learning rate as a function of the step.

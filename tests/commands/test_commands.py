@@ -18,6 +18,7 @@ from PIL import Image
 import mmjax
 from mmjax import config as configs
 from mmjax import main
+from mmjax.commands import evaluate as evaluate_command
 from mmjax.commands import inspect, prepare, show
 from mmjax.commands.evaluate import evaluate
 from mmjax.config import ConfigError, Spec
@@ -144,6 +145,23 @@ def test_stopped_and_continued_equals_undisturbed(trained, tmp_path):
     assert a.read_bytes() == b.read_bytes()
 
 
+@pytest.mark.slow
+def test_a_finished_run_is_made_longer(trained, tmp_path, capsys):
+    folder = shutil.copytree(trained.workdir, tmp_path / "run")
+    longer = mmjax.train(tiny("train.steps=6"), folder)
+    said = capsys.readouterr().out
+    assert "going on from step 4" in said
+    assert "train.steps 4 -> 6: the schedule of 6 steps from step 4 on; learning rate of" in said
+    assert longer.finished and longer.result["steps"] == 6
+    assert json.loads((folder / "result-00000004.json").read_text()) == trained.result
+    rows = [row for row in read(folder / "metrics.jsonl") if "train/loss" in row]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    before = read(trained.workdir / "metrics.jsonl")
+    assert read(folder / "metrics.jsonl")[: len(before)] == before
+    with pytest.raises(ConfigError, match="train.steps: 6 -> 5"):
+        mmjax.train(tiny("train.steps=5"), folder)
+
+
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -256,6 +274,10 @@ def test_a_run_is_exported_and_loaded_by_its_folder(trained, tmp_path):
     kernel = found.params["image_head"]["kernel"]
     expected = np.asarray(restored.params["image_head"]["kernel"])
     np.testing.assert_array_equal(kernel, expected.astype(np.float16).astype(np.float32))
+    by_run = mmjax.load(trained.workdir)  # the work directory itself, wherever a model is taken
+    np.testing.assert_array_equal(by_run.params["image_head"]["kernel"], expected)
+    ids = [one.processor(text="a cat")["ids"] for one in (by_run, found)]
+    np.testing.assert_array_equal(*ids)
     pixels = np.full((50, 40, 3), 7, np.uint8)
     batch = found.processor(images=pixels, text="a cat")
     images, texts = jax.jit(found.model.apply)(found.variables, **batch)
@@ -271,6 +293,13 @@ def test_a_run_is_exported_and_loaded_by_its_folder(trained, tmp_path):
     np.testing.assert_allclose(restored.encode_image(path), before["image"], atol=1e-6)
     np.testing.assert_allclose(restored.encode_text("a cat"), before["text"], atol=1e-6)
     assert repr(restored).startswith("Restored: mmjax.models.clip\n") and len(repr(restored)) < 400
+
+
+def test_a_run_as_a_model_is_asked_its_own_evaluations(trained, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(evaluate_command, "evaluate_model", lambda model, **of: asked.update(of))
+    assert main.main(["--mode=evaluate", f"--model={trained.workdir}", "--split=test"]) == 0
+    assert asked["config"] == workdir.load_options(trained.workdir)
 
 
 def test_a_linear_probe_of_a_run(trained):
