@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -177,7 +178,7 @@ class Checkpoints:
         self._delete()
         self.manager.close()
 
-    def _saving(self) -> explained:
+    def _saving(self) -> contextlib.AbstractContextManager[None]:
         whole = self.latest()
         kept = "there is none yet" if whole is None else f"step {whole} is complete and kept"
         return explained(f"a checkpoint could not be written in {self.folder} ({kept})")
@@ -335,7 +336,7 @@ class Checkpoints:
             return f"without that folder the run goes on from step {others[-1]}"
         return "it is the only one: start anew in another work directory"
 
-    def _reading(self, step: int) -> explained:
+    def _reading(self, step: int) -> contextlib.AbstractContextManager[None]:
         return explained(self._damaged(step))
 
     def _check(self, step: int, item: str, shapes: Any) -> None:

@@ -302,6 +302,7 @@ def test_a_run_as_a_model_is_asked_its_own_evaluations(trained, monkeypatch):
     assert asked["config"] == workdir.load_options(trained.workdir)
 
 
+@pytest.mark.slow
 def test_a_linear_probe_of_a_run(trained):
     restored = mmjax.restore(trained.workdir)
     options = Evaluation(
@@ -315,6 +316,7 @@ def test_a_linear_probe_of_a_run(trained):
     assert majority > chance
 
 
+@pytest.mark.slow
 def test_warm_start_takes_what_fits(trained, tmp_path, capsys):
     unmeasured = ("validation={}", "test={}", "checkpoint.metric=''")
     config = tiny(f"warm_start={str(trained.workdir)!r}", "model.embedding=16", *unmeasured)

@@ -27,6 +27,7 @@ from mmjax.errors import UserError
 from mmjax.layers.adapters import Adapted, Rule
 from mmjax.models import bert, clip, text
 from mmjax.processors import image_text, vocabularies
+from mmjax.run.restore import Restored
 from mmjax.tokenizers import bpe, words
 
 CLIP = Path(__file__).parents[1] / "golden" / "checkpoints" / "clip"
@@ -176,9 +177,11 @@ def test_lora_is_merged_and_a_bottleneck_refused(tmp_path, monkeypatch, processo
             nn.unbox(shapes["params"]),
         )
         part = types.SimpleNamespace(processor=inner)
-        run = types.SimpleNamespace(part=lambda name: part)
-        variables = {"params": params, "state": {}}
-        return types.SimpleNamespace(model=model, params=params, run=run, variables=variables)
+        run = types.SimpleNamespace(part=lambda *unused: part, model=model, workdir="run")
+        made = object.__new__(Restored)  # of a run that has nothing else
+        for name, value in dict(run=run, variables={"params": params, "state": {}}).items():
+            object.__setattr__(made, name, value)
+        return made
 
     inner = image_text.Processor(processor.config, processor.tokenizer)
     run = restored("lora")

@@ -115,6 +115,7 @@ def test_corrupt_examples_are_counted_named_and_left_out(spoilt, tmp_path):
     assert all(0 < row["train/loss"] < 10 for row in metrics)
 
 
+@pytest.mark.slow
 def test_too_many_corrupt_examples_stop_the_run(spoilt, tmp_path, refused):
     strict = {**LENIENT, "data.max_corrupt_share": 0.1}
     message = refused(command(spoilt, tmp_path, strict))

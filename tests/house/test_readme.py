@@ -30,6 +30,16 @@ def test_a_decoder_and_its_cache():
     np.testing.assert_allclose(names["again"].logits, whole.logits[::-1], atol=1e-5)
 
 
+def test_generation():
+    code = re.search(r"```python\n(from mmjax.generation.*?)```", PAGE, re.S).group(1)
+    decoder = mmjax.load(ROOT / "tests/golden/gpt2/gpt2")
+    names = {"decoder": decoder, "jnp": jnp, "np": np}
+    exec(code.replace("slots=32", "slots=16"), names)
+    assert names["said"].tokens.shape == (1, 1, 8)
+    greedy = names["generator"](dict(inputs=jnp.array([[5, 7, 9]])), names["Options"](8))
+    assert names["answer"] == greedy.tokens[0, 0].tolist()
+
+
 @pytest.mark.slow
 def test_what_a_pair_can_be_asked(tmp_path, monkeypatch):
     drawn = {thing.name: thing.images[0] for thing in emoji.concepts()}
