@@ -25,6 +25,7 @@ from mmjax.data.plan import BatchPlan, Bucketed, Shape, buckets
 from mmjax.data.source import CorruptExample, Example, Source
 from mmjax.processors import base
 from mmjax.processors.base import AtLeast, Sources
+from mmjax.processors.raw import raw
 from mmjax.tokenizers import bpe, words
 from mmjax.tokenizers.bpe import Tokenizer
 from mmjax.transforms import images
@@ -138,6 +139,36 @@ class Processor(base.Processor):
         longest = int(self._lengths(source, answered=False).max())
         return {"image": (self.config.max_images,), "text": (longest,)}
 
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """The tokens that end an answer."""
+        return (self.tokenizer.special[END],)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The words of an answer."""
+        return self.tokenizer.decode(ids)
+
+    def chat(
+        self, conversations: Sequence[Sequence[Mapping[str, Any]]], *, answer: bool = True
+    ) -> dict[str, np.ndarray]:
+        """The batch of conversations, "inputs", "mask", "images" and "image_mask".
+
+        Args:
+          conversations: messages {"role": ..., "content": a text, or parts {"type": "text", "text":
+            ...} and {"type": "image", "image": a path, bytes, a Pillow image or an array}}.
+          answer: they end where the assistant is to answer.
+
+        Raises:
+          CorruptExample: what is no conversation, or is too long.
+        """
+        if not answer:
+            raise ConfigError("a conversation is written down for its next answer")
+        examples = [_example(messages) for messages in conversations]
+        batch = self.encode(examples)
+        batch = {self.arguments.get(name, name): value for name, value in batch.items()}
+        names = ("inputs", "mask", "images", "image_mask")
+        return {name: batch[name] for name in names if name in batch}
+
     def show(self, arrays: Arrays, row: int) -> dict[str, Any]:
         """The pictures side by side, and the words; a picture's tokens leave no trace."""
         shown: dict[str, Any] = {}
@@ -159,6 +190,28 @@ class Processor(base.Processor):
         part = path.with_suffix(".part")  # another process never finds half of it
         self.tokenizer.save(part)
         part.replace(path)
+
+
+def _example(messages: Sequence[Mapping[str, Any]]) -> Example:
+    """A conversation with its pictures, each in its place."""
+    turns = []
+    pictures = []
+    for message in messages:
+        content = message["content"]
+        if not isinstance(content, str):
+            words = ""
+            for part in content:
+                if part["type"] == "image":
+                    pictures.append(part["image"])
+                    words += IMAGE
+                else:
+                    words += part["text"]
+            content = words
+        turns.append({"role": message["role"], "content": content})
+    example: Example = {"conversation": turns}
+    if pictures:
+        example["image"] = [raw("image", picture) for picture in pictures]
+    return example
 
 
 def build(config: Config, sources: Sources | None, saved: Path | None) -> Processor:

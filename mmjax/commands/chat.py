@@ -1,0 +1,99 @@
+"""Chat: a conversation with a model in the terminal, in words and pictures.
+
+    python -m mmjax.main --mode=chat --model=runs/vlm --images=cat.png
+    python -m mmjax.main --mode=chat --model=llava-hf/llava-1.5-7b-hf --temperature=0.7 --top_p=0.9
+
+* A line is a turn; the answer appears word by word. `/image cat.png` puts a picture before the next
+  turn, `/new` begins another conversation, `/quit` or the end of the input ends.
+* Only new tokens are read in each turn, so a long conversation stays as fast as a short one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmjax.config import ConfigError
+from mmjax.data.source import CorruptExample
+from mmjax.generation.options import Options as Generation
+from mmjax.run.chat import SLOTS, Chat
+from mmjax.run.load import load
+from mmjax.run.options import Execution
+from mmjax.run.runtime import prepare
+from mmjax.terminal import printable
+from mmjax.typing import Positive
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    model: str = ""  # a work directory, a folder, or "owner/name" of the hub
+    images: tuple[str, ...] = ()  # pictures that stand before the first turn
+    system: str = ""  # what the model is told first
+    max_new_tokens: Positive = 256  # tokens of an answer at most
+    temperature: float = 0.0  # 0: the likeliest words; higher: more chance
+    top_p: float = 1.0  # only the likeliest tokens that together have this probability are drawn
+    seed: int = 0  # of the random numbers
+    slots: Positive = SLOTS  # tokens of the whole conversation at most
+
+
+def run(options: Options) -> None:
+    """Talks until the input ends.
+
+    Raises:
+      ConfigError: no model, or one that does not talk.
+    """
+    if not options.model:
+        raise ConfigError("--mode=chat needs a --model, such as --model=runs/vlm")
+    prepare(Execution())
+    loaded = load(options.model)
+
+    answers = Generation(
+        max_new_tokens=options.max_new_tokens,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        end_ids=tuple(getattr(loaded.processor, "end_ids", ())),
+    )
+
+    def begin() -> Chat:
+        return Chat(loaded, answers, system=options.system, slots=options.slots)
+
+    chat = begin()
+    images = list(options.images)
+    for turn, line in enumerate(_lines()):
+        command, _, rest = line.partition(" ")
+        if command == "/quit":
+            return
+        if command == "/new":
+            chat = begin()
+            images = []
+        elif command == "/image":
+            images.append(rest.strip())
+        elif line:
+            try:
+                for piece in chat.stream(line, _read(images), options.seed + turn):
+                    print(printable(piece, keep="\n"), end="", flush=True)
+                print()
+                images = []
+            except (ConfigError, CorruptExample) as error:
+                print(f"\n{error}", file=sys.stderr)
+
+
+def _lines() -> Iterator[str]:
+    """What is typed, turn by turn; without a prompt where it comes from a pipe."""
+    while True:
+        try:
+            yield input("> " if sys.stdin.isatty() else "").strip()
+        except EOFError:
+            return
+
+
+def _read(paths: list[str]) -> list[bytes]:
+    """Raises ConfigError for a picture that is not there."""
+    pictures = []
+    for path in paths:
+        if not Path(path).expanduser().is_file():
+            raise ConfigError(f"there is no picture {path}")
+        pictures.append(Path(path).expanduser().read_bytes())
+    return pictures
