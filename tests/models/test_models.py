@@ -17,6 +17,7 @@ from mmjax.layers.patches import Patches
 from mmjax.models import (
     bagged,
     bert,
+    blip,
     clip,
     gpt2,
     image_classifier,
@@ -98,6 +99,11 @@ def heard(rows=8):
 
 
 EARS_BODY = dataclasses.replace(TINY, key_bias=False)
+SEEN = blip.Config(IMAGE, 16, 6, POST, embedding=16)
+# tokens, positions, norm; blocks with a second attention and its norm
+READER = (16 + 6 + 2) * 16 + 2 * (block(16, 32) + 4 * (16 * 16 + 16) + 2 * 16)
+WRITER = READER + 16 * 16 + 16 + 2 * 16 + 16  # dense layer, norm and biases of the head
+CAPTIONS = dataclasses.replace(SEEN, texts="decoder", embedding=0, matching=False, scale_init=None)
 SPEECH = whisper.Config(5, 12, 16, 6, EARS_BODY, dataclasses.replace(EARS_BODY, layers=3, heads=4))
 # two convolutions of 3 taps, 6 positions, blocks whose keys have no bias, norm
 EARS = 3 * 5 * 16 + 16 + 3 * 16 * 16 + 16 + 6 * 16 + 2 * (block(16, 32) - 16) + 2 * 16
@@ -200,6 +206,25 @@ TABLE = {
             TEXT + (2 + 2) * 16 - 2 * 16 + 1,
         ),
     ],
+    "blip": [
+        Row(
+            blip.Model(SEEN),
+            (pixels(), ids() % 16, mask()),
+            # a second self-attention and norm in each block; three heads, and the scale
+            VIT + 2 * 16 + WRITER + 2 * (4 * (16 * 16 + 16) + 2 * 16) + 34 * 16 + 34 + 1,
+        ),
+        Row(blip.Model(CAPTIONS), (pixels(), ids() % 16, mask()), VIT + 2 * 16 + WRITER),
+        Row(
+            blip.Model(dataclasses.replace(CAPTIONS, texts="both")),
+            (pixels(), ids() % 16, mask(), ids() % 16, mask()),
+            VIT + 2 * 16 + READER + WRITER,
+        ),
+        Row(
+            blip.Model(dataclasses.replace(SEEN, texts="encoder", scale_init=None)),
+            (pixels(), ids() % 16, mask()),
+            VIT + 2 * 16 + READER + 34 * 16 + 34,
+        ),
+    ],
     "whisper": [Row(whisper.Model(SPEECH), (sound(), ids() % 16, mask()), EARS + MOUTH)],
     "wav2vec2": [
         Row(wav2vec2.Model(WAVES), (samples(),), WAVES_GROUP),
@@ -242,8 +267,12 @@ def start(row):
 def loss(row, variables, arguments):
     """A smooth number that depends on every output."""
     outputs = jax.tree.leaves(row.module.apply(variables, *arguments))
-    targets = jnp.linspace(-1, 1, 16)
-    return sum(jnp.mean((x - targets.reshape((1,) * (x.ndim - 1) + (16,))) ** 2) for x in outputs)
+
+    def apart(x):
+        targets = jnp.linspace(-1, 1, x.shape[-1])
+        return jnp.mean((x - targets.reshape((1,) * (x.ndim - 1) + (-1,))) ** 2)
+
+    return sum(map(apart, outputs))
 
 
 def test_every_model_has_a_row():
@@ -342,6 +371,22 @@ def test_published_sizes_of_text_models(kind, variant, count):
     model = kind.Model(kind.VARIANTS[variant])
     boxed = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 4), int))
     assert tree.count(nn.unbox(boxed["params"])) == count
+
+
+@pytest.mark.parametrize(
+    "variant, count",
+    [
+        ("base-captions", 223_971_644),
+        ("base-answers", 361_230_140),
+        ("base-retrieval", 223_744_258),
+        ("large-captions", 446_290_492),
+        ("large-retrieval", 446_128_642),
+    ],
+)
+def test_published_sizes_of_blip(variant, count):
+    config = blip.VARIANTS[variant]
+    made = jax.eval_shape(blip.Model(config).init, jax.random.key(0), *blip.inputs(config))
+    assert tree.count(nn.unbox(made["params"])) == count
 
 
 def test_clip_embeddings_are_unit_and_text_ignores_padding():
