@@ -2,6 +2,7 @@
 opened there; pixels, ids and prompts; and the same captions and answers, greedy and with beams."""
 
 import dataclasses
+import functools
 import json
 
 import family_checks
@@ -86,9 +87,9 @@ def test_a_shared_model_is_each_of_theirs(tmp_path):
     given = family_reference.captioned(61, 31, left=False)
     images, ids, mask, answers, answer_mask = given
     variables = unbox(jax.jit(model.init)(jax.random.key(0), images, ids))
-    run = jax.jit(model.apply)
-    seen = run(variables, images, ids, mask)
-    answered = run(variables, *given)
+    everything = jax.jit(model.apply)
+    seen = everything(variables, images, ids, mask)
+    answered = everything(variables, *given)
 
     def opened(texts, name):
         own, params = conversion.separated(config, variables["params"], texts)
@@ -109,6 +110,7 @@ def close(ours, theirs):
 
 
 PROMPTS = 20
+FIXED = dict(max_new_tokens=32, do_sample=False)
 OPTIONS = {
     "greedy": (dict(), dict()),
     "beams": (dict(beams=4, returns=3), dict(num_beams=4, num_return_sequences=3)),
@@ -119,22 +121,35 @@ OPTIONS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=[CAPTIONS, ANSWERS])
+# A token that some texts say early, some late, some never.
+ENDS = {CAPTIONS: 50, ANSWERS: 48}
+
+
+@pytest.fixture(scope="module", params=ENDS)
 def both(request, tmp_path_factory):
     """The reference, and ours with its weights."""
-    text = AS_WIDE if request.param == ANSWERS else {}
-    reference = built(request.param, text=text, scale=0.5)
-    folder = tmp_path_factory.mktemp(request.param)
+    import torch
+
+    name = request.param
+    text = dict(AS_WIDE if name == ANSWERS else {}, sep_token_id=ENDS[name])
+    reference = built(name, text=text)
+    with torch.no_grad():  # what is said follows from images, questions and places
+        head = reference.text_decoder.cls.predictions
+        head.bias.zero_()
+        head.transform.LayerNorm.weight.fill_(1)
+        head.transform.LayerNorm.bias.zero_()
+        reference.text_decoder.bert.embeddings.position_embeddings.weight.mul_(5)
+    folder = tmp_path_factory.mktemp(name)
     reference.save_pretrained(folder)
     loaded = load.load(folder)
     return reference, loaded, Generator(loaded.model, loaded.variables)
 
 
-def questions():
-    """Images, and texts of 1 to 9 words between [CLS] and [SEP], not padded."""
+def questions(ragged=True):
+    """Images, and texts of 1 to 9 words (or all of 7) between [CLS] and [SEP], not padded."""
     rng = np.random.default_rng(0)
     images = rng.normal(size=(PROMPTS, 31, 31, 3)).astype(np.float32)
-    lengths = rng.integers(1, 10, PROMPTS)
+    lengths = rng.integers(1, 10, PROMPTS) if ragged else [7] * PROMPTS
     return images, [np.array([2, *rng.integers(6, 58, length), 4]) for length in lengths]
 
 
@@ -149,92 +164,92 @@ def padded(texts, side):
     return ids, mask
 
 
-def same_tokens(said, row, theirs):
-    """`theirs`, [returns, N or less], are ours of a row, and padding is behind them."""
-    wanted = theirs.numpy()
-    found = said.tokens[row]
-    np.testing.assert_array_equal(found[:, : wanted.shape[1]], wanted)
-    assert (found[:, wanted.shape[1] :] == 0).all()
+def run(loaded, method, *arguments, **kwargs):
+    call = jax.jit(functools.partial(loaded.model.apply, method=method))
+    return call(loaded.variables, *arguments, **kwargs)
+
+
+def same_tokens(said, theirs):
+    """`theirs` [R, N or less] are ours up to their ends, and nothing is said behind these.
+
+    The reference fills up with padding or, where that is token 0, with the end of a text.
+    """
+    found = said.tokens.reshape(-1, said.tokens.shape[-1])
+    for tokens, length, wanted in zip(found, said.lengths.reshape(-1), theirs, strict=True):
+        wanted = wanted.numpy()
+        length = min(length, len(wanted))
+        np.testing.assert_array_equal(tokens[:length], wanted[:length])
+        assert set(wanted[length:]) <= {0, wanted[length - 1]}
+        assert not tokens[length:].any()
 
 
 def options_of(loaded, ours):
-    kwargs = dict(max_new_tokens=32, end_ids=loaded.config.end_ids, padding_id=0)
-    return Options(**kwargs | ours)
+    return Options(max_new_tokens=32, end_ids=loaded.config.end_ids, padding_id=0, **ours)
 
 
-@pytest.mark.parametrize("case", OPTIONS)
+@pytest.mark.parametrize("case", ["greedy", "beams"])
 def test_the_same_words(both, case):
     """Each of 20 ragged rows of a batch as the reference's `generate` has it alone."""
     import torch
 
     reference, loaded, generator = both
-    answers = loaded.config.texts == "both"
     ours, theirs = OPTIONS[case]
-    options = options_of(loaded, ours)
     images, texts = questions()
-    pixels = torch.tensor(images.transpose(0, 3, 1, 2))
-    context = _image_tokens(loaded, images)
-    start = loaded.config.start_id
-    prompts = {}
-    if answers:
-        ids, mask = padded(texts, "right")
-        context = loaded.model.apply(loaded.variables, ids, mask, context=context, method="fuse")
-        inputs = np.full((PROMPTS, 1), start)
-        prompts["asked"] = dict(inputs=inputs, context=context, context_mask=mask)
-    else:
-        begun = [np.array([start, *text[1:-1]]) for text in texts]
-        inputs, mask = padded(begun, "left")
-        prompts["prompted"] = dict(inputs=inputs, mask=mask, context=context)
-        prompts["unprompted"] = dict(inputs=np.full((PROMPTS, 1), start), context=context)
-    theirs = dict(theirs, max_new_tokens=32, do_sample=False)
-    for kind, prompt in prompts.items():
-        said = generator(prompt, options)
+    for kind, prompt in prompts(loaded, images, texts).items():
+        said = generator(prompt, options_of(loaded, ours))
         assert len(np.unique(said.lengths[:, 0])) > 1  # some end before, some do not
         for row, text in enumerate(texts):
-            given = dict(pixel_values=pixels[row : row + 1])
-            if kind != "unprompted":
+            given = dict(pixel_values=torch.tensor(images[row : row + 1].transpose(0, 3, 1, 2)))
+            if kind != "from the first word on":
                 given["input_ids"] = torch.tensor(text)[None]
             with torch.no_grad():
-                out = reference.generate(**given, **theirs)
+                out = reference.generate(**given, **FIXED, **theirs)
             begins = len(text) - 1 if kind == "prompted" else 1
-            same_tokens(said, row, out[:, begins:])
+            same_tokens(jax.tree.map(lambda x, row=row: x[row], said), out[:, begins:])
 
 
-def test_a_batch_of_theirs(both):
-    """Captions: padded on the left, in the reference too. Answers: its `generate` lets an answer
-    see the padding of its question, as ours does without the question's mask."""
+@pytest.mark.parametrize("case", ["beams, early"])
+def test_a_batch_of_theirs(both, case):
+    """Captions behind prompts that are padded on the left. The questions are of one length: the
+    reference's `generate` lets an answer see the padding of its question."""
     import torch
 
     reference, loaded, generator = both
-    options = options_of(loaded, dict(beams=4))
-    theirs = dict(max_new_tokens=32, do_sample=False, num_beams=4)
-    images, texts = questions()
-    context = _image_tokens(loaded, images)
+    ours, theirs = OPTIONS[case]
+    answers = loaded.config.texts == "both"
+    images, texts = questions(ragged=not answers)
+    (prompt,) = [*prompts(loaded, images, texts).values()][:1]
+    said = generator(prompt, options_of(loaded, ours))
+    assert len(np.unique(said.lengths[:, 0])) > 1
+    with torch.no_grad():
+        if answers:
+            pixels = torch.tensor(images.transpose(0, 3, 1, 2))
+            out = reference.generate(torch.tensor(np.stack(texts)), pixels, **FIXED, **theirs)
+        else:
+            out = reference.text_decoder.generate(
+                torch.tensor(prompt["inputs"]).long(),
+                attention_mask=torch.tensor(prompt["mask"].astype(int)),
+                encoder_hidden_states=torch.tensor(np.asarray(prompt["context"])),
+                eos_token_id=list(loaded.config.end_ids), pad_token_id=0, **FIXED, **theirs,
+            )  # fmt: skip
+    same_tokens(said, out[:, prompt["inputs"].shape[1] :])
+
+
+def prompts(loaded, images, texts):
+    """What our decoder is given: of captions with the texts in front, and without; of answers to
+    them."""
+    context = run(loaded, "image_tokens", images)
     start = loaded.config.start_id
+    opening = np.full((len(texts), 1), start)
     if loaded.config.texts == "both":
         ids, mask = padded(texts, "right")
-        fused = loaded.model.apply(loaded.variables, ids, mask, context=context, method="fuse")
-        said = generator(dict(inputs=np.full((PROMPTS, 1), start), context=fused), options)
-        with torch.no_grad():
-            out = reference.generate(
-                torch.tensor(ids).long(), torch.tensor(images.transpose(0, 3, 1, 2)),
-                torch.tensor(mask.astype(int)), **theirs,
-            )[:, 1:]  # fmt: skip
-    else:
-        inputs, mask = padded([np.array([start, *text[1:-1]]) for text in texts], "left")
-        said = generator(dict(inputs=inputs, mask=mask, context=context), options)
-        with torch.no_grad():
-            out = reference.text_decoder.generate(
-                torch.tensor(inputs).long(), attention_mask=torch.tensor(mask.astype(int)),
-                encoder_hidden_states=torch.tensor(np.asarray(context)),
-                eos_token_id=list(loaded.config.end_ids), pad_token_id=0, **theirs,
-            )[:, inputs.shape[1] :]  # fmt: skip
-    for row in range(PROMPTS):
-        same_tokens(said, row, out[row : row + 1])
-
-
-def _image_tokens(loaded, images):
-    return loaded.model.apply(loaded.variables, images, method="image_tokens")
+        fused = run(loaded, "fuse", ids, mask, context=context)
+        return {"answered": dict(inputs=opening, context=fused, context_mask=mask)}
+    inputs, mask = padded([np.array([start, *text[1:-1]]) for text in texts], "left")
+    return {
+        "prompted": dict(inputs=inputs, mask=mask, context=context),
+        "from the first word on": dict(inputs=opening, context=context),
+    }
 
 
 @pytest.mark.parametrize("extra", [False, True])
