@@ -102,8 +102,8 @@ EARS_BODY = dataclasses.replace(TINY, key_bias=False)
 SEEN = blip.Config(IMAGE, 16, 6, POST, embedding=16)
 # tokens, positions, norm; blocks with a second attention and its norm
 READER = (16 + 6 + 2) * 16 + 2 * (block(16, 32) + 4 * (16 * 16 + 16) + 2 * 16)
-WRITER = READER + 16 * 16 + 16 + 2 * 16 + 16  # dense layer, norm and biases of the head
-CAPTIONS = dataclasses.replace(SEEN, texts="decoder", embedding=0, matching=False, scale_init=None)
+# a self-attention and norm of the decoder's; dense layer, norm and biases of its head
+WRITER = 2 * (4 * (16 * 16 + 16) + 2 * 16) + 16 * 16 + 16 + 2 * 16 + 16
 SPEECH = whisper.Config(5, 12, 16, 6, EARS_BODY, dataclasses.replace(EARS_BODY, layers=3, heads=4))
 # two convolutions of 3 taps, 6 positions, blocks whose keys have no bias, norm
 EARS = 3 * 5 * 16 + 16 + 3 * 16 * 16 + 16 + 6 * 16 + 2 * (block(16, 32) - 16) + 2 * 16
@@ -210,19 +210,7 @@ TABLE = {
         Row(
             blip.Model(SEEN),
             (pixels(), ids() % 16, mask()),
-            # a second self-attention and norm in each block; three heads, and the scale
-            VIT + 2 * 16 + WRITER + 2 * (4 * (16 * 16 + 16) + 2 * 16) + 34 * 16 + 34 + 1,
-        ),
-        Row(blip.Model(CAPTIONS), (pixels(), ids() % 16, mask()), VIT + 2 * 16 + WRITER),
-        Row(
-            blip.Model(dataclasses.replace(CAPTIONS, texts="both")),
-            (pixels(), ids() % 16, mask(), ids() % 16, mask()),
-            VIT + 2 * 16 + READER + WRITER,
-        ),
-        Row(
-            blip.Model(dataclasses.replace(SEEN, texts="encoder", scale_init=None)),
-            (pixels(), ids() % 16, mask()),
-            VIT + 2 * 16 + READER + 34 * 16 + 34,
+            VIT + 2 * 16 + READER + WRITER + 34 * 16 + 34 + 1,  # class token, heads, scale
         ),
     ],
     "whisper": [Row(whisper.Model(SPEECH), (sound(), ids() % 16, mask()), EARS + MOUTH)],
@@ -328,65 +316,6 @@ def test_every_axis_is_named(row):
     boxed = jax.eval_shape(row.module.init, jax.random.key(0), *row.arguments)
     for path, leaf in tree.flatten(boxed["params"]).items():
         assert isinstance(leaf, nn.LogicallyPartitioned) or leaf.shape == (), path
-
-
-@pytest.mark.parametrize(
-    "variant, count",
-    [
-        # open_clip and transformers report the same numbers for these
-        ("B/32", 151_277_313),
-        ("B/16", 149_620_737),
-        ("L/14", 427_616_513),
-        ("H/14", 986_109_441),
-        ("g/14", 1_366_678_273),
-        ("bigG/14", 2_539_567_105),
-        ("RN50-quickgelu", 102_007_137 + 53_248),  # and the statistics of the batch norms
-        ("SigLIP-B/16", 203_155_970),
-    ],
-)
-def test_published_sizes(variant, count):
-    config = clip.VARIANTS[variant]
-    size = config.image.image_size
-    images, words = jnp.zeros((1, size, size, 3)), jnp.zeros((1, config.text.context_length), int)
-    boxed = jax.eval_shape(clip.Model(config).init, jax.random.key(0), images, words)
-    assert tree.count(nn.unbox(boxed["params"])) == count
-
-
-@pytest.mark.parametrize(
-    "kind, variant, count",
-    [
-        (bert, "B", 109_482_240),
-        (bert, "MiniLM-L6", 22_713_216),
-        (bert, "RoBERTa-B", 124_645_632),
-        (gpt2, "small", 124_439_808),
-        (gpt2, "XL", 1_557_611_200),
-        (llama, "Llama-2-7B", 6_738_415_616),
-        (llama, "Llama-3.2-1B", 1_235_814_400),
-        (llama, "Qwen2-0.5B", 494_032_768),
-        (llama, "Gemma-2B", 2_506_172_416),
-        (llama, "Gemma-2-2B", 2_614_341_888),
-    ],
-)
-def test_published_sizes_of_text_models(kind, variant, count):
-    model = kind.Model(kind.VARIANTS[variant])
-    boxed = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 4), int))
-    assert tree.count(nn.unbox(boxed["params"])) == count
-
-
-@pytest.mark.parametrize(
-    "variant, count",
-    [
-        ("base-captions", 223_971_644),
-        ("base-answers", 361_230_140),
-        ("base-retrieval", 223_744_258),
-        ("large-captions", 446_290_492),
-        ("large-retrieval", 446_128_642),
-    ],
-)
-def test_published_sizes_of_blip(variant, count):
-    config = blip.VARIANTS[variant]
-    made = jax.eval_shape(blip.Model(config).init, jax.random.key(0), *blip.inputs(config))
-    assert tree.count(nn.unbox(made["params"])) == count
 
 
 def test_clip_embeddings_are_unit_and_text_ignores_padding():
