@@ -28,7 +28,6 @@ class Processor(checkpoint.Processor):
     """Prepares pictures, texts or both, and prompts of captions."""
 
     start_id: int | None = None  # [DEC]
-    end_ids: tuple[int, ...] = ()  # tokens that end a text
 
     def prompt(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """How texts of the decoder begin: inputs int32 [B, L] and mask bool [B, L].
@@ -73,4 +72,4 @@ def load(folder: str | Path, config: blip.Config) -> Processor | None:
     read = checkpoint.load(folder)
     if read is None:
         return None
-    return Processor(read.pixels, read.tokens, read.files, config.start_id, config.end_ids)
+    return Processor(**vars(read), start_id=config.start_id)
