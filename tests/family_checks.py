@@ -22,6 +22,38 @@ def ours(loaded, *arguments):
     return found
 
 
+def ours_of_images(loaded, *arguments):
+    """What a BLIP returns, by the names of `family_reference.seen`."""
+    answered = loaded.config.texts == "both"
+    arguments = [jnp.asarray(one) for one in arguments[: 5 if answered else 3]]
+    run = jax.jit(lambda *a: loaded.model.apply(*a, mutable=["intermediates"]))
+    out, kept = run(loaded.variables, *arguments)
+    found = out._asdict()
+    inside = kept["intermediates"]
+    found["image_hidden"] = inside["image"]["transformer"]["hidden_states"][0][1:]
+    if loaded.config.texts != "decoder":
+        # alone where texts are compared, and beside the image
+        *alone, fused = inside["text"]["transformer"]["hidden_states"]
+        found["fused_hidden"] = fused[1:]
+        if alone:
+            found["text_hidden"] = alone[0][1:]
+    if loaded.config.texts != "encoder":
+        found["written_hidden"] = inside["decoder"]["transformer"]["hidden_states"][0][1:]
+    if out.image_embedding is not None:
+        found["similarity"] = out.image_embedding @ out.text_embedding.T
+    return found
+
+
+def apart(loaded, expected):
+    """What `family_reference.seen` returned: of images and texts, and of what is written."""
+    by_decoder = ("logits", "written_hidden")
+    written = {name: expected[name] for name in by_decoder if name in expected}
+    texts = {name: value for name, value in expected.items() if name not in by_decoder}
+    if loaded.config.texts == "both":
+        texts.pop("text_hidden")  # it reads no question without its image
+    return texts, written
+
+
 def agree(found, expected, valid, tolerance=1e-4):
     """Real places agree; what is said of padding does not matter.
 

@@ -177,3 +177,77 @@ def transcribed(model, features, ids, mask):
         if states:
             said[name] = torch.stack(states)
     return {name: value.numpy() for name, value in said.items()}
+
+
+BLIP_VISION = dict(
+    hidden_size=30, num_hidden_layers=3, num_attention_heads=5, intermediate_size=44,
+    image_size=31, patch_size=6,
+)  # fmt: skip
+BLIP_TEXT = dict(
+    vocab_size=61, hidden_size=24, num_hidden_layers=2, num_attention_heads=3,
+    intermediate_size=40, max_position_embeddings=64, bos_token_id=58, sep_token_id=4,
+    pad_token_id=0,
+)  # fmt: skip
+
+
+def captioned(vocabulary, edge, left=True):
+    """Three images, texts and answers of other lengths, and which of their tokens are real.
+
+    left: a text and an answer are padded on the left, too; else all on the right.
+    """
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(ROWS, edge, edge, 3)).astype(np.float32)
+    ids, mask = batch(vocabulary)
+    answers = rng.integers(3, vocabulary, (ROWS, 5))
+    answer_mask = np.ones((ROWS, 5), bool)
+    answer_mask[0, :2] = answer_mask[2, 3:] = False
+    if not left:
+        mask[0] = answer_mask[0] = True
+    return images, ids, mask, answers, answer_mask
+
+
+def seen(model, images, ids, mask, answers, answer_mask):
+    """What a BLIP says of images [B, H, W, C], texts and answers: of the image tower, of texts
+    alone and beside the image, and of the decoder, with their hidden states."""
+    import torch
+
+    def states(out):
+        return torch.stack(out.hidden_states[1:]).numpy()
+
+    def text(ids, mask, **context):
+        position = torch.tensor(np.maximum(mask.cumsum(1) - 1, 0))
+        return dict(
+            input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask.astype(int)),
+            position_ids=position, output_hidden_states=True, **context,
+        )  # fmt: skip
+
+    pixels = torch.tensor(images.transpose(0, 3, 1, 2))
+    said = {}
+    with torch.no_grad():
+        image = model.vision_model(pixels, output_hidden_states=True)
+        context = image.last_hidden_state
+        said |= {"image_tokens": context.numpy(), "image_hidden": states(image)}
+        if hasattr(model, "text_encoder"):
+            said["text_hidden"] = states(model.text_encoder(**text(ids, mask)))
+            fused = model.text_encoder(**text(ids, mask, encoder_hidden_states=context))
+            said |= {"fused": fused.last_hidden_state.numpy(), "fused_hidden": states(fused)}
+        if hasattr(model, "itm_head"):
+            whole = dict(text(ids, mask), pixel_values=pixels)
+            said["matching"] = model(**whole).itm_score.numpy()
+            said["similarity"] = model(**whole, use_itm_head=False).itm_score.numpy()
+        elif hasattr(model, "text_encoder"):
+            # Row by row: the reference drops the mask of a context, and would read its padding.
+            rows = []
+            for i, real in enumerate(mask):
+                question = fused.last_hidden_state[i : i + 1, real]
+                row = slice(i, i + 1)
+                written = text(answers[row], answer_mask[row], encoder_hidden_states=question)
+                rows.append(model.text_decoder(**written))
+            said["logits"] = torch.cat([out.logits for out in rows]).numpy()
+            said["written_hidden"] = np.concatenate([states(out) for out in rows], axis=1)
+        else:
+            out = model.text_decoder(**text(ids, mask, encoder_hidden_states=context))
+            said |= {"logits": out.logits.numpy(), "written_hidden": states(out)}
+            whole = dict(text(ids, mask), pixel_values=pixels)
+            assert torch.equal(model(**whole).logits, out.logits)
+    return said

@@ -25,6 +25,7 @@ from mmjax.conversion import fields
 from mmjax.conversion.clip import body, sizes
 from mmjax.conversion.gpt2 import special, special_fields
 from mmjax.conversion.table import Entry, linear, norm
+from mmjax.layers import transformer
 from mmjax.models import bert
 
 MODEL_TYPES = ("bert", "roberta")
@@ -146,29 +147,37 @@ def saved(name: str, config: bert.Config) -> str:
 
 def table(config: bert.Config) -> list[Entry]:
     """The encoder's rows, then its head's."""
-    t = config.transformer
-    stack = {"layers": t.layers}
-    heads = {"N": t.heads}
-    at = "encoder.layer.{layer}"
-    block = "transformer/blocks"
-    rows = [
+    return [
         Entry("tokens", "embeddings.word_embeddings.weight"),
         Entry("positions", "embeddings.position_embeddings.weight"),
         Entry("types", "embeddings.token_type_embeddings.weight"),
         *norm("embedding_norm", "embeddings.LayerNorm"),
-        *norm(f"{block}/attention_norm", f"{at}.attention.output.LayerNorm", **stack),
-        *norm(f"{block}/mlp_norm", f"{at}.output.LayerNorm", **stack),
-        *linear(f"{block}/mlp/up", f"{at}.intermediate.dense", **stack),
-        *linear(f"{block}/mlp/down", f"{at}.output.dense", **stack),
+        *blocks("transformer/blocks", "encoder.layer.{layer}", config.transformer),
+        *_head(config),
     ]
+
+
+def blocks(path: str, at: str, config: transformer.Config) -> list[Entry]:
+    """The stacked blocks, of which a file keeps each as `at`."""
+    stack = {"layers": config.layers}
+    return [
+        *attention(f"{path}/attention", f"{at}.attention", config),
+        *norm(f"{path}/mlp_norm", f"{at}.output.LayerNorm", **stack),
+        *linear(f"{path}/mlp/up", f"{at}.intermediate.dense", **stack),
+        *linear(f"{path}/mlp/down", f"{at}.output.dense", **stack),
+    ]
+
+
+def attention(path: str, name: str, config: transformer.Config) -> list[Entry]:
+    """The attention of each block with the norm behind it."""
+    stack = {"layers": config.layers}
+    heads = {"N": config.heads}
+    rows = norm(f"{path}_norm", f"{name}.output.LayerNorm", **stack)
     for part in ("query", "key", "value"):
-        path = f"{block}/attention/{part}"
-        name = f"{at}.attention.self.{part}"
-        rows += linear(path, name, layout="(N H) D -> D N H", sizes=heads, **stack)
-    path = f"{block}/attention/out"
-    name = f"{at}.attention.output.dense"
-    rows += linear(path, name, layout="D (N H) -> N H D", sizes=heads, **stack)
-    return [*rows, *_head(config)]
+        split = dict(layout="(N H) D -> D N H", sizes=heads, **stack)
+        rows += linear(f"{path}/{part}", f"{name}.self.{part}", **split)
+    merge = dict(layout="D (N H) -> N H D", sizes=heads, **stack)
+    return [*rows, *linear(f"{path}/out", f"{name}.output.dense", **merge)]
 
 
 def _head(config: bert.Config) -> list[Entry]:
@@ -184,19 +193,27 @@ def _head(config: bert.Config) -> list[Entry]:
     if config.head in ("next_sentence", "pretraining"):
         rows += linear("next_sentence", "cls.seq_relationship")
     if _says_words(config.head):
-        rows += _words("lm_head" if roberta else "cls.predictions", config, roberta)
+        at = "lm_head" if roberta else "cls.predictions"
+        dense = "dense" if roberta else "transform.dense"
+        layer_norm = "layer_norm" if roberta else "transform.LayerNorm"
+        rows += words(at, config.tied, dense, layer_norm)
     return rows
 
 
-def _words(at: str, config: bert.Config, roberta: bool) -> list[Entry]:
-    dense = f"{at}.dense" if roberta else f"{at}.transform.dense"
-    layer_norm = f"{at}.layer_norm" if roberta else f"{at}.transform.LayerNorm"
-    rows = [*linear("head/dense", dense), *norm("head/norm", layer_norm)]
-    if config.tied:
-        return [*rows, Entry("head/bias", f"{at}.bias")]
+def words(
+    at: str,
+    tied: bool,
+    dense: str = "transform.dense",
+    layer_norm: str = "transform.LayerNorm",
+    path: str = "head",
+) -> list[Entry]:
+    """The head for words."""
+    rows = [*linear(f"{path}/dense", f"{at}.{dense}"), *norm(f"{path}/norm", f"{at}.{layer_norm}")]
+    if tied:
+        return [*rows, Entry(f"{path}/bias", f"{at}.bias")]
     # the reference adds this bias; the other one, which it then has besides, nothing reads
     return [
         *rows,
-        Entry("head/bias", f"{at}.decoder.bias"),
-        Entry("head/table", f"{at}.decoder.weight"),
+        Entry(f"{path}/bias", f"{at}.decoder.bias"),
+        Entry(f"{path}/table", f"{at}.decoder.weight"),
     ]

@@ -1,4 +1,4 @@
-"""What every decoder of the house takes and returns: one contract for GPT-2, Llama, Whisper.
+"""What every decoder of the house takes and returns: one contract for GPT-2, Llama, Whisper, BLIP.
 
     embed(ids)                                 token ids -> what the model reads, [B, L, D]
     model(inputs, mask, ...)                   whole sequences -> Output

@@ -7,6 +7,8 @@
 * The norm stands before each part of a block (GPT-2, ViT) or after the sum (BERT).
 * A block may attend to a context besides (Whisper's and BLIP's decoders), and may read new tokens
   behind those of a cache.
+* A stack of two uses may have a self-attention for each, and share all else (BLIP): `attention` is
+  the name of the one in use.
 
 Letters: B batch, L length, S keys, C positions of a context, D width, E width of a context, F
     hidden, N heads, H head size.
@@ -147,6 +149,7 @@ class Block(nn.Module):
 
     config: Config
     train: bool = False
+    attention: str = "attention"  # name of the self-attention; its norm's name follows
 
     @nn.compact
     def __call__(
@@ -174,8 +177,8 @@ class Block(nn.Module):
         divisor = (layer + 1).astype(jnp.float32) if c.scale_by_layer else None
         x = rows_apart(x)
 
-        norm = layer_norm(c, "attention_norm")
-        attention = self._attention("attention")
+        norm = layer_norm(c, f"{self.attention}_norm")
+        attention = self._attention(self.attention)
         y = norm(x) if before else x
         if past is None:
             y = attention(y, mask, divisor=divisor)
@@ -219,6 +222,7 @@ class Transformer(nn.Module):
 
     config: Config
     train: bool = False
+    attention: str = "attention"  # name of the blocks' self-attention
 
     def __call__(
         self,
@@ -246,7 +250,8 @@ class Transformer(nn.Module):
     @nn.compact
     def cross_kv(self, context: Float[Array, "B C E"]) -> KeyValues:
         """Keys and values of all layers' cross-attention, [layers, B, C, N, H]."""
-        return run_blocks(self, CrossKeysValues, (self.config, self.train), context)[1]
+        arguments = (self.config, self.train, self.attention)
+        return run_blocks(self, CrossKeysValues, arguments, context)[1]
 
     @nn.compact
     def _run(
@@ -270,7 +275,7 @@ class Transformer(nn.Module):
             context = None
         per_layer = (jnp.arange(self.config.layers), cross_kv)
         shared = (context, mask, context_mask, start)
-        arguments = (self.config, self.train)
+        arguments = (self.config, self.train, self.attention)
         (y, past), outputs = run_blocks(
             self, Block, arguments, (x, past), per_layer, shared, remat=past is None
         )

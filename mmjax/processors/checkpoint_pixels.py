@@ -33,6 +33,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         size={"shortest_edge": 224}, crop_size={"height": 224, "width": 224}, do_center_crop=True,
         resample=3, image_mean=CLIP_MEAN, image_std=CLIP_STD,
     ),
+    "Blip": dict(
+        size={"height": 384, "width": 384}, resample=3, image_mean=CLIP_MEAN, image_std=CLIP_STD
+    ),
     "Siglip": dict(size={"height": 224, "width": 224}, resample=3),
     "Siglip2": dict(resample=2, patch_size=16, max_num_patches=256),
     "ViT": dict(size={"height": 224, "width": 224}, resample=2),

@@ -20,7 +20,9 @@ from mmjax.models import wav2vec2
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 OF_PICTURES = {"clip", "siglip", "open_clip", "vit", "tower", "native"}
-SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+SPECIAL_IDS = (
+    "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id",
+)  # fmt: skip
 # What a file may hold that is not written again: no part of the mathematics here.
 NOT_WRITTEN = ("masked_spec_embed", "num_batches_tracked")
 
@@ -33,6 +35,15 @@ def text(loaded, said):
 def whisper(loaded, said):
     arguments = [said.pop(name) for name in ("features", "ids", "mask")]
     return family_checks.ours(loaded, *arguments), said, arguments[-1]
+
+
+def blip(loaded, said):
+    given = [said.pop(name) for name in ("images", "ids", "mask", "answers", "answer_mask")]
+    found = family_checks.ours_of_images(loaded, *given)
+    texts, written = family_checks.apart(loaded, said)
+    # answers have a mask of their own
+    family_checks.agree(found, written, given[4 if loaded.config.texts == "both" else 2])
+    return found, texts, given[2]
 
 
 def waveform(loaded, said):
@@ -69,6 +80,9 @@ FAMILIES = {
     "llama/qwen2": Row("llama", text, decodes=True),
     "llama/gemma": Row("llama", text, decodes=True),
     "llama/gemma2": Row("llama", text, decodes=True),
+    "blip/captions": Row("blip", blip),
+    "blip/answers": Row("blip", blip),
+    "blip/retrieval": Row("blip", blip),
     "wav2vec2/group": Row("wav2vec2", waveform),
     "wav2vec2/adapter": Row("wav2vec2", waveform),
     "wav2vec2/stable": Row("hubert", waveform),
@@ -86,10 +100,15 @@ def config_of(folder):
     return json.loads((folder / "config.json").read_text())
 
 
+def words_of(config):
+    """The part of a config.json that is the text model's, where it has one."""
+    return config.get("text_config") or {}
+
+
 def test_every_family_has_a_row():
     names = {family.name for family in families.every().values()} | {"open_clip"}
     assert names == OF_PICTURES | {row.family for row in FAMILIES.values()}
-    folders = [GOLDEN / family for family in ("bert", "gpt2", "llama", "wav2vec2")]
+    folders = [GOLDEN / family for family in ("bert", "blip", "gpt2", "llama", "wav2vec2")]
     held = {f"{folder.name}/{one.name}" for folder in folders for one in folder.iterdir()}
     assert held | {"whisper"} == set(FAMILIES)
 
@@ -131,6 +150,7 @@ def test_saved_and_loaded_again(name, tmp_path):
     theirs, ours = config_of(GOLDEN / name), config_of(tmp_path)
     for field in ("model_type", "architectures", *SPECIAL_IDS):
         assert ours.get(field) == theirs.get(field), field
+        assert words_of(ours).get(field) == words_of(theirs).get(field), field
 
 
 @pytest.mark.parametrize("name", ["gpt2/gpt2", "bert/bert"])

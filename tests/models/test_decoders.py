@@ -13,7 +13,7 @@ from flax.linen import unbox
 from mmjax import tree
 from mmjax.layers import decoder, rotary, stack, transformer
 from mmjax.layers.attention import WEIGHTS
-from mmjax.models import gpt2, llama, whisper
+from mmjax.models import blip, gpt2, llama, whisper
 from mmjax.training import optimizer, sharding
 
 BODY = transformer.Config(width=16, layers=2, heads=2, hidden=32, initialisation="gpt2")
@@ -25,11 +25,14 @@ LLAMA = llama.Config(
     tied=True, embedding_scale=4.0, logits_cap=9.0,
 )  # fmt: skip
 SPEECH = dataclasses.replace(BODY, key_bias=False, initialisation="bert")
+READ = dataclasses.replace(BODY, norm="post", initialisation="bert")
 MODELS = {
     "gpt2": gpt2.Model(GPT2),
     "llama": llama.Model(LLAMA),
     "whisper": gpt2.Model(dataclasses.replace(GPT2, transformer=SPEECH)),  # with a context
+    "blip": blip.Text(dataclasses.replace(GPT2, transformer=READ), shared=True),  # likewise
 }
+WITH_CONTEXT = ("whisper", "blip")
 B, L, C = 2, 7, 5
 
 
@@ -42,7 +45,7 @@ def start(name):
     """Parameters with some noise on everything, and what the model is given besides: a context
     whose last positions are padding."""
     kwargs = {}
-    if name == "whisper":
+    if name in WITH_CONTEXT:
         context = jax.random.normal(jax.random.key(5), (B, C, 16))
         kwargs = dict(context=context, context_mask=jnp.array([[1, 1, 1, 0, 0], [1] * 5]))
     model = MODELS[name]
@@ -55,8 +58,11 @@ def start(name):
     return model, jax.tree.unflatten(form, noisy), kwargs
 
 
-# Whisper's decoder is GPT-2 with a context
-@pytest.fixture(params=["llama", pytest.param("whisper", marks=pytest.mark.slow)])
+# Whisper's decoder is GPT-2 with a context; BLIP's has its norms behind the sums
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in WITH_CONTEXT]
+
+
+@pytest.fixture(params=["llama", *SLOW])
 def started(request):
     return start(request.param)
 

@@ -29,6 +29,7 @@ PIXELS = {
     "Siglip": (dict(size={"height": 33, "width": 20}, image_mean=[0.1, 0.2, 0.3]), {}),
     "ViT": (dict(size={"height": 24, "width": 24}, do_normalize=False), dict(do_rescale=False)),
     "DeiT": (dict(size={"height": 40, "width": 40}, crop_size={"height": 33, "width": 33}),),
+    "Blip": (dict(size={"height": 33, "width": 20}), dict(size={"height": 24, "width": 24})),
     "Siglip2": (dict(patch_size=8, max_num_patches=20), dict(patch_size=4), {}),
 }
 
