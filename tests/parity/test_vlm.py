@@ -4,11 +4,13 @@ import family_reference
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import vlm_reference
 from family_reference import LLAMA, LLAMA3, rope
 
 from mmjax.conversion import load
 from mmjax.generation.generate import Generator
 from mmjax.generation.options import Options
+from mmjax.processors import image_prompts, tiles
 
 pytestmark = pytest.mark.parity
 
@@ -163,3 +165,67 @@ def test_the_same_tokens(case, tmp_path):
         np.testing.assert_array_equal(found[:, : expected.shape[1]], expected)
         assert (found[:, expected.shape[1] :] == 1).all()
         assert len(np.unique(said.lengths)) > 1  # some end before, some do not
+
+
+@pytest.mark.parametrize("kind", vlm_reference.TEXTS)
+def test_processors(kind, tmp_path):
+    """Ids, pixels and conversations; saved by ours and opened by the reference."""
+    import transformers
+
+    reference = vlm_reference.processor(kind)
+    reference.save_pretrained(tmp_path)
+    about = dict(start="<s>", end="</s>") if kind == "paligemma" else {}
+    processor = image_prompts.load(tmp_path, 4, 9, **about)
+    images = sum(vlm_reference.pictures(kind), [])
+    cases = [(images, list(vlm_reference.TEXTS[kind]))]
+    if kind == "paligemma":  # which says itself where pictures go
+        cases.append((images[:2], ["caption en", ""]))
+    else:
+        cases.append((images[:1], ["<s> twice\n<image><unk> 😀 naïve <image2>", "  spaces "]))
+    for pictures, texts in cases:
+        wanted = reference(images=pictures, text=texts, padding=True, return_tensors="np")
+        batch = processor(pictures, texts)
+        np.testing.assert_array_equal(batch["inputs"], wanted["input_ids"])
+        np.testing.assert_array_equal(batch["mask"], wanted["attention_mask"])
+        pixels = np.moveaxis(wanted["pixel_values"], 1, -1)
+        np.testing.assert_allclose(batch["images"][batch["image_mask"]], pixels, atol=1e-5)
+    (tmp_path / "ours").mkdir()
+    processor.save(tmp_path / "ours")
+    again = getattr(transformers, type(reference).__name__).from_pretrained(tmp_path / "ours")
+    texts = cases[0][1]
+    wanted = reference(images=images, text=texts, padding=True)["input_ids"]
+    assert again(images=images, text=texts, padding=True)["input_ids"] == wanted
+
+
+def test_conversations(tmp_path):
+    reference = vlm_reference.processor("llava")
+    reference.save_pretrained(tmp_path)
+    processor = image_prompts.load(tmp_path, 4, 9)
+    from PIL import Image
+
+    chat = vlm_reference.conversation(Image.new("RGB", (31, 20), "red"))
+    wanted = reference.apply_chat_template(
+        [chat[:3], chat[:1]], add_generation_prompt=True, tokenize=True, return_dict=True,
+        processor_kwargs=dict(padding=True, return_tensors="np"),
+    )  # fmt: skip
+    batch = processor.chat([chat[:3], chat[:1]])
+    np.testing.assert_array_equal(batch["inputs"], wanted["input_ids"])
+    np.testing.assert_array_equal(batch["mask"], wanted["attention_mask"])
+
+
+def test_tiles():
+    """Those of LLaVA-NeXT, whole and cut."""
+    import transformers
+    from PIL import Image
+
+    grids = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
+    reference = transformers.LlavaNextImageProcessorPil(
+        size={"shortest_edge": 20}, crop_size={"height": 20, "width": 20}, do_normalize=False,
+        image_grid_pinpoints=[[20 * rows, 20 * columns] for rows, columns in grids],
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    for height, width in ((20, 31), (70, 9), (40, 40), (25, 50), (100, 91), (20, 20)):
+        picture = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        wanted = np.asarray(reference(picture, return_tensors="np")["pixel_values"])[0]
+        cut = np.stack([np.asarray(one) for one in tiles.tiles(picture, grids, 20)])
+        np.testing.assert_allclose(cut / 255, np.moveaxis(wanted, 1, -1), atol=1e-5)
