@@ -1,6 +1,7 @@
 """Pictures between words: where they go, what sees them, cached = whole, packed = apart."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from mmjax.generation.session import Session
 from mmjax.layers import decoder, rotary, transformer
 from mmjax.layers.projectors import linear, mlp
 from mmjax.models import gpt2, llama, vit, vlm
+from mmjax.training import sharding
 
 BODY = transformer.Config(width=16, layers=2, heads=2, hidden=32, initialisation="gpt2")
 TOWER = vit.Config(8, 4, transformer=BODY, feature_layer=-2)
@@ -212,3 +214,36 @@ def test_configs_that_cannot_be():
     model, variables = start("causal")
     with pytest.raises(ValueError, match="embeddings hold their pictures already"):
         model.apply(variables, jnp.zeros((1, 3, 16)), images=jnp.zeros((1, 1, 8, 8, 3)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_mesh_computes_the_same_and_sends_no_pictures(name):
+    """Loss and gradients of eight rows over data, fsdp and tensor; what devices send each other is
+    no larger than a parameter."""
+    model, variables = start(name)
+    boxed = jax.eval_shape(model.init, jax.random.key(0), *vlm.inputs(model.config))["params"]
+    place = sharding.Config(2, 2, 2)
+    mesh = sharding.make_mesh(place)
+    rows = jnp.array([0, 1, 2, 0, 1, 2, 0, 1])
+    prompts = {key: jnp.asarray(value)[rows] for key, value in batch().items()}
+
+    def loss(params, prompts):
+        logits = model.apply({"params": params}, **prompts).logits
+        target = prompts["inputs"][:, 1:]
+        lost = optax.softmax_cross_entropy_with_integer_labels(logits[:, :-1], target)
+        return jnp.where(prompts["mask"][:, 1:], lost, 0).sum()
+
+    single = jax.jit(jax.value_and_grad(loss))(variables["params"], prompts)
+    with jax.set_mesh(mesh):
+        shardings = sharding.parameter_shardings(boxed, mesh, place)
+        params = jax.device_put(variables["params"], shardings)
+        prompts = jax.device_put(prompts, sharding.batch_sharding(mesh))
+        step = jax.jit(jax.value_and_grad(loss)).lower(params, prompts).compile()
+        many = step(params, prompts)
+    for a, b in zip(jax.tree.leaves(single), jax.tree.leaves(many), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    sends = re.findall(r"= (.*?) (?:all-|collective-|reduce-scatter)", step.as_text())
+    shapes = [shape.split(",") for one in sends for shape in re.findall(r"\[([\d,]+)\]", one)]
+    sent = [int(np.prod([int(size) for size in shape])) for shape in shapes]
+    assert sent and max(sent) <= max(leaf.size for leaf in jax.tree.leaves(params))
