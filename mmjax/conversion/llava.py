@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ def config(upstream: Mapping[str, Any]) -> vlm.Config:
             f"config.json: vision_feature_layer = {layer} is not supported; one layer is"
         )
     image = image_config({**VISION, **(read("vision_config") or {})})
+    language = language_config({"model_type": "llama", **(read("text_config") or {})})
     whole = read("vision_feature_select_strategy", "default") == "full"
     if not whole and not image.learned_tokens:
         raise fields.Unsupported(
@@ -62,7 +63,7 @@ def config(upstream: Mapping[str, Any]) -> vlm.Config:
             fields.activation(upstream, "projector_hidden_act", "gelu"),
             read("multimodal_projector_bias", True),
         ),
-        language_config(upstream, {"model_type": "llama"}),
+        dataclasses.replace(language, tied=language.tied or read("tie_word_embeddings", False)),
         read("image_token_index", read("image_token_id", 32_000)),
         learned_tokens=whole and image.learned_tokens > 0,
     )
@@ -79,50 +80,78 @@ def image_config(vision: Mapping[str, Any]) -> vit.Config:
     return tower.config({**vision, "architectures": None}).pair.image
 
 
-def language_config(upstream: Mapping[str, Any], defaults: Mapping[str, Any]) -> llama.Config:
-    """Of a "text_config"; the model as a whole may say that its head is the token table."""
-    text = {**defaults, **(upstream.get("text_config") or {})}
+def language_config(text: Mapping[str, Any]) -> llama.Config:
+    """Of a "text_config"."""
     if text["model_type"] not in llamas.MODEL_TYPES:
         raise fields.Unsupported(
             f"config.json: text_config.model_type = {text['model_type']!r} is not supported; "
             f"{', '.join(llamas.MODEL_TYPES)} are"
         )
-    language = llamas.config({**text, "architectures": None})
-    tied = language.tied or upstream.get("tie_word_embeddings", False)
-    return dataclasses.replace(language, tied=tied)
+    return llamas.config({**text, "architectures": None})
 
 
-def upstream(config: vlm.Config) -> dict[str, Any]:
-    """The config.json of a model."""
-    only_here(config, mlp.Config)
-    image = config.image
-    plain = not config.learned_tokens and image.learned_tokens
-    return {
-        "model_type": "llava",
-        "architectures": ["LlavaForConditionalGeneration"],
-        "image_token_index": config.image_id,
-        "image_seq_length": config.image_tokens,
-        "projector_hidden_act": fields.activation_name(config.projector.activation),
-        "multimodal_projector_bias": config.projector.bias,
-        "vision_feature_layer": image.transformer.layers
-        if image.feature_layer is None
-        else image.feature_layer,
-        "vision_feature_select_strategy": "default" if plain else "full",
-        "tie_word_embeddings": config.language.tied,
-        "text_config": llamas.upstream(config.language),
-        "vision_config": tower.upstream(tower_config(image)),
-    }
+def upstream(ours: vlm.Config) -> dict[str, Any]:
+    """The config.json of a model.
+
+    Raises:
+      Unsupported: no file of this family has this combination of fields.
+    """
+    parts_of(ours, mlp.Config)
+    image = ours.image
+    plain = not ours.learned_tokens and image.learned_tokens
+    return faithful(
+        {
+            "model_type": "llava",
+            "architectures": ["LlavaForConditionalGeneration"],
+            "image_token_index": ours.image_id,
+            "image_seq_length": ours.image_tokens,
+            "projector_hidden_act": fields.activation_name(ours.projector.activation),
+            "multimodal_projector_bias": ours.projector.bias,
+            "vision_feature_layer": image.feature_layer,
+            "vision_feature_select_strategy": "default" if plain else "full",
+            "tie_word_embeddings": ours.language.tied,
+            "text_config": llamas.upstream(ours.language),
+            "vision_config": tower.upstream(tower_config(image)),
+        },
+        config,
+        ours,
+    )
 
 
-def only_here(config: vlm.Config, projector: type) -> None:
-    """Raises Unsupported: parts that a file of the hub has no words for."""
+def parts_of(config: vlm.Config, projector: type) -> None:
+    """Raises Unsupported: a part that the reference does not have."""
     for part, kind in (("language", llama.Config), ("projector", projector), ("image", vit.Config)):
         value = getattr(config, part)
         if not isinstance(value, kind):
             raise fields.Unsupported(
                 f"{type(value).__module__} as {part} has no place in the reference's file: "
-                "`mmjax.export` writes mmjax's own format, which has"
+                "`mmjax.export` writes mmjax's own format, which has one"
             )
+
+
+def faithful(
+    out: dict[str, Any], read: Callable[[Mapping[str, Any]], vlm.Config], ours: vlm.Config
+) -> dict[str, Any]:
+    """`out`, if it says all that the config does.
+
+    Raises:
+      Unsupported: what is read from it is another model.
+    """
+    run = dict(remat="none", unroll=1, dtype="float32", stream="float32")  # not the file's matter
+    body = dataclasses.replace(
+        ours.image.transformer, dropout=0.0, initialisation="clip", **run
+    )
+    said = dataclasses.replace(
+        ours,
+        image=dataclasses.replace(ours.image, transformer=body),
+        projector=dataclasses.replace(ours.projector, dtype="float32"),
+        language=dataclasses.replace(
+            ours.language, decoder=dataclasses.replace(ours.language.decoder, **run)
+        ),
+    )
+    if read(out) != said:
+        raise fields.Unsupported(f"no file of model_type {out['model_type']!r} has {ours}")
+    return out
 
 
 def tower_config(image: vit.Config) -> tower.Config:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmjax.conversion import fields, llava
+from mmjax.conversion import fields, llava, tower
 from mmjax.conversion import llama as llamas
 from mmjax.conversion.llava import inputs as inputs
 from mmjax.conversion.llava import model as model
@@ -44,47 +44,54 @@ def config(upstream: Mapping[str, Any]) -> vlm.Config:
     read = upstream.get
     fields.only(upstream, "architectures", None, ["PaliGemmaForConditionalGeneration"])
     vision = {**VISION, **(read("vision_config") or {})}
-    # of the pooling head nothing is read, and most files do not hold it
+    # of the pooling head nothing is read, and files do not hold it
     fields.only(vision, "vision_use_head", False)
-    del vision["vision_use_head"]
-    text = dict(read("text_config") or {})
+    vision.pop("vision_use_head", None)
+    text = {**TEXT, **(read("text_config") or {})}
     # it says what `prefix_lm` says here
     fields.only(text, "use_bidirectional_attention", None, True)
     text.pop("use_bidirectional_attention", None)
     image = llava.image_config(vision)
-    language = llava.language_config({**upstream, "text_config": text}, TEXT)
-    width = language.decoder.width
-    fields.only(vision, "projection_dim", width)
+    language = llava.language_config(text)
+    fields.only(vision, "projection_dim", language.decoder.width)
     return vlm.Config(
         dataclasses.replace(image, pool="mean"),
         linear.Config(),
-        language,
+        dataclasses.replace(language, tied=read("tie_word_embeddings", True)),
         read("image_token_index", read("image_token_id", 256_000)),
         prefix_lm=True,
     )
 
 
-def upstream(config: vlm.Config) -> dict[str, Any]:
-    """The config.json of a model."""
-    llava.only_here(config, linear.Config)
-    language = config.language
+def upstream(ours: vlm.Config) -> dict[str, Any]:
+    """The config.json of a model.
+
+    Raises:
+      Unsupported: no file of this family has this combination of fields.
+    """
+    llava.parts_of(ours, linear.Config)
+    language = ours.language
     width = language.decoder.width
-    vision = llava.tower.upstream(_tower(config))
+    vision = tower.upstream(_tower(ours))
     text = {**llamas.upstream(language), "use_bidirectional_attention": True}
-    return {
-        "model_type": "paligemma",
-        "architectures": ["PaliGemmaForConditionalGeneration"],
-        "image_token_index": config.image_id,
-        "projection_dim": width,
-        "hidden_size": width,
-        "vocab_size": language.vocab_size,
-        "tie_word_embeddings": language.tied,
-        "text_config": {**text, "num_image_tokens": config.image_tokens},
-        "vision_config": {**vision, "vision_use_head": False, "projection_dim": width},
-    }
+    return llava.faithful(
+        {
+            "model_type": "paligemma",
+            "architectures": ["PaliGemmaForConditionalGeneration"],
+            "image_token_index": ours.image_id,
+            "projection_dim": width,
+            "hidden_size": width,
+            "vocab_size": language.vocab_size,
+            "tie_word_embeddings": language.tied,
+            "text_config": {**text, "num_image_tokens": ours.image_tokens},
+            "vision_config": {**vision, "vision_use_head": False, "projection_dim": width},
+        },
+        config,
+        ours,
+    )
 
 
-def _tower(config: vlm.Config) -> Any:
+def _tower(config: vlm.Config) -> tower.Config:
     """The tower with the head that its family has."""
     return llava.tower_config(dataclasses.replace(config.image, pool="attention"))
 
