@@ -96,7 +96,7 @@ def upstream(ours: vlm.Config) -> dict[str, Any]:
     Raises:
       Unsupported: no file of this family has this combination of fields.
     """
-    parts_of(ours, mlp.Config)
+    check_parts(ours, mlp.Config)
     image = ours.image
     plain = not ours.learned_tokens and image.learned_tokens
     return faithful(
@@ -118,7 +118,7 @@ def upstream(ours: vlm.Config) -> dict[str, Any]:
     )
 
 
-def parts_of(config: vlm.Config, projector: type) -> None:
+def check_parts(config: vlm.Config, projector: type) -> None:
     """Raises Unsupported: a part that the reference does not have."""
     for part, kind in (("language", llama.Config), ("projector", projector), ("image", vit.Config)):
         value = getattr(config, part)

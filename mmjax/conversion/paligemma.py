@@ -69,7 +69,7 @@ def upstream(ours: vlm.Config) -> dict[str, Any]:
     Raises:
       Unsupported: no file of this family has this combination of fields.
     """
-    llava.parts_of(ours, linear.Config)
+    llava.check_parts(ours, linear.Config)
     language = ours.language
     width = language.decoder.width
     vision = tower.upstream(_tower(ours))

@@ -89,7 +89,8 @@ def test_pictures_go_where_their_tokens_are():
 each = pytest.mark.parametrize("name", ["prefix", pytest.param("causal", marks=pytest.mark.slow)])
 
 
-@each
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
 def test_cached_is_whole(name):
     """Prompts with pictures, then token by token; answers see only what was before."""
     model, variables = start(name)
