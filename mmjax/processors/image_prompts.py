@@ -76,12 +76,12 @@ class Processor(checkpoint.Processor):
         texts = [text] if isinstance(text, str) else list(text or ())
         if not texts:
             raise DataError("there is no text: a prompt with a picture has an image token")
-        counts = [one.count(self.image_token) for one in texts]
-        if self.start and images is not None and not any(counts):
+        token = self.image_token
+        if self.start and images is not None and not any(token in one for one in texts):
             # PaliGemma's prompts may leave them out: the pictures come first then
             counts = _given(images, len(texts))
-            texts = [self.image_token * n + one for n, one in zip(counts, texts, strict=True)]
-        rows = _by_row(images, counts, self.image_token)
+            texts = [token * count + one for count, one in zip(counts, texts, strict=True)]
+        rows = _by_row(images, [one.count(token) for one in texts], token)
         rows = [[self._tiles(picture) for picture in row] for row in rows]
         if self.start:
             texts = [self._with_start(one) for one in texts]
@@ -91,10 +91,7 @@ class Processor(checkpoint.Processor):
         batch = {}
         if answers is not None:
             said = [answers] if isinstance(answers, str) else answers
-            behind = [self._ids(f"{one}{self.end}", False) for one in said]
-            prompts = [len(one) for one in ids]
-            ids = [[*a, *b] for a, b in zip(ids, behind, strict=True)]
-            read = [np.arange(len(one)) < n for n, one in zip(prompts, ids, strict=True)]
+            ids, read = self._answered(ids, said)
             batch["prefix"] = self._padded(read, False)
         batch["inputs"] = self._padded(ids, self._tokens.pad).astype(np.int32)
         batch["mask"] = self._padded([[True] * len(one) for one in ids], False)
@@ -160,6 +157,20 @@ class Processor(checkpoint.Processor):
             return self._tokens.encode(text)
         return self._tokens.backend.encode(text, add_special_tokens=False).ids
 
+    def _answered(
+        self, prompts: Sequence[list[int]], answers: Sequence[str]
+    ) -> tuple[list[list[int]], list[list[bool]]]:
+        """Prompts with the answers behind them, and which of their tokens are the prompt's."""
+        if len(prompts) != len(answers):
+            raise DataError(f"{len(prompts)} prompts have {len(answers)} answers")
+        ids = []
+        read = []
+        for prompt, answer in zip(prompts, answers, strict=True):
+            said = self._ids(f"{answer}{self.end}", False)
+            ids.append([*prompt, *said])
+            read.append([True] * len(prompt) + [False] * len(said))
+        return ids, read
+
     def _padded(self, rows: Sequence[Any], fill: int) -> np.ndarray:
         length = max(map(len, rows))
         out = np.full((len(rows), length), fill)
@@ -205,8 +216,11 @@ def pictures_of(conversation: Sequence[Message]) -> list[Any]:
 
 def _given(images: Any, texts: int) -> list[int]:
     """How many pictures each text has: as its list says, or one."""
-    nested = isinstance(images, list | tuple) and isinstance(images[0], list | tuple)
-    return [len(own) for own in images] if nested else [1] * texts
+    if isinstance(images, list | tuple) and images and isinstance(images[0], list | tuple):
+        if len(images) != texts:
+            raise DataError(f"{texts} texts have {len(images)} lists of pictures")
+        return [len(own) for own in images]
+    return [1] * texts
 
 
 def _by_row(images: Any, counts: Sequence[int], token: str) -> list[list[Any]]:

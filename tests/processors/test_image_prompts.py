@@ -96,6 +96,19 @@ def test_pictures_without_tokens_and_tokens_without_pictures(images, texts, mess
         processor("llava")(images, texts)
 
 
+def test_paligemmas_prompts_may_leave_the_tokens_out():
+    written = processor("paligemma")
+    plain = written([[PICTURE], [PICTURE] * 2], ["caption en", "what"])
+    marked = written([PICTURE] * 3, ["<image>caption en", "<image><image>what"])
+    np.testing.assert_array_equal(plain["inputs"], marked["inputs"])
+    with pytest.raises(DataError, match="2 texts have 1 lists"):
+        written([[PICTURE]], ["caption en", "what"])
+    with pytest.raises(DataError, match="2 <image> and 1 pictures"):
+        written([PICTURE], ["caption en", "what"])
+    with pytest.raises(DataError, match="1 prompts have 2 answers"):
+        written([PICTURE], ["what"], ["a", "b"])
+
+
 def test_a_vocabulary_without_the_image_token():
     other = dataclasses.replace(processor("llava"), image_id=400)
     with pytest.raises(DataError, match="id 400, is missing from the tokenizer's vocabulary of"):
