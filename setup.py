@@ -5,6 +5,14 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).resolve().parent
+# What lies beside the package in a checkout lies inside it once it is installed, where
+# `--config=configs/...` is looked for last; the pictures are the example of clip_own_data.py.
+BESIDE = {
+    "mmjax.configs": "configs",
+    "mmjax.configs.contrastive": "configs/contrastive",
+    "mmjax.configs.recipes": "configs/recipes",
+    "mmjax.experiments.own_data": "experiments/own_data",
+}
 
 
 def requirements() -> list[str]:
@@ -22,8 +30,13 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE", "mmjax/datasets/bundled/licenses/**/*"],
     python_requires=">=3.11",
-    packages=find_packages(include=["mmjax", "mmjax.*"]),
-    package_data={"mmjax": ["datasets/bundled/**"]},
+    packages=[*find_packages(include=["mmjax", "mmjax.*"]), *BESIDE],
+    package_dir=BESIDE,
+    package_data={
+        "mmjax": ["datasets/bundled/**"],
+        "mmjax.experiments.own_data": ["pictures.jsonl", "pictures/*"],
+    },
+    entry_points={"console_scripts": ["mmjax = mmjax.main:program"]},
     install_requires=requirements(),
     # torch and transformers, which the live parity tests compare with, are not here on purpose:
     # everything else is proved without them. `.ci/run` installs them for that stage alone.
@@ -37,5 +50,7 @@ setup(
         ],
         # Draws the SVG of the sets that `--mode=prepare` fetches.
         "prepare": ["resvg_py>=0.3"],
+        # Sends curves and pictures to Weights & Biases: `execution.wandb`.
+        "wandb": ["wandb>=0.17"],
     },
 )

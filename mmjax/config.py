@@ -44,7 +44,8 @@ __all__ = [
     "to_dict",
 ]  # fmt: skip
 
-_CHECKOUT = Path(__file__).resolve().parent.parent  # relative paths are looked for here as well
+_PACKAGE = Path(__file__).resolve().parent
+_HOMES = (_PACKAGE.parent, _PACKAGE)  # of `configs`: beside mmjax in a checkout, inside installed
 
 
 def load(
@@ -55,7 +56,7 @@ def load(
     Args:
         path_and_arguments: "configs/x.py" or "configs/x.py:smoke,steps=20": variants and
             key=value pairs. A relative path is looked for from the working directory, then from
-            the folder that holds mmjax.
+            the folder that holds mmjax, then in the installed package.
         overrides: more "a.b.c=value", applied last. An element of a tuple goes by its index.
         schema: the dataclass that will read the config. With it, an override may set any field
             the dataclass has, and the whole config is checked at once; without it, a key must
@@ -124,12 +125,12 @@ def difference(a: Any, b: Any) -> list[str]:
 
 def _existing(name: str) -> Path:
     path = Path(name).expanduser()
-    for candidate in (path, _CHECKOUT / path):
+    for candidate in (path, *(home / path for home in _HOMES)):
         if candidate.is_file():
             return candidate.resolve()
     if ":" in path.name:
         raise ConfigError(f"{name}: write the file with its .py before the colon, x.py:smoke")
-    folders = [path.parent, Path("configs"), _CHECKOUT / "configs"]
+    folders = [path.parent, Path("configs"), *(home / "configs" for home in _HOMES)]
     nearby = {p.stem: p for folder in folders if folder.is_dir() for p in folder.rglob("*.py")}
     near = [str(nearby[n]) for n in difflib.get_close_matches(path.stem, nearby, n=3, cutoff=0.5)]
     hint = f" Near it: {', '.join(near)}." if near else ""
@@ -273,7 +274,7 @@ def _no_key(where: str, siblings: dict, tree: dict, file: Path) -> str:
 
 def _tree_comments(file: Path) -> dict[str, str]:
     """{dotted key: comment} from dict(...) calls, dict displays and attribute assignments."""
-    source = file.read_text()
+    source = file.read_text(encoding="utf-8")
     comments = comments_by_line(source)
     out: dict[str, str] = {}
 

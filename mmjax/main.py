@@ -13,13 +13,16 @@
     python -m mmjax.main --mode=export --workdir=runs/clip_emoji --out=my_clip
 
 Fields of the config: `--config.optimizer.clip_norm=0.5`, or after the colon of --config. The flags
-of a mode: `--mode=embed --help`. One of several processes: `--processes=auto`.
+of a mode: `--mode=embed --help`. One of several processes: `--processes=auto`. Where mmjax is
+installed, `mmjax embed ...` is the same as `python -m mmjax.main --mode=embed ...`.
 """
 
 import time
 
 STARTED = time.monotonic()
 
+import os  # noqa: E402
+import signal  # noqa: E402
 import sys  # noqa: E402
 
 
@@ -31,8 +34,25 @@ def main(arguments: list[str] | None = None) -> int:
     return dispatch.run(words, started=STARTED, about=__doc__)
 
 
-if __name__ == "__main__":
+def program() -> int:
+    """The installed command `mmjax`, and `python -m mmjax.main`: a process of mmjax's own, from
+    its first import to its exit status."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _interrupted)
+    from mmjax.run import dispatch  # noqa: F401  imports JAX and nearly all of mmjax: seconds
     from mmjax.training import echoes
 
-    echoes.silence()  # this process is mmjax's own
-    sys.exit(main())
+    signal.signal(signal.SIGINT, before)
+    echoes.silence()
+    return main()
+
+
+def _interrupted(number: int, frame: object) -> None:
+    """Ctrl-C in the seconds of the imports: nothing is done yet that would have to be ended."""
+    os.write(2, b"\ninterrupted\n")
+    os._exit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(program())

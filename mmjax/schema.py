@@ -27,6 +27,7 @@ from ml_collections.config_dict import RequiredValueError
 
 from mmjax.comments import field_comments
 from mmjax.errors import UserError
+from mmjax.typing import Range
 
 _SCALARS = (bool, int, float, str)
 
@@ -46,8 +47,9 @@ class Spec:
 def build(cls: type, tree: Any, *, where: str = "config") -> Any:
     """The dataclass `cls` from a tree, with every key and value checked on the way.
 
-    Fields may be bool, int, float, str, Any, Literal, unions (None among them), dataclasses,
-    `Spec` (a name alone will do), tuple[X, ...], tuple[X, Y] and Mapping[str, X], in any nesting.
+    Fields may be bool, int, float, str, Any, Literal, unions (None among them), dataclasses, `Spec`
+    (a name alone will do), tuple[X, ...], tuple[X, Y], Mapping[str, X] and a type with its range
+    (`mmjax.typing.Positive`), in any nesting.
     An int passes for a float; a float never for an int, a bool for neither.
 
     Args:
@@ -180,7 +182,9 @@ def _convert(annotation: Any, value: Any, place: _Place) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _convert_union(annotation, value, place)
     if origin is typing.Annotated:
-        return _convert(args[0], value, place)
+        value = _convert(args[0], value, place)
+        if all(value in allowed for allowed in _ranges(annotation)):
+            return value
     if origin is typing.Literal and any(value == a and type(value) is type(a) for a in args):
         return value
     if annotation is float and type(value) is int:
@@ -196,14 +200,14 @@ def _convert(annotation: Any, value: Any, place: _Place) -> Any:
 
 
 def _convert_union(annotation: Any, value: Any, place: _Place) -> Any:
-    members = typing.get_args(annotation)
-    choices = _members(annotation)
-    if type(value) in members or isinstance(value, tuple(choices)):
+    kinds = typing.get_args(annotation)
+    choices = members(annotation)
+    if type(value) in kinds or isinstance(value, tuple(choices)):
         return value
     if isinstance(value, dict) and choices and (len(choices) > 1 or _names_member(value, choices)):
         return _chosen(choices, value, place)
     complaints = []
-    for member in members:
+    for member in kinds:
         try:
             return _convert(member, value, place)
         except ConfigError as complaint:
@@ -216,7 +220,7 @@ def _convert_union(annotation: Any, value: Any, place: _Place) -> Any:
 # Unions of dataclasses.
 
 
-def _members(annotation: Any) -> dict[type, tuple[str, ...]]:
+def members(annotation: Any) -> dict[type, tuple[str, ...]]:
     """Of each dataclass in a union, the names that select it; the first one is written."""
     if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
         return {}
@@ -310,16 +314,20 @@ def _written(value: Any, names: Mapping[type, str]) -> Any:
 
 def _written_names(annotation: Any) -> dict[type, str]:
     """The name that each class gets which an annotation chooses from, at any depth of it."""
-    members = _members(annotation)
-    names = {cls: spellings[0] for cls, spellings in members.items()} if len(members) > 1 else {}
+    choices = members(annotation)
+    names = {cls: spellings[0] for cls, spellings in choices.items()} if len(choices) > 1 else {}
     for inner in typing.get_args(annotation):
         names |= _written_names(inner)
     return names
 
 
+def _ranges(annotation: Any) -> list[Range]:
+    return [note for note in typing.get_args(annotation)[1:] if isinstance(note, Range)]
+
+
 @functools.cache
 def _annotations(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+    return typing.get_type_hints(cls, include_extras=True)
 
 
 # What a message says.
@@ -342,7 +350,7 @@ def _refusal(annotation: Any, value: Any, place: _Place) -> ConfigError:
     what = "a sub-tree" if isinstance(value, dict) else type(value).__name__
     what = "" if value is None else f" ({what})"
     wrong = f"{place.path} = {value!r}{what}"
-    return ConfigError(f"{wrong} is not {_spelled(annotation)}.{hint}\n  {place.note}")
+    return ConfigError(f"{wrong} is not {spelled(annotation)}.{hint}\n  {place.note}")
 
 
 def _unknown(cls: type, key: str, notes: Mapping[str, str], prefix: str) -> str:
@@ -363,22 +371,25 @@ def _called(cls: type) -> str:
 def _note(field: dataclasses.Field, annotation: Any, comment: str) -> str:
     default = "" if field.default is dataclasses.MISSING else f" = {field.default!r}"
     default = default if len(default) < 60 else ""  # a whole dataclass tells nothing here
-    return f"{field.name}: {_spelled(annotation)}{default}" + (f"  # {comment}" if comment else "")
+    return f"{field.name}: {spelled(annotation)}{default}" + (f"  # {comment}" if comment else "")
 
 
-def _spelled(annotation: Any) -> str:
+def spelled(annotation: Any) -> str:
+    """An annotation as messages write it."""
     origin = typing.get_origin(annotation)
     args = typing.get_args(annotation)
     if annotation is Ellipsis or annotation is type(None):
         return "..." if annotation is Ellipsis else "None"
+    if origin is typing.Annotated:
+        return " ".join([spelled(args[0]), *map(str, _ranges(annotation))])
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_spelled(arg) for arg in args)
+        return " or ".join(spelled(arg) for arg in args)
     if origin is typing.Literal:
         return " or ".join(repr(arg) for arg in args)
     name = getattr(origin or annotation, "__name__", str(annotation))
     if dataclasses.is_dataclass(annotation):
         name = f"a sub-tree for {_called(annotation)}"
-    return f"{name}[{', '.join(_spelled(arg) for arg in args)}]" if args else name
+    return f"{name}[{', '.join(spelled(arg) for arg in args)}]" if args else name
 
 
 def _field_paths(cls: type, prefix: str = "", depth: int = 4) -> Iterator[str]:

@@ -26,10 +26,9 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 install_import_hook("mmjax", "beartype.beartype")
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log):
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
     """`pytest -n`: a worker takes whole files, in their order, so that no fixture is made twice."""
-    from xdist.scheduler import LoadFileScheduling
-
-    config.option.loadscopereorder = False
-    return LoadFileScheduling(config, log)
+    if getattr(config.option, "numprocesses", None):
+        config.option.dist = "loadfile"
+        config.option.loadscopereorder = False

@@ -1,6 +1,8 @@
 """Tiny runs of clip_own_data.py on pictures that a test made: their flags, rows and manifest."""
 
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import mmjax
@@ -47,3 +49,16 @@ def listed(folder, lines):
     """Writes the manifest."""
     encoded = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
     (folder / "list.jsonl").write_bytes(b"\n".join(encoded) + b"\n")
+
+
+def huge_png(path, side=50_000):
+    """A PNG whose header promises side x side pixels, and that holds a few bytes."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(
+            ">I", zlib.crc32(kind + data)
+        )  # fmt: skip
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(b"\0" * 99)), chunk(b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))

@@ -28,6 +28,7 @@ from mmjax.config import ConfigError
 from mmjax.evaluation import bootstrap
 from mmjax.evaluation.base import Ratio
 from mmjax.report import table
+from mmjax.run import outputs
 
 ASKED = ("index", "group", "label")  # of a query, where the other arrays are of its answer
 
@@ -73,6 +74,7 @@ def compare(
     Raises:
       ConfigError: no such run, or runs that were not asked the same. CheckpointError.
     """
+    file = None if out is None else outputs.file(out)
     groups = [[_answers(folder, split) for folder in group] for group in (ours, theirs)]
     compared = _of_queries(*groups) | _of_runs(*groups)
     if not compared:
@@ -83,12 +85,25 @@ def compare(
         (name, f"{row['ours']:.3f}", f"{row['theirs']:.3f}", str(row["difference"]))
         for name, row in compared.items()
     ]
-    head = (f"{split}, mean over queries and runs", str(len(ours)), str(len(theirs)), "difference")
+    names = _names([*ours, *theirs])
+    columns = (", ".join(names[: len(ours)]), ", ".join(names[len(ours) :]))
+    head = (f"{split}, mean over queries and runs", *columns, "difference")
     print(table.aligned(head, rows, right=(1, 2, 3)))
-    if out is not None:
+    if file is not None:
         written = {name: _plain(row) for name, row in compared.items()}
-        Path(out).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     return compared
+
+
+def _names(folders: Sequence[str | Path]) -> list[str]:
+    """Names of runs: the last parts of their paths, as many as tell them apart."""
+    paths = [Path(folder).expanduser().absolute().parts[1:] for folder in folders]
+    longest = max(len(parts) for parts in paths)
+    for count in range(1, longest + 1):
+        names = ["/".join(parts[-count:]) for parts in paths]
+        if len(set(names)) == len(set(paths)):
+            break
+    return names
 
 
 def _of_queries(ours: Sequence[Answers], theirs: Sequence[Answers]) -> dict[str, dict[str, Any]]:

@@ -25,13 +25,14 @@ from mmjax.run.encoder import Encoder, decode
 from mmjax.run.load import load
 from mmjax.run.options import Execution
 from mmjax.run.runtime import prepare
+from mmjax.terminal import printable
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     data: str  # a folder, a manifest, a .txt of lines, or the name of a set
     out: str  # .npy or .parquet
-    model: str = "emoji_clip"  # a folder, a name, an id of the hub
+    model: str = "emoji_clip"  # a folder (of a run, too), a name, an id of the hub
     kind: Literal["images", "texts"] = "images"  # what of the data
     column: str = ""  # of a manifest; "": image or text
     batch_size: int = 64  # rows that are embedded at a time
@@ -80,7 +81,7 @@ def embed(encoder: Encoder, rows: listing.Listing, options: Options) -> embeddin
             writer.put(number, chunk)
             corrupt += faults
     if corrupt:
-        first = "\n".join(f"  {one}" for one in corrupt[:5])
+        first = "\n".join(f"  {printable(one)}" for one in corrupt[:5])
         print(f"note: left out, {len(corrupt)} of {len(rows)} cannot be read, the first:\n{first}")
     writer.finish(rows.name)
     return embeddings.open(options.out)

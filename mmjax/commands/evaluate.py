@@ -31,15 +31,16 @@ class Options:
     workdir: str = ""  # of a run
     split: Literal["validation", "test"] = "validation"  # of its evaluations
     step: int | None = None  # of the checkpoint; by default the best
-    model: str = ""  # a folder, a name, or an id of the hub, instead of a run
-    config: str = ""  # whose evaluations a model is asked
+    model: str = ""  # a folder (of a run, too), a name, or an id of the hub, instead of a run
+    config: str = ""  # whose evaluations a model is asked; by default those of its run
     changes: tuple[str, ...] = ()  # of the config, "test={}": --config.test={}
 
 
 def run(options: Options) -> None:
     """Evaluates the checkpoint of a run, or a loaded model on the evaluations of a config."""
     if options.model:
-        config = run_options.read(options.config, options.changes)
+        run = options.model if workdir.holds_run(options.model) else ""
+        config = workdir.asked(options.config, run, options.changes)
         evaluate_model(options.model, config=config, split=options.split)
         return
     if not options.workdir and not options.config:
@@ -80,7 +81,7 @@ def answers(
 ) -> tuple[int, dict[str, tuple[EvaluationRun, Result]]]:
     """The step of a run's checkpoint (None: the best) and what each evaluation of it found."""
     folder = Path(folder).expanduser().absolute()
-    which = getattr(workdir.load_options(folder), split)
+    which = getattr(workdir.options_of(folder), split)
     if not which:
         raise ConfigError(f"the run in {folder} names no {split} evaluations")
     weights = sorted({options.weights for options in which.values()})

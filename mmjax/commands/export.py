@@ -10,13 +10,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
-
-from mmjax import tree
 from mmjax.config import ConfigError
 from mmjax.conversion import load as conversion
-from mmjax.layers import adapters
+from mmjax.run.exported import exported
 from mmjax.run.restore import restore
 
 
@@ -61,24 +57,6 @@ def export(
       ConfigError: no work directory, or a model that this format does not hold.
       CheckpointError: no such checkpoint.
     """
-    restored = restore(workdir, step, weights)
-    model = restored.model
-    params = restored.params
-    if isinstance(model, adapters.Adapted):
-        if any(rule.kind != "lora" for rule in model.rules):
-            raise ConfigError(
-                f"{workdir} has bottleneck adapters, which cannot be merged into the model: only "
-                "LoRA is exported"
-            )
-        params = adapters.merge(params, model.rules)
-        model = model.model
-    if tree.flatten(restored.variables["state"]):
-        raise ConfigError(f"{workdir}: the model keeps more than parameters, which have no file")
-    flat = {path: np.asarray(leaf) for path, leaf in tree.flatten(params).items()}
-    if dtype is not None:
-        kept = np.dtype(jnp.dtype(dtype))
-        flat = {path: leaf.astype(kept) for path, leaf in flat.items()}
-    processor = restored.run.part(part).processor
-    loaded = conversion.Loaded("native", model, tree.unflatten(flat), processor, model.config)
+    loaded = exported(restore(workdir, step, weights), dtype, part)
     conversion.save(loaded, folder)
     return loaded

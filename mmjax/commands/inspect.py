@@ -1,6 +1,8 @@
 """Inspect: what batch N of a run holds, as the model sees it, and what the loss says of it.
 
     python -m mmjax.main --mode=inspect --config=configs/contrastive/clip_emoji.py --step=7
+
+* The picture of the batch goes into the work directory, where there is one, or where --out says.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from mmjax.data.collation import Arrays
 from mmjax.data.pipeline import Batch
 from mmjax.report.table import aligned
 from mmjax.run import options as run_options
-from mmjax.run import warm_start, workdir
+from mmjax.run import outputs, warm_start, workdir
 from mmjax.run.assembly import Run
 from mmjax.run.part import Part
+from mmjax.terminal import printable
 from mmjax.training.gradients import gradients
 from mmjax.transforms.audio import Sound
 from mmjax.transforms.mel import spectrogram
@@ -36,6 +39,7 @@ class Options:
     config: str = ""  # config file, with :variant,key=value after it
     workdir: str = ""  # folder of the run; by default runs/<name of the config>
     step: int = 0  # whose batch is looked at
+    out: str = ""  # a picture of the batch; by default in the folder of the run, where there is one
     changes: tuple[str, ...] = ()  # of the config, "train.steps=20": --config.train.steps=20
 
 
@@ -43,19 +47,33 @@ def run(options: Options) -> None:
     """Looks at a batch of a config file's run."""
     config = workdir.asked(options.config, options.workdir, options.changes)
     folder = run_options.workdir_of(options.config, options.workdir)
-    inspect(config, folder, step=options.step)
+    inspect(config, folder, step=options.step, out=options.out or None)
 
 
-def inspect(config: Any, folder: str | Path, *, step: int = 0) -> Path | None:
+def inspect(
+    config: Any, folder: str | Path, *, step: int = 0, out: str | Path | None = None
+) -> Path | None:
     """Prints rows, shapes and losses of the batch that step `step` trains on; returns the path of
-    its picture, or None where nothing of it can be drawn.
+    its picture, or None where none is written.
 
     The loss is that of the newest checkpoint at or before the step, or of fresh parameters where
     there is none.
+
+    Args:
+      folder: of the run, which need not be there.
+      out: where the picture goes; None: into the folder, where it is a run's.
+
+    Raises:
+      ConfigError: `out` has an ending that is no picture's.
     """
     options = build(run_options.Options, config)
     folder = Path(folder).expanduser().absolute()
     known = (folder / "config.json").exists()
+    drawn = None
+    if out is not None:
+        drawn = outputs.picture(out)
+    elif known:
+        drawn = folder / f"inspect-{step:08d}.png"
     run = Run(options, folder if known else None)
     batch = run.pipeline.batch(step)
     pictures = []
@@ -64,15 +82,17 @@ def inspect(config: Any, folder: str | Path, *, step: int = 0) -> Path | None:
         title = f"step {step}{f', {name}' if name else ''}"
         pictures += _look(part, arrays, title)
     for one in batch.corrupt:
-        print(f"corrupt: row {one.index}: {one.where}: {one.reason}")
+        print(printable(f"corrupt: row {one.index}: {one.where}: {one.reason}"))
     with jax.set_mesh(run.mesh):
         print(_loss(run, folder, batch, step))
     if not pictures:
         return None
-    out = (folder if known else Path.cwd()) / f"inspect-{step:08d}.png"
-    _below_each_other(pictures).save(out)
-    print(f"picture: {out}{'' if known else ' (no work directory yet: here)'}")
-    return out
+    if drawn is None:
+        print("there is no work directory yet to keep a picture in: --out=batch.png draws one")
+        return None
+    _below_each_other(pictures).save(drawn)
+    print(f"picture: {drawn}")
+    return drawn
 
 
 def _look(part: Part, arrays: Arrays, title: str) -> list[Image.Image]:

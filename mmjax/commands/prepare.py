@@ -26,9 +26,10 @@ from mmjax.config import ConfigError, Spec, build
 from mmjax.data.source import DataError
 from mmjax.data.storage import Progress
 from mmjax.datasets import prepared
-from mmjax.datasets.prepared import archives, packages
+from mmjax.datasets.prepared import archives, drawing, packages
 from mmjax.report.table import aligned
 from mmjax.run import options as run_options
+from mmjax.terminal import printable
 
 ROOM = 300_000_000  # bytes that stay free on the disk
 
@@ -78,7 +79,8 @@ def prepare(options: Options) -> int:
                 print(_one(sets[name], root, options), flush=True)
             except (DataError, OSError) as error:
                 failed.append(name)
-                print(f"{name}: FAILED\n  {error}", file=sys.stderr, flush=True)
+                said = printable(str(error), keep="\n")
+                print(f"{name}: FAILED\n  {said}", file=sys.stderr, flush=True)
     if failed:
         print(f"\nnot prepared: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
@@ -138,6 +140,8 @@ def _one(one: prepared.Set, root: Path, options: Options) -> str:
     found, problem = prepared.record(one, root)
     if not problem and not options.again and found["side"] == options.side:
         return f"{one.name}: ready, {found['rows']:,} rows in {root / one.name} ({one.licence})"
+    if one.draws:
+        drawing.renderer()  # before anything is fetched that could not be drawn
     started = time.monotonic()
     free = shutil.disk_usage(root).free - ROOM
     if free < one.disk + one.download:

@@ -1,12 +1,12 @@
 """Search: the pictures or texts of an embedded set that are nearest to a text or a picture.
 
     python -m mmjax.main --mode=search --query="a big cat"
-    python -m mmjax.main --mode=search --query=photo.jpg --index=photos.parquet
+    python -m mmjax.main --mode=search --query=photo.jpg --index=photos.parquet --out=hits.png
 
 * Without --index the bundled emoji are searched with the bundled emoji CLIP; they are embedded at
   the first use and kept in $MMJAX_CACHE.
 * An index is searched with the model that made it.
-* Prints the hits and draws them on a sheet.
+* Prints the hits, and draws them on a sheet where --out says.
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ from mmjax.datasets import bundled
 from mmjax.evaluation import sheets
 from mmjax.readers import embeddings, folder
 from mmjax.report.table import aligned
-from mmjax.run import listing
+from mmjax.run import listing, outputs
 from mmjax.run.encoder import Encoder, decode
 from mmjax.run.load import load
 from mmjax.run.options import Execution
 from mmjax.run.runtime import cache_folder, prepare
+from mmjax.terminal import printable
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     query: str  # a text, or the path of a picture
     index: str = ""  # what --mode=embed wrote; "": the bundled emoji
-    model: str = ""  # of the query; "": the one that made the index
+    model: str = ""  # of the query, as for embed; "": the one that made the index
     count: int = 12  # hits, at most
-    out: str = "search.png"  # the sheet; "": none
+    out: str = ""  # a picture of the hits; by default none is drawn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Hit:
 
 
 def run(options: Options) -> tuple[Hit, ...]:
-    """Searches, prints and draws; the hits, the best first.
+    """Searches, prints, and draws if it is asked to; the hits, the best first.
 
     Raises:
       ConfigError: no query, or a model that did not make the index.
@@ -61,11 +62,13 @@ def run(options: Options) -> tuple[Hit, ...]:
         raise ConfigError('--mode=search needs a --query, such as --query="a big cat"')
     if options.count < 1:
         raise ConfigError(f"--count={options.count}: 1 or more")
+    picture = _picture(options.query)
+    query = _text(options.query) if picture is None else ""
+    sheet = outputs.picture(options.out) if options.out else None
     prepare(Execution())
     index = embeddings.open(options.index) if options.index else None
-    encoder = Encoder(
-        load(options.model or (index.about["model"] if index else "emoji_clip"))
-    )
+    model = index.about["model"] if index else "emoji_clip"
+    encoder = Encoder(load(options.model or model))
     if index is None:
         index = emoji(encoder, options.model or "emoji_clip")
     elif index.about["parameters"] != encoder.fingerprint:
@@ -74,17 +77,15 @@ def run(options: Options) -> tuple[Hit, ...]:
             f"those of {options.model or 'that name now'}: vectors of two models do not compare. "
             "Embed the data again"
         )
-    picture = _picture(options.query)
-    vector = (encoder.texts([options.query]) if picture is None else encoder.images([picture]))[0]
+    if picture is None:
+        (vector,) = encoder.texts([query])
+    else:
+        (vector,) = encoder.images([picture])
     hits = nearest(index, vector, options.count)
     print(aligned(("score", "found"), [(f"{hit.score:.3f}", hit.name) for hit in hits]))
-    if options.out:
-        shown = (
-            options.query
-            if picture is None
-            else decode(picture)
-        )
-        draw(hits, index, shown).save(options.out)
+    if sheet is not None:
+        shown = query if picture is None else decode(picture)
+        draw(hits, index, shown).save(sheet)
         print(f"drawn: {options.out}")
     return hits
 
@@ -123,11 +124,9 @@ def draw(hits: tuple[Hit, ...], index: embeddings.Index, query: str | np.ndarray
             raise DataError(f"{about['data']} has changed since it was embedded")
         for hit in hits:
             value = rows.get(hit.row)
-            shown.append(
-                decode(value) if about["kind"] == "images" else value
-            )
+            shown.append(decode(value) if about["kind"] == "images" else value)
     except (DataError, CorruptExample, FileNotFoundError) as error:
-        print(f"note: names instead of pictures: {error}")
+        print(printable(f"note: names instead of pictures: {error}"))
         shown = [hit.name for hit in hits]
     return sheets.hits(query, shown, [hit.name for hit in hits], [hit.score for hit in hits])
 
@@ -140,3 +139,15 @@ def _picture(query: str) -> bytes | None:
     if not path.is_file():
         raise FileNotFoundError(f"--query={query}: there is no such picture")
     return path.read_bytes()
+
+
+def _text(query: str) -> str:
+    """The query as text: a command line in an old encoding hands its bytes over as surrogates.
+
+    Raises:
+      ConfigError: its bytes are no UTF-8.
+    """
+    try:
+        return query.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError as error:
+        raise ConfigError(f"--query={query}: this is no valid UTF-8") from error

@@ -1,6 +1,8 @@
 """Train: from a config to a work directory that holds the result, the pictures and the way back.
 
 * The same command continues a run that was stopped or killed, from its last complete checkpoint.
+* A finished run is made longer by a higher `train.steps`: it goes on with the learning rate that a
+  run of so many steps has at this step.
 * Choices are made on `validation`; `test` is computed once, with the best checkpoint, at the end.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+import re
 import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,21 +22,23 @@ import jax
 
 from mmjax import tree
 from mmjax.config import ConfigError, build
-from mmjax.data.pipeline import changes
+from mmjax.data.pipeline import changes, same_batches
 from mmjax.data.prefetch import to_device
 from mmjax.report import table
 from mmjax.run import options as run_options
 from mmjax.run import runtime, workdir
 from mmjax.run.assembly import Run, on_device
 from mmjax.run.evaluations import EvaluationRun, build_evaluations, evaluate
+from mmjax.run.intervals import intervals
 from mmjax.run.runtime import prepare
 from mmjax.run.warm_start import begin
 from mmjax.run.warm_start import checkpoints as checkpoints_of
-from mmjax.training import flops, loop, sharding
+from mmjax.training import flops, loop, sharding, weights_and_biases
 from mmjax.training.checkpoint import CheckpointError, Checkpoints
 from mmjax.training.program import Program
 from mmjax.training.state import State
 from mmjax.training.step import make_step
+from mmjax.training.stop import exit_status
 from mmjax.training.writer import Writer, read
 
 
@@ -45,6 +50,7 @@ class Options:
 
 
 LONGEST_CHANGE = 300  # letters that are shown of what changed in the data
+TOKENIZER = re.compile(r"Tokenizer\([^()]*\)")  # in the description of a pipeline
 
 
 class Trained(NamedTuple):
@@ -53,13 +59,16 @@ class Trained(NamedTuple):
     workdir: Path
     result: Mapping[str, float]  # result.json; empty if the run was stopped before its end
     finished: bool
+    signal: int = 0  # number of the signal that stopped it; 0: none did
 
 
-def run(options: Options) -> Trained:
-    """Trains the run of a config file."""
+def run(options: Options) -> int:
+    """Trains the run of a config file; the exit status, 128 + the number of a signal that stopped
+    it."""
     config = run_options.read(options.config, options.changes)
     folder = run_options.workdir_of(options.config, options.workdir)
-    return train(config, folder, started=runtime.started())
+    trained = train(config, folder, started=runtime.started())
+    return exit_status(trained.signal)
 
 
 def train(
@@ -79,13 +88,16 @@ def train(
     folder = Path(folder).expanduser().absolute()
     prepare(options.execution)
     with workdir.locked(folder):
-        workdir.claim(folder, options, command or workdir.command_line())
+        shorter = workdir.claim(folder, options, command or workdir.command_line())
+        if jax.process_index() == 0:  # before anything that takes its time
+            steps = options.train.steps
+            print(f"{folder}: {steps:,} steps; opening the data, compiling ...", flush=True)
         run = Run(options, folder)
         with jax.set_mesh(run.mesh):
-            return _train(run, folder, started)
+            return _train(run, folder, started, shorter)
 
 
-def _train(run: Run, folder: Path, started: float) -> Trained:
+def _train(run: Run, folder: Path, started: float, shorter: int) -> Trained:
     options, spec = run.options, run.spec
     validation = build_evaluations(run, options.validation)
     test = build_evaluations(run, options.test)
@@ -97,15 +109,18 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
     done = int(state.step)
     if done >= options.train.steps and (folder / "result.json").exists():
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        print(f"{folder} is finished\n{table.results(result)}")
+        print(f"{folder} is finished; a higher train.steps goes on\n{table.results(result)}")
         return Trained(folder, result, True)
-    writer = Writer(folder, done if note else -1, tensorboard=options.execution.tensorboard)
+    boards = dict(tensorboard=options.execution.tensorboard, wandb=options.execution.wandb)
+    writer = Writer(folder, done if note else -1, **boards)
     if jax.process_index() == 0:
         print(
             f"{tree.count(spec.shapes.params):,} parameters, "
             f"{sum(run.examples):,} training examples, "
             f"{jax.device_count()} device(s); {note or 'from the beginning'}"
         )
+        if shorter:
+            print(spec.optimizer.made_longer(shorter, options.train.steps, done))
 
     def validate(state: State, step: int) -> dict[str, float]:
         begun = time.monotonic()
@@ -137,7 +152,7 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
             evaluate=validate if validation else None,
             about=about,
             flops=program.flops,
-            peak=flops.peak(),
+            peak=flops.stated(),
             started=started,
             folder=folder,
             metric_shown=options.checkpoint.metric,
@@ -158,7 +173,7 @@ def _train(run: Run, folder: Path, started: float) -> Trained:
 
         path = report.write(folder)
         print(f"report: {path}")
-    return Trained(folder, result, outcome.finished)
+    return Trained(folder, result, outcome.finished, outcome.signal)
 
 
 def _check(
@@ -167,6 +182,8 @@ def _check(
     test: Mapping[str, EvaluationRun],
 ) -> None:
     """Finds before the first step what would stop the run at its first validation, or its end."""
+    if options.execution.wandb:
+        weights_and_biases.package()
     for room, which in (("validation", validation), ("test", test)):
         for name, evaluator in which.items():
             evaluator.check(f"{room}.{name}")
@@ -175,6 +192,7 @@ def _check(
         raise ConfigError(
             f"checkpoint.metric={metric!r} is measured by no validation; its name begins with "
             f"{' or '.join(names) or 'that of a validation, and the config has none'}"
+            "; checkpoint.metric='' takes the latest"
         )
 
 
@@ -184,7 +202,8 @@ def _start(run: Run, checkpoints: Checkpoints) -> tuple[State, str]:
     if checkpoints.steps():
         latest = checkpoints.latest()
         saved = checkpoints.about(latest)
-        if saved.get("data") != run.pipeline.fingerprint:
+        same = same_batches(saved.get("data_description", {}), run.pipeline.description)
+        if saved.get("data") != run.pipeline.fingerprint and not same:
             raise CheckpointError(_other_data(run, saved, latest))
         state = checkpoints.restore(spec.shapes, spec.shardings, latest)
         return state, f"going on from step {latest}"
@@ -193,13 +212,32 @@ def _start(run: Run, checkpoints: Checkpoints) -> tuple[State, str]:
 
 def _other_data(run: Run, saved: Mapping[str, Any], step: int) -> str:
     """What to say where a checkpoint was trained on other data, or in another order."""
-    differences = changes(saved.get("data_description", {}), run.pipeline.description)
-    lines = [f"\n  {textwrap.shorten(line, LONGEST_CHANGE)}" for line in differences]
+    before = saved.get("data_description", {})
+    now = run.pipeline.description
+    lines = [f"\n  {textwrap.shorten(line, LONGEST_CHANGE)}" for line in changes(before, now)]
+    kept = [part.folder / "tokenizer.json" for part in run.parts.values()]
+    there = [str(path) for path in kept if path.exists()]
+    if there and _without_tokenizers(before) == _without_tokenizers(now):
+        return (
+            f"{' or '.join(there)} is not the one that step {step} was trained with: texts get "
+            "other ids. Put the old file back; one that was trained on the captions is made again "
+            "if you remove the file"
+        )
     return (
         f"the data is not what step {step} was trained on: it had {saved.get('examples')} "
         f"examples, now there are {run.examples} (or others of the same number). Restore the data, "
         "or start anew in another --workdir with warm_start set to this one" + "".join(lines)
     )
+
+
+def _without_tokenizers(description: Mapping[str, Any]) -> dict[str, str]:
+    """What a pipeline says of itself, whatever its tokenizer makes of the texts: other ids, and
+    other lengths in the plan."""
+    return {
+        name: TOKENIZER.sub("", str(value))
+        for name, value in description.items()
+        if not name.endswith("plan")
+    }
 
 
 def _batches(run: Run, start: int, writer: Writer) -> Iterator[tuple[Any, Any]]:
@@ -279,8 +317,13 @@ def _finish(
         state = checkpoints.restore(spec.shapes, spec.shardings, best, training=False)
     step = int(state.step)
     pictures = Writer(folder, run.options.train.steps, tensorboard=False)
+    bounds: dict[str, tuple[float, float]] = {}
     values = evaluate(
-        run, test, state, "", lambda name, medium: pictures.media(step, f"test/{name}", medium)
+        run,
+        test,
+        state,
+        show=lambda name, medium: pictures.media(step, f"test/{name}", medium),
+        examine=lambda name, result: bounds.update(intervals(name, test[name].source, result)),
     )
     for evaluator in test.values():
         values |= evaluator.baseline()
@@ -295,6 +338,7 @@ def _finish(
         **_times(folder, times),
     }
     if jax.process_index() == 0:
+        workdir.write_json(folder / "intervals.json", bounds)
         workdir.write_json(folder / "result.json", result)
         print(table.results(result))
     return result

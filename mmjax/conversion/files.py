@@ -4,6 +4,8 @@
 * What a hub folder may hold besides: `flax_model.msgpack`, CTranslate2's `model.bin`; each has a
   file of its own here. A pickle (`pytorch_model.bin`, `.pt`, `.ckpt`) runs code when it is opened
   and is refused.
+* A file that was written here holds a CRC-32 of each tensor in its header's metadata, and is read
+  once as a whole to compare them (4 GB a second); files of others are as trustworthy as they are.
 
 The format: https://github.com/huggingface/safetensors (the length of a header in 8 bytes, the
 header in JSON, the data).
@@ -11,12 +13,14 @@ header in JSON, the data).
 
 from __future__ import annotations
 
+import collections
 import json
 import math
 import os
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -30,6 +34,7 @@ DTYPES: dict[str, Any] = {
     "BOOL": np.bool_,
 }  # fmt: skip
 HEADER = 100 << 20  # no header is longer, by the format's rule
+CRC = "mmjax_crc32"  # metadata: name -> of the tensor's bytes, in JSON
 
 
 class CheckpointFileError(UserError, ValueError):
@@ -52,7 +57,8 @@ def safetensors(path: str | Path) -> dict[str, np.ndarray]:
     """Name -> view of the mapped file.
 
     Raises:
-      CheckpointFileError: not of this format, or shorter than its header says.
+      CheckpointFileError: not of this format, shorter than its header says, tensors that overlap or
+        leave bytes between them, or others than were written; names the tensor.
     """
     path = Path(path)
     length = path.stat().st_size
@@ -61,31 +67,99 @@ def safetensors(path: str | Path) -> dict[str, np.ndarray]:
         size = int.from_bytes(start, "little")
         if len(start) < 8 or size > min(length - 8, HEADER):
             raise CheckpointFileError(f"{path} is no safetensors file: its header cannot be right")
-        try:
-            header = json.loads(file.read(size))
-            header.pop("__metadata__", None)
-        except (ValueError, AttributeError) as error:
-            raise CheckpointFileError(f"{path} is no safetensors file: {error}") from error
+        header = _header(path, file.read(size))
     held = length - 8 - size
     data = np.memmap(path, np.uint8, "r", offset=8 + size) if held else np.empty(0, np.uint8)
+    metadata = header.pop("__metadata__", None)
     out = {}
+    at = 0  # where the tensor before ended: all of the file is used, and no byte twice
+    rows = _rows(path, header, held)
+    for name, row in sorted(rows, key=lambda named: (named[1].begin, named[1].end)):
+        if row.begin != at:
+            wrong = "overlaps the one before it" if row.begin < at else "leaves bytes before it"
+            raise CheckpointFileError(f"{path}: {name} {wrong} ({row.begin}, not {at})")
+        at = row.end
+        # as a plain array: a subclass of it would be carried through every operation
+        piece = data[row.begin : row.end].view(np.ndarray)
+        out[name] = piece.view(row.dtype).reshape(row.shape)
+    if at != held:
+        raise CheckpointFileError(f"{path}: {held - at} bytes belong to no tensor")
+    _compare(path, out, metadata)
+    return {name: out[name] for name in header}
+
+
+class _Row(NamedTuple):
+    """What a header says of a tensor."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    begin: int  # of its bytes, counted from the end of the header
+    end: int
+
+
+def _header(path: Path, text: bytes) -> dict[str, Any]:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        counts = collections.Counter(name for name, _ in pairs)
+        twice = [name for name, count in counts.items() if count > 1]
+        if twice:
+            raise ValueError(f"there twice: {', '.join(twice)}")
+        return dict(pairs)
+
+    try:
+        header = json.loads(text, object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointFileError(f"{path} is no safetensors file: {error}") from error
+    if not isinstance(header, dict):
+        raise CheckpointFileError(f"{path} is no safetensors file: its header names no tensors")
+    return header
+
+
+def _rows(path: Path, header: dict[str, Any], held: int) -> Iterator[tuple[str, _Row]]:
+    """The rows of a header with so many bytes behind it, each consistent in itself."""
     for name, row in header.items():
         try:
-            kind, shape, (begin, end) = row["dtype"], tuple(row["shape"]), row["data_offsets"]
+            kind, shape, (begin, end) = row["dtype"], row["shape"], row["data_offsets"]
+            numbers = [*shape, begin, end]
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointFileError(f"{path} is no safetensors file: {name} is {row}") from error
-        if kind not in DTYPES:
+        if not isinstance(kind, str) or kind not in DTYPES:
             raise CheckpointFileError(f"{path}: {name} is of type {kind}, which is unknown")
-        if not 0 <= begin <= end <= held:
+        if any(type(number) is not int or number < 0 for number in numbers) or begin > end:
             raise CheckpointFileError(
-                f"{path} is cut off: {name} ends at byte {8 + size + end} of {length}"
+                f"{path}: {name} has the shape {shape} and lies in bytes {begin} to {end}, and no "
+                "tensor does: these are whole numbers, not negative"
             )
-        kind = np.dtype(DTYPES[kind])
-        if end - begin != kind.itemsize * math.prod(shape):
-            raise CheckpointFileError(f"{path}: {name} has {end - begin} bytes for {list(shape)}")
-        # as a plain array: a subclass of it would be carried through every operation
-        out[name] = data[begin:end].view(np.ndarray).view(kind).reshape(shape)
-    return out
+        if end > held:
+            raise CheckpointFileError(
+                f"{path} is cut off: {name} ends at byte {end} of {held} behind the header"
+            )
+        dtype = np.dtype(DTYPES[kind])
+        if end - begin != dtype.itemsize * math.prod(shape):
+            raise CheckpointFileError(f"{path}: {name} has {end - begin} bytes for {shape}")
+        yield name, _Row(dtype, tuple(shape), begin, end)
+
+
+def _compare(path: Path, tensors: dict[str, np.ndarray], metadata: Any) -> None:
+    """Raises CheckpointFileError where tensors are not those that were written."""
+    keys = metadata if isinstance(metadata, dict) else {}
+    # part of the name, so that a change of one of its letters does not turn the comparison off
+    if not any(key.startswith(CRC[:5]) or key.endswith(CRC[-5:]) for key in keys):
+        return  # a file of others, or from before there were any
+    try:
+        written = json.loads(metadata[CRC])
+        damaged = [name for name, tensor in tensors.items() if written[name] != crc(tensor)]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointFileError(f"{path} is damaged: its checksums cannot be read") from error
+    if damaged:
+        raise CheckpointFileError(
+            f"{path} is damaged: {len(damaged)} of {len(tensors)} tensors are not what was "
+            f"written: {', '.join(damaged)}. Copy or export it again"
+        )
+
+
+def crc(tensor: np.ndarray) -> int:
+    """CRC-32 of a tensor's bytes."""
+    return zlib.crc32(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8))
 
 
 def parsed(path: str | Path) -> dict[str, Any]:
@@ -96,7 +170,7 @@ def parsed(path: str | Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(Path(path).read_bytes().decode("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointFileError(f"{path} is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise CheckpointFileError(f"{path} holds {type(found).__name__}, not names and values")
@@ -129,7 +203,8 @@ def save(path: str | Path, tensors: dict[str, np.ndarray]) -> None:
     """Writes one safetensors file, in full or not at all."""
     path = Path(path)
     draft = path.with_name(path.name + ".part")
-    save_file(tensors, draft, metadata={"format": "pt"})
+    written = json.dumps({name: crc(tensor) for name, tensor in tensors.items()})
+    save_file(tensors, draft, metadata={"format": "pt", CRC: written})
     mask = os.umask(0)
     os.umask(mask)
     draft.chmod(0o666 & ~mask)  # the library leaves it for its owner alone

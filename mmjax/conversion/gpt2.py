@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -17,6 +18,7 @@ from mmjax.conversion import fields
 from mmjax.conversion.table import Entry, norm
 from mmjax.layers import transformer
 from mmjax.models import gpt2
+from mmjax.processors import checkpoint as checkpoint_processor
 
 MODEL_TYPES = ("gpt2",)
 IGNORED = r"lm_head\.weight|.*\.attn\.(masked_)?bias"  # the causal mask is no parameter
@@ -111,6 +113,11 @@ def inputs(config: gpt2.Config) -> tuple[Any, ...]:
 def rename(name: str) -> str:
     """Names with the prefix that the decoder has beside a head."""
     return name if name.startswith(("transformer.", "lm_head.")) else f"transformer.{name}"
+
+
+def processor(folder: Path, config: Any) -> checkpoint_processor.Processor | None:
+    """Texts -> "inputs" and "mask", as decoders call them."""
+    return checkpoint_processor.load(folder, checkpoint_processor.DECODER_ARGUMENTS)
 
 
 def table(config: gpt2.Config) -> list[Entry]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -22,6 +23,7 @@ from mmjax.conversion.gpt2 import special, special_fields
 from mmjax.conversion.table import Entry, linear, norm
 from mmjax.layers import decoder, rotary
 from mmjax.models import llama
+from mmjax.processors import checkpoint as checkpoint_processor
 
 MODEL_TYPES = ("llama", "qwen2", "gemma", "gemma2")
 IGNORED = r"lm_head\.weight|.*\.rotary_emb\.inv_freq"
@@ -203,6 +205,11 @@ def inputs(config: llama.Config) -> tuple[Any, ...]:
 def rename(name: str) -> str:
     """Names with the prefix that the decoder has beside a head."""
     return name if name.startswith(("model.", "lm_head.")) else f"model.{name}"
+
+
+def processor(folder: Path, config: Any) -> checkpoint_processor.Processor | None:
+    """Texts -> "inputs" and "mask", as decoders call them."""
+    return checkpoint_processor.load(folder, checkpoint_processor.DECODER_ARGUMENTS)
 
 
 def table(config: llama.Config) -> list[Entry]:

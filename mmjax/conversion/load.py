@@ -17,19 +17,24 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
+from mmjax import config as configs
 from mmjax import tree
-from mmjax.conversion import families, files, hub, msgpack, table
+from mmjax.conversion import families, files, hub, msgpack, resize, table
 from mmjax.conversion.families import Family
+from mmjax.conversion.files import CheckpointFileError
 from mmjax.conversion.hub import CONFIG, CTRANSLATE2, OPEN_CLIP
+from mmjax.errors import UserError
 from mmjax.processors import checkpoint as checkpoint_processor
+from mmjax.processors.inference import Inference
 
 GENERATION = "generation_config.json"  # how the reference decodes; kept for every family
 
 
-@dataclasses.dataclass(frozen=True)
-class Loaded:
-    """A checkpoint in memory."""
+@dataclasses.dataclass(frozen=True, repr=False)
+class Loaded(Inference):
+    """A checkpoint in memory; what it can be asked: processors/inference.py."""
 
     family: str  # "clip": the file of mmjax.conversion that reads and writes it
     model: nn.Module
@@ -48,20 +53,25 @@ def load(
     path: str | Path,
     dtype: Any = None,
     shardings: Callable[[Any], Mapping[str, Any]] | None = None,
+    image_size: int | None = None,
 ) -> Loaded:
     """A checkpoint from a folder, or by its id from the hub.
 
     Args:
       path: a folder; a .safetensors file with its config.json beside it; or "owner/name", or
         "owner/name@revision".
-      dtype: of the parameters; None: as in the file, float32 in mmjax's own format. What is
-        computed in is the config's `dtype`.
+      dtype: of the parameters; None: as in the file, float32 in mmjax's own format. "float32" and
+        "bfloat16" are then what matmuls are computed in, too: the `dtype` of the config.
       shardings: from the tree of parameter shapes, boxed with the names of their axes, where each
         lies; None: on the default device.
+      image_size: pixels along each edge of the pictures that the model is to see, its positions
+        resized; None: as it was trained.
 
     Raises:
+      ConfigError: an image_size that the model cannot have.
       FileNotFoundError: neither a folder nor on the hub.
-      CheckpointFileError: no weights, a pickle, a broken file, a family that is not here.
+      CheckpointFileError: no weights, a pickle, a broken file, a family that is not here, tensors
+        that are not finite.
       CheckpointMismatch: every missing, extra and misshapen tensor.
       Unsupported: a config.json that asks for mathematics that is not here.
     """
@@ -74,12 +84,19 @@ def load(
     names = [path.name] if path.is_file() else [file.name for file in folder.iterdir()]
 
     family, upstream, tensors = _opened(folder, names)
-    config = family.config(upstream)
-    model = family.model(config)
+    config = _config(family, upstream, folder)
+    if dtype is not None:
+        config = computed_in(config, jnp.dtype(dtype).name)
+    stored = config
     rows = family.table(config)
+    if image_size is not None:
+        config = resize.config(stored, image_size, rows)
+    model = family.model(config)
     boxed = jax.eval_shape(model.init, jax.random.key(0), *family.inputs(config))["params"]
     shapes = tree.flatten(nn.unbox(boxed))
     tensors = _renamed(tensors, family.rename)
+    if image_size is not None:
+        tensors = resize.tensors(tensors, rows, stored, config)
 
     _name_what_is_left_out(family, rows, tensors, folder)
     unused = re.compile(f"{family.ignored}|{family.left_out}")
@@ -94,11 +111,31 @@ def load(
 
     placements = tree.flatten(shardings(boxed)) if shardings else None
     dtype = family.dtype if dtype is None else dtype
-    params = table.read(rows, tensors, shapes, placements, dtype)
+    try:
+        params = table.read(rows, tensors, shapes, placements, dtype)
+    except CheckpointFileError as error:
+        raise CheckpointFileError(f"{folder}: {error}") from error
     processor = family.processor(folder, config)
+    if image_size is not None and processor is not None:
+        processor = processor.resized(image_size)
     generation = folder / GENERATION
     kept = generation.read_bytes() if generation.is_file() else None
     return Loaded(family.name, model, params, processor, config, kept)
+
+
+def computed_in(config: Any, dtype: str) -> Any:
+    """A config whose matmuls are computed in `dtype`, in all of its parts; unchanged where that is
+    a type that files alone have ("float16")."""
+    if dtype not in ("float32", "bfloat16"):
+        return config
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            changes[field.name] = computed_in(value, dtype)
+        elif field.name == "dtype":
+            changes[field.name] = dtype
+    return dataclasses.replace(config, **changes)
 
 
 def save(loaded: Loaded, folder: str | Path) -> None:
@@ -125,6 +162,25 @@ def save(loaded: Loaded, folder: str | Path) -> None:
     # after it: a processor that decodes by these settings writes its own
     if hasattr(loaded.processor, "save"):
         loaded.processor.save(folder)
+
+
+def _config(family: Family, upstream: dict, folder: Path) -> Any:
+    """The model's config, every field of it of its type and in its range.
+
+    Raises:
+      CheckpointFileError: what config.json says cannot be a model's.
+    """
+    try:
+        config = family.config(upstream)
+        return configs.build(type(config), configs.to_dict(config), where="the model's config")
+    except UserError as error:
+        raise type(error)(f"{folder / family.config_file}: {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # whatever a value of the wrong kind or size does where it is first computed with
+        raise CheckpointFileError(
+            f"{folder / family.config_file} says nothing that a {family.name} can be made of: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _opened(folder: Path, names: list[str]) -> tuple[Family, dict, dict]:

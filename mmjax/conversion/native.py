@@ -74,9 +74,18 @@ def table(config: Any) -> list[Entry]:
 
 
 def described(processor: Processor | None) -> dict[str, Any]:
-    """What config.json says of the processor that the model was trained behind."""
+    """What config.json says of the processor that the model was trained behind.
+
+    Raises:
+      ConfigError: one that was made of a checkpoint's own files.
+    """
     if processor is None:
         return {}
+    if not hasattr(processor, "config"):
+        raise configs.ConfigError(
+            f"{type(processor).__module__} prepares inputs by a checkpoint's own files, which "
+            "mmjax's format does not hold: save it in the family that it came in"
+        )
     name = registry.called(processors.__name__, type(processor).__module__)
     return {"processor": {"name": name, **configs.to_dict(processor.config)}}
 

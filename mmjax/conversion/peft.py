@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import tree
-from mmjax.conversion import families, files
+from mmjax.conversion import families, files, table
 from mmjax.conversion.fields import Unsupported
 from mmjax.conversion.linear_map import LinearMap
 from mmjax.conversion.load import Loaded
@@ -116,6 +116,9 @@ def load(folder: str | Path, base: Loaded) -> Adapters:
         params[f"{linear.path}/lora/b"] = jnp.asarray(b, jnp.float32)
         paths_by_strength.setdefault(strength, []).append(linear.path)
 
+    for half in halves.values():
+        if not (table.is_finite(half.a) and table.is_finite(half.b)):
+            problems.append(f"{half.name}.lora_A / lora_B: not finite (NaN or infinity)")
     unknown = [name for name in halves if name not in used]
     problems += [f"{name}.lora_A / lora_B: no such map in this model" for name in unknown]
     problems += misshapen

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 from mmjax import tree
+from mmjax.conversion.files import CheckpointFileError
 from mmjax.errors import UserError
 
 Tensors = Mapping[str, np.ndarray]  # name in the file -> array, usually a view of the file
@@ -116,11 +117,12 @@ def check(
     """Holds a file against the table and the model's parameter shapes, before anything is read.
 
     Args:
-      shapes: path -> anything with a shape, of every parameter of the model.
+      shapes: path -> anything with a shape and a dtype, of every parameter of the model.
       ignored: names that a file may hold and the model does not need ("position_ids").
 
     Raises:
-      CheckpointMismatch: every missing, extra and misshapen tensor, by its name in the file.
+      CheckpointMismatch: every missing, extra and misshapen tensor, by its name in the file, and
+        whole numbers where the model has others.
       ValueError: a table that does not cover the model (a mistake in mmjax).
     """
     table = list(table)
@@ -130,7 +132,10 @@ def check(
             f"the table lacks {sorted(set(shapes) - paths)} and has {sorted(paths - set(shapes))}, "
             "which the model has not"
         )
-    missing, misshapen, used = [], [], set()
+    missing = []
+    misshapen = []
+    whole_numbers = []
+    used = set()
     for entry in table:
         shape = tuple(shapes[entry.path].shape)[entry.layers is not None :]
         for name in entry.names:
@@ -138,6 +143,8 @@ def check(
             if name not in tensors:
                 missing.append(name)
                 continue
+            if _is_whole(tensors[name].dtype) and not _is_whole(shapes[entry.path].dtype):
+                whole_numbers.append(f"{name} ({tensors[name].dtype})")
             try:
                 good = entry.ours(_of_shape(tensors[name].shape)).shape == shape
             except (einops.EinopsError, IndexError):
@@ -155,6 +162,15 @@ def check(
     )
     if not found.complete:
         raise CheckpointMismatch(found.report())
+    if whole_numbers:
+        raise CheckpointMismatch(
+            f"whole numbers where the model has others: {', '.join(dict.fromkeys(whole_numbers))}. "
+            "What they were rounded from is not in the file"
+        )
+
+
+def _is_whole(dtype: Any) -> bool:
+    return np.dtype(dtype).kind in "biu"
 
 
 def _file_shape(entry: Entry, shape: tuple[int, ...], shapes: Any) -> tuple[int, ...]:
@@ -177,6 +193,7 @@ def _of_shape(shape: tuple[int, ...]) -> np.ndarray:
     return np.broadcast_to(np.float32(0), shape)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is named in the end
 def read(
     table: Iterable[Entry],
     tensors: Tensors,
@@ -190,32 +207,64 @@ def read(
       shapes: path -> anything with a shape.
       shardings: path -> where the parameter lies; None: on the default device.
       dtype: of the parameters; None: as in the file.
+
+    Raises:
+      CheckpointFileError: names every tensor with a NaN or an infinity, or with a value that is too
+        large for `dtype`.
     """
     default = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     out = {}
+    not_finite: dict[str, None] = {}  # names, each once
     for entry in table:
         layers = [entry.ours(tensors[name]) for name in entry.names]
         kind = layers[0].dtype if dtype is None else np.dtype(dtype)
 
         def part(where: tuple, layers=layers, kind=kind, entry=entry) -> np.ndarray:
             if entry.layers is None:
-                return np.array(layers[0][where], kind, order="C")
+                block = np.array(layers[0][where], kind, order="C")
+                if not is_finite(block):
+                    not_finite[entry.name] = None
+                return block
             first, *rest = where
             chosen = [layer[tuple(rest)] for layer in layers[first]]  # views still
             block = np.empty((len(chosen), *chosen[0].shape), kind)
-            for i, layer in enumerate(chosen):
+            for i, (name, layer) in enumerate(zip(entry.names[first], chosen, strict=True)):
                 block[i] = layer
+                if not is_finite(block[i]):
+                    not_finite[name] = None
             return block
 
         shape = tuple(shapes[entry.path].shape)
         place = shardings[entry.path] if shardings else default
         out[entry.path] = jax.make_array_from_callback(shape, place, part)
+    if not_finite:
+        raise CheckpointFileError(f"not finite (NaN or infinity): {', '.join(not_finite)}")
     return tree.unflatten(out)
 
 
+@np.errstate(invalid="ignore")
+def is_finite(block: np.ndarray) -> bool:
+    """Without memory of the block's size: a NaN or an infinity is in the least or the largest."""
+    if block.dtype.kind in "biu" or not block.size:
+        return True
+    return bool(np.isfinite(block.min()) and np.isfinite(block.max()))
+
+
 def write(table: Iterable[Entry], parameters: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Nested parameters as the file's tensors: the inverse of `read`, bit for bit."""
+    """Nested parameters as the file's tensors: the inverse of `read`, bit for bit.
+
+    Raises:
+      CheckpointMismatch: parameters for which the file has no place, or that are not there.
+    """
+    table = list(table)
     flat = tree.flatten(parameters)
+    needed = {entry.path for entry in table}
+    if needed != set(flat):
+        raise CheckpointMismatch(
+            f"the parameters are not those of this format: without a place in it are "
+            f"{', '.join(sorted(set(flat) - needed)) or 'none'}; not there are "
+            f"{', '.join(sorted(needed - set(flat))) or 'none'}"
+        )
     # name -> (place among those that share it, row, one layer of the parameter)
     shared: dict[str, list[tuple[int, Entry, Any]]] = {}
     for entry in table:

@@ -74,7 +74,17 @@ def config(upstream: Mapping[str, Any]) -> whisper.Config:
 
 
 def upstream(config: whisper.Config) -> dict[str, Any]:
-    """Ours -> a config.json that the reference opens."""
+    """Ours -> a config.json that the reference opens.
+
+    Raises:
+      Unsupported: biases of keys, for which its files have no place.
+    """
+    if config.encoder.key_bias or config.decoder.key_bias:
+        raise fields.Unsupported(
+            "a Whisper with key_bias=True cannot be written as WhisperForConditionalGeneration, "
+            "which has no biases of keys: train it with key_bias=False, or keep it as a run and "
+            "write that with mmjax.export, in mmjax's own format"
+        )
     out = {
         "model_type": "whisper",
         "architectures": [ARCHITECTURES[0]],

@@ -21,6 +21,7 @@ pipelines side by side, each with its own sources, plan and batch size: parts.py
 import dataclasses
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -38,6 +39,7 @@ from mmjax.errors import UserError
 CHUNK = 64  # rows that a thread reads at a time
 AHEAD = 2  # batches that are read before they are asked for
 _ENDLESS = 1 << 40  # steps
+LENGTH = re.compile(r", steps=\d+")  # of a plan, as it is described
 
 
 class TooManyCorrupt(UserError, RuntimeError):
@@ -262,6 +264,18 @@ class _Elements:
     def __getitem__(self, number: int) -> tuple[Arrays, tuple[Corrupt, ...]]:
         step, chunk = divmod(int(number), len(self.chunks))
         return self.reader.read(self.start + step, *self.chunks[chunk])
+
+
+def same_batches(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether batch N of two descriptions is the same: only the number of steps may differ."""
+
+    def endless(description: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: LENGTH.sub("", value) if isinstance(value, str) else value
+            for name, value in description.items()
+        }
+
+    return bool(before) and endless(before) == endless(now)
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

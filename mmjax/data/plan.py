@@ -377,9 +377,10 @@ def _check_sizes(sizes: Sequence[int], fewest: Sequence[int], wanted: Sequence[i
         if count < 1 and len(sizes) == 1:
             raise ConfigError(f"the batch has {count} rows; it needs at least 1")
         if count > size:
+            limit = f"{size} rows at most" if len(sizes) == 1 else "smaller"
             raise ConfigError(
                 f"a batch takes {count} rows of {name}, which has only {size}: a row would come "
-                f"twice in one batch. Make the batch smaller (data.batch_size)"
+                f"twice in one batch. Make the batch {limit} (data.batch_size)"
                 + (", lower the weight," if len(sizes) > 1 else "")
                 + " or add data"
             )

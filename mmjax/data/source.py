@@ -56,7 +56,8 @@ class Source(Protocol):
         """One value per row, known without decoding; None where there is no such column.
 
         "group", "label", "length": int32; "difficulty": float32; "text": objects, str or tuple
-        of str.
+        of str; "image_id" (or "audio_id", ...): equal in rows of one picture, where some picture
+        has several rows.
         """
 
     def locate(self, index: int) -> str:

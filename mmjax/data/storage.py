@@ -5,14 +5,32 @@
 * Progress is shown of what takes longer than two seconds: a bar on a terminal, lines elsewhere.
 """
 
+import contextlib
+import errno
 import functools
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmjax.data.source import CorruptExample
+from mmjax.data.source import CorruptExample, DataError
+from mmjax.terminal import printable
+
+# What the system says of a path that leads to nothing that can be opened; other errors are of a
+# disk or a network.
+UNREACHABLE = (
+    errno.ENOENT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENXIO,
+    errno.ENODEV,
+)
 
 
 def folder() -> Path:
@@ -43,18 +61,36 @@ class Stamp(NamedTuple):
             )
 
 
-def open_bar(title: str, total: int, done: int = 0, text: str = "") -> tuple[Any, Any]:
-    """A bar on the terminal, with a text of its own at its end, and its job for updates."""
+@contextlib.contextmanager
+def reaching(what: str) -> Iterator[None]:
+    """A path that cannot be reached is a DataError that begins with `what`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in UNREACHABLE or error.filename is None:
+            raise
+        path = os.fsdecode(error.filename)
+        raise DataError(f"{what}: cannot read {path}: {error.strerror}") from error
+
+
+def open_bar(
+    title: str, total: int, done: int = 0, text: str = "", *, estimate: bool = True
+) -> tuple[Any, Any]:
+    """A bar on the terminal, with a text of its own at its end, and its job for updates.
+
+    estimate: the time left, from all that was done so far.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (
+    columns = [
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.fields[text]}"),
-        TimeRemainingColumn(),
-    )
+    ]
+    if estimate:
+        columns.append(TimeRemainingColumn())
     bar = Bar(*columns, console=Console(stderr=True))
     bar.start()
     return bar, bar.add_task(title, total=total or None, completed=done, text=text)
@@ -109,4 +145,4 @@ class Progress:
 @functools.lru_cache(maxsize=1024)
 def note(text: str) -> None:
     """Says it on stderr, once in a process: a set is opened for each of its splits."""
-    print(f"note: {text}", file=sys.stderr, flush=True)
+    print(printable(f"note: {text}", keep="\n"), file=sys.stderr, flush=True)

@@ -115,6 +115,7 @@ SET = prepared.Set(
     ),
     build=_build,
     disk=60_000_000,
+    draws=True,
 )
 
 

@@ -96,6 +96,7 @@ SET = prepared.Set(
     ),
     build=_build,
     disk=20_000_000,
+    draws=True,
 )
 
 

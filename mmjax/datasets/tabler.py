@@ -80,6 +80,7 @@ SET = prepared.Set(
     ),
     build=_build,
     disk=15_000_000,
+    draws=True,
 )
 
 

@@ -111,6 +111,7 @@ SET = prepared.Set(
     ),
     build=_build,
     disk=170_000_000,
+    draws=True,
 )
 
 

@@ -49,7 +49,7 @@ class Result:
     # By the name of what measured them, numbers to read metrics of the same name against.
     baselines: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     # What people see, by name: a PIL image, a clip (uint8 [T, H, W, 3]), a video.Video, an
-    # audio.Sound, a text.
+    # audio.Sound, a text. An image's info["Description"] says what is seen, in words.
     media: dict[str, Any] = dataclasses.field(default_factory=dict)
     # Per-query values behind the metrics ("image_to_text/r1": [Q], or a Ratio), which two systems
     # are compared by (evaluation/bootstrap.py). "index" and "group" say what was asked.

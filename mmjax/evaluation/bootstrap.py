@@ -39,18 +39,18 @@ class Interval(NamedTuple):
 
 
 def mean(
-    values: Num[np.ndarray, "..."],
+    values: Num[np.ndarray, "..."] | Ratio,
     *,
     cluster: Shaped[np.ndarray, "..."] | None = None,
     samples: int = 10_000,
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Mean of per-query values (hits of one or several seeds) with its percentile interval."""
-    values = np.atleast_2d(np.asarray(values, np.float64))
-    return paired(
-        values, np.zeros_like(values), cluster=cluster, samples=samples, level=level, seed=seed
-    )
+    """Mean of per-query values (hits of one or several seeds), or a ratio of their sums, with its
+    percentile interval."""
+    side = _as_ratio(values)
+    nothing = np.zeros_like(side.numerator)
+    return paired(side, nothing, cluster=cluster, samples=samples, level=level, seed=seed)
 
 
 def paired(

@@ -18,6 +18,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Array, Int, Key
 
+from mmjax.errors import NotFinite
+
 MEDIA = "media"
 # Arrays with one leading row for each example, and under MEDIA a dict of arrays for kept rows only.
 Rows = dict[str, Any]
@@ -47,6 +49,7 @@ def gather(
 
     Raises:
       ValueError: no batch, no row with weight, an example that came more than once.
+      NotFinite: a row with a NaN or an infinity; names what it is of.
     """
     static = tuple(sorted((arguments or {}).items()))
     kept = np.zeros(0, np.int64) if kept is None else kept
@@ -76,6 +79,7 @@ def gather(
         raise ValueError("nothing to evaluate: there is no batch")
     fetch(pending)
     rows = _ordered(_joined(parts))
+    _check_finite(rows)
     if MEDIA in pending:
         rows[MEDIA] = _ordered(_joined(media)) if media else {}
     return rows
@@ -137,6 +141,17 @@ def _to_host(arrays: Mapping[str, jax.Array]) -> Rows:
         return np.asarray(multihost_utils.process_allgather(value, tiled=True))
 
     return {name: whole(value) for name, value in arrays.items()}
+
+
+def _check_finite(rows: Rows) -> None:
+    for name, values in rows.items():
+        bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
+        if bad.size:
+            raise NotFinite(
+                f"{name!r} of {bad.size} of {len(values)} examples holds a NaN or an infinity, the "
+                f"first is example {rows['index'][bad[0]]}: the model's weights cannot be used, or "
+                "not in the type that it computes in"
+            )
 
 
 def _joined(parts: list[Rows]) -> Rows:

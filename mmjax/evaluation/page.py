@@ -3,29 +3,32 @@
 * Sizes are in pixels of a README 860 pixels wide; the file has twice as many, for sharp text.
 * matplotlib's object interface only (no pyplot state, no window), imported when first drawn on:
   the import takes about a second that training without pictures should not pay.
-* Text is measured, wrapped and cut with an ellipsis, and never read as mathematics ("$5, $10").
+* Text is measured and cut (evaluation/letters.py), and never read as mathematics ("$5, $10").
+* A finished page carries in `info` what is seen, for people who do not see it, and where images
+  lie, which keep their colours when the rest of the page is turned dark.
 """
 
-import functools
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
-Pixels = float | int  # of the page
+from mmjax.evaluation import letters
+from mmjax.evaluation.letters import Pixels
+
 WIDTH = 860
+MARGIN = 20  # on all four sides
 SCALE = 2  # pixels of the file per pixel of the page
 INK = "#1f2328"
 MUTED = "#656d76"
 LINE = "#d8dee4"
 PAPER = "#ffffff"
 GREEN = "#1a7f37"
-RED = "#c93c37"
 GREEN_TINT = "#dff3e4"
-RED_TINT = "#fbe3e1"
-SERIES = ("#2f6db3", "#c2662d", "#3f8f6b", "#8a5a9e", "#9a8420", "#5f6b76")
-# Letters that matplotlib's own font lacks, where such a font is installed.
-FALLBACK = ("Noto Sans", "Noto Sans CJK JP", "Noto Sans Arabic", "Noto Sans Devanagari", "Unifont")
+# Keys of a finished page's `info`, texts both. The first is PNG's own word for it.
+DESCRIPTION = "Description"  # what is seen
+IMAGES = "Images"  # "x y width height" of each in pixels of the file, ";" between them
 
 
 class Page:
@@ -46,22 +49,62 @@ class Page:
             (0, 0, 1, 1), xlim=(0, width), ylim=(height, 0), zorder=2
         )  # over the plots: a matrix gets its numbers from text()
         self._axes.set_axis_off()
+        self._images: list[tuple[int, int, int, int]] = []  # x, y, width, height in the file
 
-    def text(self, x, y, text, *, size=12, color=INK, bold=False, align="left", **options):
-        """Text whose first line's vertical middle is at y; lines are 1.25 sizes apart."""
+    def text(
+        self,
+        x: Pixels,
+        y: Pixels,
+        text: str | Sequence[str],
+        *,
+        size: Pixels = 12,
+        color: str = INK,
+        bold: bool = False,
+        align: str = "left",
+    ) -> None:
+        """Text whose first line's vertical middle is at y; lines are 1.25 sizes apart.
+
+        Args:
+          align: "left", "center" or "right": which end of the text is at x.
+        """
         for number, line in enumerate([text] if isinstance(text, str) else text):
-            self._axes.text(
-                x, y + 1.25 * size * number, line, size=size, color=color, ha=align,
-                va="center_baseline", weight="bold" if bold else "normal", parse_math=False,
-                family=_families(), **options,
-            )
+            self._line(x, y + 1.25 * size * number, line, size, color, bold, align)
 
-    def rising(self, x, y, text, *, size):
+    def _line(self, x, y, line, size, color, bold, align) -> None:
+        parts = letters.parts(line)
+        if len(parts) > 1:
+            share = {"left": 0, "center": 0.5, "right": 1}[align]
+            x = x - share * letters.width_of(line, size, bold)
+            align = "left"
+        for part in parts:
+            if letters.is_emoji(part):
+                self._emoji(x, y, part, size)
+            else:
+                self._axes.text(
+                    x, y, part, size=size, color=color, ha=align, va="center_baseline",
+                    weight="bold" if bold else "normal", parse_math=False,
+                    family=letters.families(),
+                )
+            x += letters.width_of(part, size, bold)
+
+    def _emoji(self, x, y, part, size) -> None:
+        edge = round(letters.EMOJI_WIDTH * size * SCALE)
+        picture = letters.emoji(part, edge)
+        self._below.paste(picture, (round(x * SCALE), round(y * SCALE - edge / 2)), picture)
+
+    def rising(self, x: Pixels, y: Pixels, text: str, *, size: Pixels) -> None:
         """Text turned upwards, centred on x, whose end is at y: a column's name below it."""
-        self.figure.text(
-            x / self.width, 1 - y / self.height, text, size=size, color=INK, rotation=90,
-            ha="center", va="top", parse_math=False, family=_families(),
-        )
+        bottom = y + letters.width_of(text, size)
+        for part in letters.parts(text):
+            top = bottom - letters.width_of(part, size)
+            if letters.is_emoji(part):
+                self._emoji(x - letters.EMOJI_WIDTH * size / 2, (top + bottom) / 2, part, size)
+            else:
+                self._axes.text(
+                    x, bottom, part, size=size, color=INK, rotation=90, ha="center", va="bottom",
+                    parse_math=False, family=letters.families(),
+                )
+            bottom = top
 
     def image(self, x, y, side, pixels, *, sharp=False):
         """An image (uint8 array or PIL) fitted into the square of `side` at (x, y)."""
@@ -72,7 +115,9 @@ class Page:
         image = image.resize(size, Image.Resampling.NEAREST if sharp else Image.Resampling.BICUBIC)
         middle_x = (x + side / 2) * SCALE
         middle_y = (y + side / 2) * SCALE
-        self._below.paste(image, (round(middle_x - size[0] / 2), round(middle_y - size[1] / 2)))
+        corner = (round(middle_x - size[0] / 2), round(middle_y - size[1] / 2))
+        self._below.paste(image, corner)
+        self._images.append((*corner, *size))
 
     def box(self, x, y, width, height, *, edge="none", fill="none", line=1.0):
         from matplotlib.patches import Rectangle
@@ -92,69 +137,13 @@ class Page:
             spine.set(color=LINE, linewidth=1)
         return axes
 
-    def render(self) -> Image.Image:
+    def render(self, description: str) -> Image.Image:
+        """The finished page; description: what is seen, in words."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing")
             self.canvas.draw()
         above = Image.fromarray(np.asarray(self.canvas.buffer_rgba()))
         self._below.paste(above, mask=above)
+        images = "; ".join(" ".join(map(str, place)) for place in self._images)
+        self._below.info = {DESCRIPTION: description, IMAGES: images}
         return self._below
-
-
-def fit(
-    text: str, width: Pixels, *, size: Pixels = 12, bold: bool = False, lines: int = 1
-) -> list[str]:
-    """`text` broken into at most `lines` lines of at most `width`, cut with an ellipsis."""
-    words = " ".join(text.split()).split(" ")
-    out: list[str] = []
-    while words and len(out) < lines:
-        taken = 1
-        while taken < len(words) and _width(" ".join(words[: taken + 1]), size, bold) <= width:
-            taken += 1
-        out.append(" ".join(words[:taken]))
-        words = words[taken:]
-    if words:
-        out[-1] += " " + " ".join(words)
-    return [_cut(line, width, size, bold) for line in out]
-
-
-def _cut(line: str, width: Pixels, size: Pixels, bold: bool) -> str:
-    if _width(line, size, bold) <= width:
-        return line
-    # Bisection: `low` characters and the ellipsis fit, `high` do not.
-    low = 0
-    high = min(len(line), 400)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _width(line[:middle].rstrip(" ,;") + "…", size, bold) <= width:
-            low = middle
-        else:
-            high = middle
-    return line[:low].rstrip(" ,;") + "…"
-
-
-@functools.lru_cache(maxsize=4096)
-def _width(text: str, size: Pixels, bold: bool) -> float:
-    from matplotlib.font_manager import FontProperties, findfont
-    from matplotlib.ft2font import FT2Font
-
-    path = findfont(FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal"))
-    font = _font(FT2Font, path)
-    font.set_size(size, 72)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        font.set_text(text, 0)
-    return font.get_width_height()[0] / 64
-
-
-@functools.cache
-def _font(kind, path):
-    return kind(path)
-
-
-@functools.cache
-def _families() -> list[str]:
-    from matplotlib.font_manager import get_font_names
-
-    present = set(get_font_names())
-    return ["DejaVu Sans", *(name for name in FALLBACK if name in present)]

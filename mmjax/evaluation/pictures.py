@@ -7,106 +7,120 @@ import numpy as np
 from jaxtyping import Num
 from PIL import Image
 
-from mmjax.evaluation.page import INK, LINE, MUTED, WIDTH, Page, fit
+from mmjax.evaluation.letters import Pixels, elided, fit, width_of
+from mmjax.evaluation.page import INK, LINE, MARGIN, MUTED, WIDTH, Page
 
-
-def number(value: float | int) -> str:
-    """Three digits, with an exponent only where zeros would hide them: 0.541, 93, 2.5e-6."""
-    if value == 0 or 1e-3 <= abs(value) < 1e9:
-        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
-
-
-def spread(places: Sequence[float | int], gap: float) -> list[float]:
-    """`places` in 0 to 1, moved as little as needed so that labels there are `gap` apart."""
-    order = np.argsort(places, kind="stable")
-    out = np.asarray(places, float)[order]
-    for _ in range(50):
-        for i in range(1, len(out)):
-            short = gap - (out[i] - out[i - 1])
-            if short > 1e-9:
-                out[i - 1], out[i] = out[i - 1] - short / 2, out[i] + short / 2
-        out += max(0.0, -out.min()) - max(0.0, out.max() - 1)
-    in_order_given = np.empty_like(out)
-    in_order_given[order] = out
-    return in_order_given.tolist()
+TOP = 56  # where a matrix begins, below the title
+FEW = 20  # classes whose counts are written into their cells
 
 
 def matrix(
     values: Num[np.ndarray, "R C"], rows: Sequence[Any], columns: Sequence[Any], title: str
 ) -> Image.Image:
     """A matrix as colours. Rows and columns are named by texts or by small images."""
-    size = min(22.0, 704 / max(len(rows), 1))  # edge of a cell
-    text_width = 150
-    left = 16 + (text_width if rows and isinstance(rows[0], str) else size + 6)
-    written = bool(columns) and isinstance(columns[0], str)
-    top = 44
-    below = text_width if written else size + 8
-    page = Page(WIDTH, top + size * len(rows) + below + 8)
-    page.text(16, 22, title, size=15, bold=True)
-    axes = page.axes(left, top, size * len(columns), size * len(rows))
+    scale = 64  # width of the colours' scale with its numbers
+    longest = 142  # of a name
+    height = min(22.0, (WIDTH - 2 * MARGIN - scale) / max(len(rows), 1))  # of a cell
+    letters = min(11, height * 0.62)
+    row_names = [elided(name, longest, size=letters) for name in rows if isinstance(name, str)]
+    left = MARGIN + (_widest(row_names, letters) + 8 if row_names else height + 6)
+    width = (WIDTH - MARGIN - scale - left) / max(len(columns), 1)
+    small = min(letters, width * 0.62)
+    column_names = [elided(name, longest, size=small) for name in columns if isinstance(name, str)]
+    below = _widest(column_names, small) if column_names else min(width, height)
+    top = TOP
+    bottom = top + height * len(rows)
+    page = Page(WIDTH, bottom + 6 + below + MARGIN)
+    page.text(MARGIN, 28, title, size=15, bold=True)
+    axes = page.axes(left, top, width * len(columns), height * len(rows))
     # The ends of the scale leave out a few values, so that one of them does not pale all others.
     low, high = np.percentile(values, [1, 99.5]) if values.size else (0, 1)
     shown = axes.imshow(values, cmap="Blues", vmin=low, vmax=max(high, low + 1e-6), aspect="auto")
     axes.set(xticks=[], yticks=[])
-    letters = min(11, size * 0.62)
     for row, name in enumerate(rows):
-        middle = top + size * (row + 0.5)
-        if isinstance(name, str):
-            line = fit(name, text_width, size=letters)
-            page.text(left - 6, middle, line, size=letters, align="right")
+        middle = top + height * (row + 0.5)
+        if row_names:
+            page.text(left - 8, middle, row_names[row], size=letters, align="right")
         else:
-            page.image(16, middle - size / 2 + 0.5, size - 1, name)
+            page.image(MARGIN, middle - height / 2 + 0.5, height - 1, name)
     for column, name in enumerate(columns):
-        middle = left + size * (column + 0.5)
-        y = top + size * len(rows) + 6
-        if isinstance(name, str):
-            line = fit(name, text_width - 8, size=letters)[0]
-            page.rising(middle, y, line, size=letters)
+        middle = left + width * (column + 0.5)
+        if column_names:
+            page.rising(middle, bottom + 6, column_names[column], size=small)
         else:
-            page.image(middle - size / 2 + 0.5, y, size - 1, name)
-    bar = page.axes(left + size * len(columns) + 16, top, 10, min(120, size * len(rows)))
+            edge = min(width, height) - 1
+            page.image(middle - edge / 2, bottom + 6, edge, name)
+    bar = page.axes(WIDTH - MARGIN - scale + 16, top, 10, min(120, height * len(rows)))
     page.figure.colorbar(shown, cax=bar)
     bar.tick_params(labelsize=10, labelcolor=MUTED, color=LINE)
     bar.spines["outline"].set_visible(False)
-    return page.render()
+    return page.render(f"{title}. {_diagonal(values)}")
+
+
+def _widest(lines: Sequence[str], size: Pixels) -> float:
+    """Of several lines; 0 of none."""
+    return max((width_of(line, size) for line in lines), default=0.0)
+
+
+def _diagonal(values: Num[np.ndarray, "R C"]) -> str:
+    """How a matrix's diagonal compares with the rest of it, in words."""
+    pairs = np.eye(*values.shape, dtype=bool)
+    if not values.size or pairs.all():
+        return ""
+    return (
+        f"Mean on the diagonal {values[pairs].mean():.2f}, beside it {values[~pairs].mean():.2f}"
+    )
 
 
 def confusion(counts: Num[np.ndarray, "R R"], names: Sequence[str]) -> Image.Image:
     """Shares of the predictions (columns) for each true class (rows), with the counts if few."""
-    total = counts.sum(1, keepdims=True)
-    share = counts / np.maximum(total, 1)
-    few = len(names) <= 20
-    if few:
-        size = min(52.0, 660 / len(names))  # edge of a cell
-        label = 150  # width of the classes' names
-        letters = 11
-    else:
-        size = min(20.0, 640 / len(names))
-        label = 130
-        letters = size * 0.62
-    legible = letters >= 6
-    left = 16 + (label if legible else 0)
-    top = 68
-    page = Page(WIDTH, top + size * len(names) + (label if legible else 0) + 8)
+    classes = len(names)
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    few = classes <= FEW
+    letters = 11 if few else min(11, (WIDTH - 2 * MARGIN) / classes * 0.62)
+    legible = letters >= 5
+    row_names = [elided(name, 160, size=letters) for name in names if legible]
+    left = MARGIN + (_widest(row_names, letters) + 8 if legible else 0)
+    width = (WIDTH - MARGIN - left) / classes  # of a cell
+    height = 40 if few else width
+    across = width >= 64  # columns are named in level lines
+    column_names = [fit(name, width - 8, size=10, lines=3) for name in names if across]
+    below = _widest(row_names, letters)
+    if across:
+        below = 12.5 * max(len(lines) for lines in column_names)
+    top = 76
+    page = Page(WIDTH, top + height * classes + 6 + below + MARGIN)
     right = np.trace(counts) / max(counts.sum(), 1)
-    page.text(16, 22, f"Confusion of {len(names)} classes", size=15, bold=True)
+    title = f"Confusion of {classes} classes"
+    page.text(MARGIN, 28, title, size=15, bold=True)
     note = f"{right:.1%} of {counts.sum():,} right; rows: the true class, columns: the answer"
-    page.text(16, 46, note, size=11, color=MUTED)
-    axes = page.axes(left, top, size * len(names), size * len(names))
+    page.text(MARGIN, 52, note, size=11, color=MUTED)
+    axes = page.axes(left, top, width * classes, height * classes)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.set(xticks=[], yticks=[])
-    for row, name in enumerate(names if legible else ()):
-        line = fit(name, label - 8, size=letters)[0]
-        middle = size * (row + 0.5)
-        page.text(left - 6, top + middle, line, size=letters, align="right")
-        page.rising(left + middle, top + size * len(names) + 6, line, size=letters)
+    bottom = top + height * classes
+    for place, line in enumerate(row_names):
+        page.text(left - 8, top + height * (place + 0.5), line, size=letters, align="right")
+        middle = left + width * (place + 0.5)
+        if across:
+            page.text(middle, bottom + 14, column_names[place], size=10, align="center")
+        else:
+            page.rising(middle, bottom + 6, line, size=letters)
     for row, column in np.argwhere(counts > 0) if few else ():
         color = "white" if share[row, column] > 0.55 else INK
-        page.text(left + size * (column + 0.5), top + size * (row + 0.5),
-                  f"{counts[row, column]:,}", size=10, color=color, align="center")
-    return page.render()
+        page.text(left + width * (column + 0.5), top + height * (row + 0.5),
+                  f"{counts[row, column]:,}", size=11, color=color, align="center")
+    return page.render(f"{title}: {note}. {_taken_for(counts, names)}")
+
+
+def _taken_for(counts: Num[np.ndarray, "R R"], names: Sequence[str]) -> str:
+    """The most common mistake, in words."""
+    wrong = counts * ~np.eye(len(names), dtype=bool)
+    if not wrong.any():
+        return "No mistake"
+    row, column = np.unravel_index(wrong.argmax(), wrong.shape)
+    times = f"{wrong[row, column]:,} times"
+    return f"The most common mistake: {names[row]!r} taken for {names[column]!r}, {times}"
 
 
 def grid(
@@ -127,17 +141,18 @@ def grid(
         images = images.astype(np.float32) * np.asarray(std) + np.asarray(mean)
         images = (np.clip(np.nan_to_num(images), 0, 1) * 255).round().astype(np.uint8)
     columns = max(1, min(columns, len(images)))
-    step = min((WIDTH - 20) / columns, 210)
-    side = step - 12
+    gap = 12
+    side = min((WIDTH - 2 * MARGIN - gap * (columns - 1)) / columns, 200)
     text = 46  # height of a caption
-    top = 44 if title else 12
-    page = Page(WIDTH, top + -(-len(images) // columns) * (side + text) + 4)
+    top = TOP if title else MARGIN
+    page = Page(WIDTH, top + -(-len(images) // columns) * (side + text))
     if title:
-        page.text(16, 22, fit(title, WIDTH - 32, size=15, bold=True), size=15, bold=True)
-    for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        x = 16 + step * (number % columns)
-        y = top + (side + text) * (number // columns)
+        lines = fit(title, WIDTH - 2 * MARGIN, size=15, bold=True)
+        page.text(MARGIN, 28, lines, size=15, bold=True)
+    for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        x = MARGIN + (side + gap) * (place % columns)
+        y = top + (side + text) * (place // columns)
         page.image(x, y, side, image, sharp=True)
         page.box(x, y, side, side, edge=LINE)
         page.text(x, y + side + 11, fit(caption, side, size=10, lines=2), size=10, color=INK)
-    return page.render()
+    return page.render(f"{title or 'Pictures'}: {'; '.join(captions)}")

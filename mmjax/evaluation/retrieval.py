@@ -4,7 +4,8 @@
   of an emoji. A query's rank is the best rank of any of them; the candidates are all unique items
   of the other side, all captions of all images one by one.
 * Several captions per image come as embeddings [B, K, D] with a mask [B, K], or as one row each
-  with the column "image_id" in which equal values are one image (likewise "text_id").
+  with the column "image_id" in which equal values are one image (likewise "text_id"): of the batch,
+  or of the source. Both forms have the same metrics.
 * Ties are averaged, and "chance/..." is what a random order would score, exact for any number of
   right answers: an untrained or collapsed model reads as chance (evaluation/ranking.py).
 * `average_over` = "style" makes one retrieval per value of that column, each with its own
@@ -70,9 +71,17 @@ class Retrieval(Evaluator):
         return rows | {name: batch[name] for name in self.columns if name in batch}
 
     def finish(self, rows: Rows, context: Context) -> Result:
-        parts = [self.items(part) for part in self._parts(rows)]
+        parts = [self.items(part) for part in self._parts(self._identified(rows, context))]
         found = self.measure(parts)
         return dataclasses.replace(found, media=self._pictures(parts, context))
+
+    def _identified(self, rows: Rows, context: Context) -> Rows:
+        """With the columns that say which rows have one image, or one text."""
+        columns = {f"{side}_id": context.source.column(f"{side}_id") for side in self.sides}
+        found = {
+            name: column[rows["index"]] for name, column in columns.items() if column is not None
+        }
+        return found | rows
 
     def measure(self, parts: Sequence[tuple[Items, Items]]) -> Result:
         """Metrics averaged over several retrievals, each among candidates of its own."""

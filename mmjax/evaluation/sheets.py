@@ -1,4 +1,4 @@
-"""Retrieval sheets: what a model finds for a few fixed queries, right ones green, wrong ones red.
+"""Retrieval sheets: what a model finds for a few fixed queries, right answers marked green.
 
 * The queries are drawn once from the number of items, so the sheets of two evaluations, or of two
   models on the same data, can be laid side by side.
@@ -13,22 +13,22 @@ import numpy as np
 from PIL import Image
 
 from mmjax.evaluation import pictures
+from mmjax.evaluation.letters import fit, width_of
 from mmjax.evaluation.page import (
     GREEN,
     GREEN_TINT,
     INK,
     LINE,
+    MARGIN,
     MUTED,
-    RED,
-    RED_TINT,
     WIDTH,
     Page,
-    fit,
 )
 from mmjax.evaluation.ranking import Items
 
 Example = Callable[[int], Mapping[str, Any]]
 BEST = 5  # candidates shown
+TOP = 56  # where the first query begins, below the title
 
 
 def drawable(shown: Any) -> bool:
@@ -92,29 +92,33 @@ def hits(
       query: a text, or an image uint8 [H, W, 3].
     """
     columns = 6
-    side = 112
-    top = 44 if isinstance(query, str) else 148
-    step = (WIDTH - 32) / columns
+    gap = 12
+    side = (WIDTH - 2 * MARGIN - gap * (columns - 1)) / columns
+    row = side + 48  # height of a picture with its score and name
+    top = 52 if isinstance(query, str) else 2 * MARGIN + side
     texts = all(isinstance(item, str) for item in found)
-    page = Page(WIDTH, top + (20 * len(found) if texts else 168 * -(-len(found) // columns)) + 12)
+    lines = 20 * len(found) if texts else row * -(-len(found) // columns)
+    page = Page(WIDTH, top + lines + MARGIN)
     if isinstance(query, str):
-        page.text(16, 22, fit(query, WIDTH - 32, size=15, bold=True), size=15, bold=True)
+        title = fit(query, WIDTH - 2 * MARGIN, size=15, bold=True)
+        page.text(MARGIN, 28, title, size=15, bold=True)
     else:
-        page.image(16, 12, side, query)
-        page.box(16, 12, side, side, edge=INK)
+        page.image(MARGIN, MARGIN, side, query)
+        page.box(MARGIN, MARGIN, side, side, edge=INK)
     for number, (item, name, score) in enumerate(zip(found, names, scores, strict=True)):
         if texts:
             middle = top + 20 * number + 10
-            page.text(16, middle, f"{score:.2f}", size=11, color=MUTED)
-            page.text(56, middle, fit(name, WIDTH - 72))
+            page.text(MARGIN, middle, f"{score:.2f}", size=11, color=MUTED)
+            page.text(MARGIN + 40, middle, fit(name, WIDTH - 2 * MARGIN - 40))
             continue
-        x = 16 + step * (number % columns)
-        y = top + 168 * (number // columns)
+        x = MARGIN + (side + gap) * (number % columns)
+        y = top + row * (number // columns)
         page.image(x, y, side, item)
         page.box(x, y, side, side, edge=LINE)
         page.text(x, y + side + 13, f"{score:.2f}", size=11, color=MUTED)
         page.text(x, y + side + 28, fit(name, side, size=10, lines=2), size=10)
-    return page.render()
+    asked = query if isinstance(query, str) else "a picture"
+    return page.render(f"The best {len(found)} for {asked}: {', '.join(names)}")
 
 
 def _answer(queries, candidates, place, query, candidate, example) -> Answer:
@@ -136,80 +140,97 @@ def _show(example, side, items, place):
 
 
 def _header(page: Page, title: str) -> None:
-    page.text(16, 24, title, size=15, bold=True)
-    x = WIDTH - 122
-    for right in (True, False):
-        _mark(page, x, 24, right)
-        page.text(x + 13, 24, "right" if right else "wrong", color=MUTED)
-        x += 64
+    page.text(MARGIN, 28, title, size=15, bold=True)
+    page.text(WIDTH - MARGIN, 28, "right answer", color=MUTED, align="right")
+    _mark(page, WIDTH - MARGIN - 88, 28)
 
 
-def _mark(page: Page, x, y, right: bool) -> None:
-    page.box(x - 8, y - 8, 16, 16, fill=GREEN_TINT if right else RED_TINT)
-    page.text(x, y, "✓" if right else "✗", size=11, color=GREEN if right else RED, align="center")
+def _mark(page: Page, x, y) -> None:
+    page.box(x - 8, y - 8, 16, 16, fill=GREEN_TINT)
+    page.text(x, y, "✓", size=11, color=GREEN, align="center")
+
+
+def _described(answers: Sequence[Answer], title: str) -> str:
+    """The sheet in words."""
+    ranks = []
+    for answer in answers:
+        texts = [side for side in (answer.query, answer.truth) if isinstance(side, str)]
+        name = texts[0] if texts else "a picture"
+        ranks.append(f"{name}: rank {answer.rank:,}")
+    return f"{title}. Place of the right answer: {'; '.join(ranks)}"
 
 
 def _text_sheet(answers: Sequence[Answer], title: str) -> Image.Image:
     """Two columns of queries (images, or texts of another kind); candidates as lines of text."""
-    card = (WIDTH - 48) / 2  # width of a query with its candidates
-    height = 148
-    side = 116
-    page = Page(WIDTH, 52 + height * -(-len(answers) // 2))
+    between = 28  # the two columns
+    card = (WIDTH - 2 * MARGIN - between) / 2  # width of a query with its candidates
+    height = 116
+    step = height + 24
+    rows = -(-len(answers) // 2)
+    page = Page(WIDTH, TOP + step * rows)
     _header(page, title)
     for number, answer in enumerate(answers):
-        x = 16 + (card + 16) * (number % 2)
-        y = 52 + height * (number // 2)
-        if isinstance(answer.query, str):
-            page.text(x, y + 20, fit(answer.query, side, lines=6))
-        else:
-            page.image(x, y + 4, side, answer.query)
-            page.box(x, y + 4, side, side, edge=LINE)
-        left = x + side + 12
-        width = card - side - 12
-        rank = f"rank {answer.rank:,}"
-        page.text(left, y + 11, fit(answer.truth, width - 52, bold=True), bold=True)
-        page.text(left + width, y + 11, rank, size=11, color=MUTED, align="right")
-        for line, (text, score, right) in enumerate(answer.found):
-            middle = y + 33 + 20 * line
-            _mark(page, left + 8, middle, right)
-            page.text(left + 22, middle, f"{score:.2f}", size=11, color=MUTED)
-            page.text(left + 54, middle, fit(text, width - 54), color=GREEN if right else INK)
-    return page.render()
+        x = MARGIN + (card + between) * (number % 2)
+        y = TOP + step * (number // 2)
+        _text_card(page, x, y, card, height, answer)
+    return page.render(_described(answers, title))
+
+
+def _text_card(page: Page, x, y, card, side, answer: Answer) -> None:
+    """One query, its right answer with the rank, and the best candidates."""
+    if isinstance(answer.query, str):
+        page.text(x, y + 10, fit(answer.query, side, lines=7))
+    else:
+        page.image(x, y, side, answer.query)
+        page.box(x, y, side, side, edge=LINE)
+    left = x + side + 12
+    width = card - side - 12
+    rank = f"rank {answer.rank:,}"
+    page.text(left, y + 7, fit(answer.truth, width - 60, bold=True), bold=True)
+    page.text(left + width, y + 7, rank, size=11, color=MUTED, align="right")
+    for line, (text, score, right) in enumerate(answer.found):
+        middle = y + 29 + 20 * line
+        page.text(left, middle, f"{score:.2f}", size=11, color=MUTED)
+        if right:
+            _mark(page, left + 38, middle)
+        color = GREEN if right else INK
+        page.text(left + 52, middle, fit(text, width - 52), color=color)
 
 
 def _image_sheet(answers: Sequence[Answer], title: str) -> Image.Image:
     """One query a row; candidates as framed images, the right one behind a line if not found."""
-    height = 134  # of a row
-    side = 98  # edge of an image
-    first = 204  # where candidates begin
-    step = 108  # from one to the next
-    page = Page(WIDTH, 52 + height * len(answers))
+    first = 196  # where candidates begin
+    gap = 12
+    missed = any(answer.rank > len(answer.found) for answer in answers)
+    columns = BEST + 1 if missed else BEST
+    side = (WIDTH - MARGIN - first - gap * (columns - 1)) / columns
+    step = side + 40  # from a row to the next
+    page = Page(WIDTH, TOP + step * len(answers) + 4)
     _header(page, title)
     for row, answer in enumerate(answers):
-        y = 56 + height * row
+        y = TOP + step * row
         if isinstance(answer.query, str):
-            lines = fit(answer.query, first - 40, size=13, bold=True, lines=4)
-            page.text(16, y + 14, lines, size=13, bold=True)
-            below = y + 16 + 16.25 * len(lines)
+            lines = fit(answer.query, first - MARGIN - 20, size=13, bold=True, lines=4)
+            page.text(MARGIN, y + 8, lines, size=13, bold=True)
+            below = y + 10 + 16.25 * len(lines)
         else:
-            page.image(16, y, side, answer.query)
-            below = y + side + 12
-        page.text(16, below, f"rank {answer.rank:,}", size=11, color=MUTED)
+            page.image(MARGIN, y, side, answer.query)
+            page.box(MARGIN, y, side, side, edge=LINE)
+            below = y + side + 14
+        page.text(MARGIN, below, f"rank {answer.rank:,}", size=11, color=MUTED)
         for place, (image, score, right) in enumerate(answer.found):
-            _candidate(page, first + step * place, y, side, image, f"{score:.2f}", right)
+            x = first + (side + gap) * place
+            _candidate(page, x, y, side, image, f"{score:.2f}", right)
         if answer.rank > len(answer.found):
-            x = first + step * BEST
-            page.box(x - (step - side) / 2, y, 0, side + 20, edge=LINE)
-            _candidate(page, x, y, side - 8, answer.truth, f"right: rank {answer.rank:,}", None)
-    return page.render()
+            x = first + (side + gap) * BEST
+            page.box(x - gap / 2, y, 0, side, edge=LINE)
+            _candidate(page, x, y, side, answer.truth, f"rank {answer.rank:,}", True)
+    return page.render(_described(answers, title))
 
 
-def _candidate(page, x, y, side, image, label, right):
-    color = LINE if right is None else GREEN if right else RED
+def _candidate(page: Page, x, y, side, image, label: str, right: bool) -> None:
     page.image(x, y, side, image)
-    page.box(x, y, side, side, edge=color, line=1 if right is None else 2.5)
-    if right is None:
-        page.text(x + side / 2, y + side + 13, label, size=11, color=MUTED, align="center")
-        return
-    _mark(page, x + side / 2 - 18, y + side + 14, right)
-    page.text(x + side / 2 - 4, y + side + 14, label, size=11, color=MUTED)
+    page.box(x, y, side, side, edge=GREEN if right else LINE, line=2.5 if right else 1)
+    page.text(x + side / 2, y + side + 14, label, size=11, color=MUTED, align="center")
+    if right:
+        _mark(page, x + side / 2 - width_of(label, 11) / 2 - 13, y + side + 14)

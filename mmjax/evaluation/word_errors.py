@@ -4,29 +4,22 @@
 * Both texts are made comparable first: lower case, Unicode NFKC, punctuation but apostrophes left
   out. It is no full normaliser: "20" and "twenty" are two words.
 * `unit` = "character" gives the character error rate, for languages that do not part words.
-* Predictions come as a batch's fields (token ids, and a mask where there is one) and are read as
-  words by the processor's `show`.
 """
 
 import dataclasses
-import re
-import unicodedata
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from mmjax.config import ConfigError
 from mmjax.data.source import DataError
-from mmjax.evaluation.base import Context, Evaluator, Ratio, Result, draw
+from mmjax.evaluation.base import Context, Ratio, Result, draw
 from mmjax.evaluation.gather import Rows
+from mmjax.evaluation.texts import Texts, normalised
 
 
 @dataclasses.dataclass(frozen=True)
-class WordErrors(Evaluator):
-    predict: str = "generate"  # the task's predict function
-    text: str = "text"  # key of the predicted ids, which is the processor's field that they are of
-    reference: str = "text"  # column, or field, of what was said
+class WordErrors(Texts):
     unit: Literal["word", "character"] = "word"  # what is counted
     normalise: bool = True  # compare lower case without punctuation
 
@@ -34,32 +27,12 @@ class WordErrors(Evaluator):
     def metric(self) -> str:
         return {"word": "wer", "character": "cer"}[self.unit]
 
-    @property
-    def _fields(self) -> tuple[str, str]:
-        return self.text, f"{self.text}_mask"
-
-    def check(self, context: Context) -> None:
-        if context.source.column(self.reference) is None:
-            example = context.source[0]
-            if self.reference not in example:
-                raise ConfigError(
-                    f"the data has no {self.reference!r} to compare with; it has "
-                    f"{', '.join(example)}"
-                )
-
-    def records(self, predict, variables, batch, prepared) -> dict[str, Any]:
-        out = predict(variables, batch)
-        if self.text not in out:
-            raise ConfigError(f"predict gave no {self.text!r}, only {', '.join(out)}")
-        return {name: out[name] for name in self._fields if name in out}
-
     def finish(self, rows: Rows, context: Context) -> Result:
-        arrays = {name: rows[name] for name in self._fields if name in rows}
         count = len(rows["index"])
         errors = np.zeros(count, np.int64)
         units = np.zeros(count, np.int64)
-        references = self._references(rows, context)
-        predictions = [context.show(arrays, row)[self.text] for row in range(count)]
+        references = [texts[0] for texts in self.references(rows, context)]  # of several the first
+        predictions = self.predictions(rows, context)
         for row, (reference, prediction) in enumerate(zip(references, predictions, strict=True)):
             said = self.split(reference)
             errors[row] = edit_distance(said, self.split(prediction))
@@ -80,24 +53,6 @@ class WordErrors(Evaluator):
             text = normalised(text)
         words = text.split()
         return words if self.unit == "word" else list(" ".join(words))
-
-    def _references(self, rows: Rows, context: Context) -> list[str]:
-        column = context.source.column(self.reference)
-        texts = []
-        for index in rows["index"]:
-            if column is not None:
-                text = column[index]
-            else:
-                text = context.decode(int(index))[self.reference]
-            texts.append(text if isinstance(text, str) else text[0])  # of several the first
-        return texts
-
-
-def normalised(text: str) -> str:
-    """Lower case, compatibility characters resolved, punctuation but apostrophes as spaces."""
-    text = unicodedata.normalize("NFKC", text).lower()
-    text = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    return " ".join(re.sub(r"[^\w\s']|_", " ", text).split())
 
 
 def edit_distance(reference: Sequence[Any], prediction: Sequence[Any]) -> int:

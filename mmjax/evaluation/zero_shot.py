@@ -1,7 +1,6 @@
 """Zero-shot classification: the class whose written name is nearest (CLIP, arXiv:2103.00020).
 
-* Each class name goes into each template ("a photo of a {}."); a class is the mean of the unit
-  vectors of its prompts, made a unit vector again.
+* Prompts, and the vector of a class: processors/classes.py.
 * The prompts are embedded once per run, through the same sharded predict as the pictures.
 * Ties are averaged as in retrieval: a collapsed model scores chance, whatever the labels.
 * Beside the accuracies stand chance (1 of the classes) and the majority class of the labels.
@@ -18,6 +17,7 @@ from mmjax.config import ConfigError
 from mmjax.evaluation import accuracy, ranking
 from mmjax.evaluation.base import Context, Evaluator, Result
 from mmjax.evaluation.gather import Rows
+from mmjax.processors import classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,19 +30,7 @@ class ZeroShot(Evaluator):
     batch: int = 256  # prompts embedded at a time; over all processes; a multiple of the devices
 
     def __post_init__(self):
-        if len(self.class_names) < 2:
-            raise ValueError(f"zero-shot needs at least 2 class names, not {len(self.class_names)}")
-        if not self.templates:
-            raise ValueError('zero-shot needs at least one template, such as "a photo of a {}."')
-        for template in self.templates:
-            if template.count("{}") != 1:
-                raise ValueError(
-                    f'template {template!r} needs "{{}}" once, where the class name goes'
-                )
-        names, counts = np.unique(self.class_names, return_counts=True)
-        if (counts > 1).any():
-            name = str(names[counts > 1][0])
-            raise ValueError(f"class name {name!r} is given for several labels")
+        classes.check(self.class_names, self.templates)
 
     def check(self, context: Context) -> None:
         labels = context.source.column(self.label)
@@ -51,27 +39,24 @@ class ZeroShot(Evaluator):
 
     def prepare(self, context: Context, collect) -> np.ndarray:
         """Unit vectors of the classes, [classes, D]."""
-        prompts = [
-            template.replace("{}", name) for name in self.class_names for template in self.templates
-        ]
-        rows = collect(self._embed_text, self._batches(prompts, context))
-        vectors = _unit(rows["text"]).reshape(len(self.class_names), len(self.templates), -1)
-        return _unit(vectors.mean(1))
+        texts = classes.prompts(self.class_names, self.templates)
+        rows = collect(self._embed_text, self._batches(texts, context))
+        return classes.class_vectors(rows["text"], len(self.class_names))
 
     def _batches(
-        self, prompts: Sequence[str], context: Context
+        self, texts: Sequence[str], context: Context
     ) -> Iterator[Mapping[str, np.ndarray]]:
         """This process's share of the prompts, in batches whose last one is filled up."""
         devices = jax.device_count()
         part, parts = context.share
-        size = min(self.batch, -(-len(prompts) // devices) * devices)
+        size = min(self.batch, -(-len(texts) // devices) * devices)
         if size % parts:
             raise ConfigError(f"zero-shot: {parts} processes cannot share {size} prompts a batch")
-        real = len(prompts)
-        filled = [*prompts, *prompts[-1:] * (-real % size)]
+        real = len(texts)
+        filled = [*texts, *texts[-1:] * (-real % size)]
         index = np.arange(len(filled), dtype=np.int32)
         fields = {
-            **context.encode([{self.text: prompt} for prompt in filled]),
+            **context.encode([{self.text: text} for text in filled]),
             "index": index,
             "weight": (index < real).astype(np.float32),
             "source": np.zeros(len(filled), np.int32),
@@ -112,10 +97,6 @@ class ZeroShot(Evaluator):
         ranks = ranking.Ranks(rows["above"], rows["tied"], np.ones_like(label))
         hits = {k: ranks.hits(k) for k in accuracy.TOP}
         return accuracy.result(label, rows["index"], rows["best"], hits, self.class_names)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
 Config = ZeroShot  # what a config's sub-tree of this evaluator is turned into

@@ -29,7 +29,7 @@ from mmjax.config import ConfigError
 from mmjax.generation import beams, decode, history
 from mmjax.generation.options import Options
 from mmjax.layers.stack import layers_apart
-from mmjax.typing import Float, Int, Key
+from mmjax.typing import Array, Float, Int, Key
 
 SHORTEST = 16  # tokens that every prompt is padded to
 
@@ -37,10 +37,10 @@ SHORTEST = 16  # tokens that every prompt is padded to
 class Generated(NamedTuple):
     """The answers to B prompts, `returns` of each."""
 
-    tokens: Int[np.ndarray, "B returns N"]  # the end included, then padding
-    lengths: Int[np.ndarray, "B returns"]  # tokens of each answer, its end included
-    log_probs: Float[np.ndarray, "B returns N"]  # of each token, as the model has it; 0 behind
-    scores: Float[np.ndarray, "B returns"]  # a beam's score; else the sum of the log-probabilities
+    tokens: Int[Array, "B returns N"]  # the end included, then padding
+    lengths: Int[Array, "B returns"]  # tokens of each answer, its end included
+    log_probs: Float[Array, "B returns N"]  # of each token, as the model has it; 0 behind
+    scores: Float[Array, "B returns"]  # a beam's score; else the sum of the log-probabilities
 
 
 def bucket(length: int) -> int:
@@ -69,7 +69,7 @@ class Generator:
     def __call__(
         self, prompt: Mapping[str, Any], options: Options, seed: int | Int[np.ndarray, " B"] = 0
     ) -> Generated:
-        """The answers to prompts.
+        """The answers to prompts, as numpy arrays.
 
         Args:
           prompt: what the model's `prefill` takes: `inputs` [B, L] or [B, L, D], `mask` [B, L], ...
@@ -81,7 +81,7 @@ class Generator:
         """
         prompt = self._padded(prompt, options)
         keys = row_keys(seed, len(prompt["inputs"]), options.returns)
-        generated = _generate(self.model, options, self.variables, prompt, keys)
+        generated = _answers(self.model, options, self.variables, prompt, keys)
         return Generated(*map(np.asarray, generated))
 
     def stream(
@@ -191,8 +191,20 @@ def advance(model, options, variables, state):
     return decode.advance(_extend(model, variables), options, state)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _generate(model, options, variables, prompt, keys):
+def answers(
+    model: nn.Module,
+    options: Options,
+    variables: Mapping[str, Any],
+    prompt: Mapping[str, Any],
+    keys: Key[jax.Array, " R"],
+) -> Generated:
+    """The answers to prompts, to be called under jit: what `Generator` compiles, and what a task's
+    predict function calls.
+
+    Args:
+      prompt: with `inputs` and `mask`; padding may stand on either side.
+      keys: one for each answer, B * returns.
+    """
     extend = _extend(model, variables)
     if options.beams > 1:
         step, read = _prefill(model, options, variables, prompt)
@@ -203,6 +215,9 @@ def _generate(model, options, variables, prompt, keys):
     tokens = state.tokens.reshape(-1, options.returns, options.max_new_tokens)
     log_probs = state.log_probs.reshape(tokens.shape)
     return Generated(tokens, _lengths(options, tokens), log_probs, log_probs.sum(-1))
+
+
+_answers = jax.jit(answers, static_argnums=(0, 1))
 
 
 def _lengths(options: Options, tokens: jax.Array) -> jax.Array:

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from mmjax import tree
 from mmjax.config import ConfigError
 from mmjax.layers.dense import Dense
-from mmjax.typing import Array, Float
+from mmjax.typing import Array, Float, Positive
 
 # Every parameter of an adapter, and none of a model: for optimizer groups and checkpoints.
 PARAMETERS = r".*/(lora|bottleneck)/.*"
@@ -38,7 +38,7 @@ class Rule:
     match: str  # regex on the whole path of a map: ".*/attention/(query|value)", "image_head"
     # "lora": x A B beside the map; "bottleneck": y + up(relu(down(y))) behind it
     kind: Literal["lora", "bottleneck"] = "lora"
-    rank: int = 8  # R of LoRA, or the width of the bottleneck (Houlsby: 64)
+    rank: Positive = 8  # R of LoRA, or the width of the bottleneck (Houlsby: 64)
     alpha: float = 16.0  # LoRA's update is scaled by alpha / rank
     share: float = 1.0  # of the bottleneck's update; CLIP-Adapter on a head: 0.2
     dropout: float = 0.0  # of LoRA's input, or of the bottleneck's hidden units, in training

@@ -26,19 +26,19 @@ from mmjax.layers.placement import rows_apart
 from mmjax.layers.places import Places
 from mmjax.layers.stack import output_of_block, run_blocks, sow_hidden_states
 from mmjax.layers.transformer import ACTIVATIONS
-from mmjax.typing import Array, Float, Int
+from mmjax.typing import Array, Float, Int, Natural, Positive
 
 EVERYTHING = 2**30  # a window that no sequence fills
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    width: int = 256  # D
-    layers: int = 4  # blocks
-    heads: int = 4  # N
-    kv_heads: int = 2  # K, each shared by N / K queries
-    head_size: int = 64  # H, an even number
-    hidden: int = 704  # F
+    width: Positive = 256  # D
+    layers: Natural = 4  # blocks
+    heads: Positive = 4  # N
+    kv_heads: Positive = 2  # K, each shared by N / K queries
+    head_size: Positive = 64  # H, an even number
+    hidden: Positive = 704  # F
     activation: Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu"] = "silu"  # of the gate
     norm_epsilon: float = 1e-6  # of RMSNorm
     norm_offset: float = 0.0  # added to a norm's stored scale: 1 for Gemma, whose scales are near 0
@@ -52,7 +52,7 @@ class Config:
     # how many tokens a layer sees, its own included; 0: all. Repeats over the layers; (): all, all
     windows: tuple[int, ...] = ()
     remat: Literal["none", "dots", "full"] = "none"  # what backward recomputes
-    unroll: int = 1  # layers per iteration of the scan
+    unroll: Positive = 1  # layers per iteration of the scan
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of matmuls
     stream: Literal["float32", "bfloat16"] = "float32"  # of the residual stream: what is stored
 

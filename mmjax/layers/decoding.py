@@ -25,12 +25,13 @@ Letters: B batch, L tokens, Q places asked for, C positions of a context, D and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
 from mmjax.layers.cache import Cache
-from mmjax.layers.places import as_mask
+from mmjax.layers.places import LogitsAt, as_mask, tokens_at
 from mmjax.typing import Array, Bool, Float, Int, Shaped
 
 Inputs = Int[Array, "B L"] | Float[Array, "B L D"]  # token ids or embeddings
@@ -49,6 +50,15 @@ class Step(NamedTuple):
     tokens: Float[Array, "B L D"]
     logits: Float[Array, "B Q V"] | None
     cache: Cache
+
+
+def logits_at_places(
+    logits: Callable[[Array], Array], tokens: Array, logits_at: LogitsAt, valid: Array
+) -> Array | None:
+    """A decoder's logits of the tokens that are asked for, [B, Q, V]; None where none are."""
+    if isinstance(logits_at, str) and logits_at == "none":
+        return None
+    return logits(tokens_at(tokens, logits_at, valid))
 
 
 def real_tokens(inputs: Inputs, mask: Shaped[Array, "B L"] | None) -> Bool[Array, "B L"]:

@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.typing import Array, Float, Int
+from mmjax.typing import Array, Float, Int, Positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Config:
     base: float = 10_000.0  # theta: the slowest frequency is about 1 / base
     scaling: Literal["none", "linear", "llama3", "yarn"] = "none"  # how contexts are lengthened
     factor: float = 1.0  # by how much the context is longer than that of pre-training
-    original_length: int = 8192  # tokens: the context of pre-training ("llama3", "yarn")
+    original_length: Positive = 8192  # tokens: the context of pre-training ("llama3", "yarn")
     slow: float = 1.0  # "llama3": below this many turns in original_length, divided by factor
     fast: float = 4.0  # "llama3": above this many turns, left alone
     beta_slow: float = 1.0  # "yarn": the same two bounds

@@ -59,13 +59,15 @@ def run_blocks(
         return _one_by_one(block, arguments, carry, per_layer, shared)
     if remat and config.remat != "none":
         block = nn.remat(block, policy=REMAT[config.remat], prevent_cse=False)
+    # drawing parameters is fast however it is compiled, and one block compiles soonest
+    unroll = 1 if parent.is_initializing() else min(config.unroll, config.layers)
     blocks = nn.scan(
         block,
         variable_axes={"params": 0, "intermediates": 0, WEIGHTS: 0},
         split_rngs={"params": True, "dropout": True},
         in_axes=(0,) * len(per_layer) + (nn.broadcast,) * len(shared),
         length=config.layers,
-        unroll=min(config.unroll, config.layers),
+        unroll=unroll,
         metadata_params={nn.PARTITION_NAME: "layers"},
     )
     return blocks(*arguments, name="blocks")(carry, *per_layer, *shared)

@@ -27,7 +27,7 @@ from mmjax.layers.dense import Dense
 from mmjax.layers.placement import rows_apart
 from mmjax.layers.places import Places, as_mask
 from mmjax.layers.stack import output_of_block, run_blocks, sow_hidden_states
-from mmjax.typing import Array, Bool, Float, Int, Shaped
+from mmjax.typing import Array, Bool, Float, Int, Natural, Positive, Shaped
 
 # The backward pass computes them again from what went in: elementwise work is cheap, and their
 # insides are the widest tensors of a block (exact GELU would keep three).
@@ -78,10 +78,10 @@ def normal_initializers(layers: int | None = None) -> Initializers:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    width: int = 192  # D
-    layers: int = 4  # blocks; 0: x leaves as it came
-    heads: int = 3  # N; the width is a multiple of it
-    hidden: int = 768  # F
+    width: Positive = 192  # D
+    layers: Natural = 4  # blocks; 0: x leaves as it came
+    heads: Positive = 3  # N; the width is a multiple of it
+    hidden: Positive = 768  # F
     activation: Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu"] = "gelu"  # of the MLP
     norm: Literal["pre", "post"] = "pre"  # before attention and MLP, or after their sums with x
     norm_epsilon: float = 1e-5  # of LayerNorm
@@ -93,7 +93,7 @@ class Config:
     # OpenAI CLIP's, big_vision's, BERT's, GPT-2's
     initialisation: Literal["clip", "xavier", "bert", "gpt2"] = "clip"
     remat: Literal["none", "dots", "full"] = "none"  # what backward recomputes
-    unroll: int = 1  # layers per iteration of the scan; = layers: fastest step, slowest compile
+    unroll: Positive = 1  # layers per iteration of the scan; all: fastest step, slowest compile
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of matmuls
     stream: Literal["float32", "bfloat16"] = "float32"  # of the residual stream: what is stored
     qkv_bias: bool = True  # queries, keys and values have biases

@@ -24,14 +24,14 @@ from mmjax.layers.dense import Dense
 from mmjax.layers.placement import lookup
 from mmjax.layers.transformer import embedding
 from mmjax.models import bert, text
-from mmjax.typing import Array, Bool, Float, Int
+from mmjax.typing import Array, Bool, Float, Int, Positive
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    vocab_size: int = 49_408  # V, of the word vectors; the tower may know more
-    context_length: int = 77  # the longest caption, tokens; the tower may take longer ones
-    width: int = 96  # D, of each half: vectors have twice as many entries
+    vocab_size: Positive = 49_408  # V, of the word vectors; the tower may know more
+    context_length: Positive = 77  # the longest caption, tokens; the tower may take longer ones
+    width: Positive = 96  # D, of each half: vectors have twice as many entries
     tower: text.Config | bert.Config = text.VARIANTS["tiny"]  # the text tower
 
     def __post_init__(self) -> None:
@@ -62,8 +62,8 @@ class Bag(nn.Module):
     A token that training never held keeps its small first vector, and so says next to nothing.
     """
 
-    vocab_size: int  # V
-    width: int  # D
+    vocab_size: Positive  # V
+    width: Positive  # D
 
     @nn.compact
     def __call__(self, ids: Int[Array, "B L"], mask: Bool[Array, "B L"]) -> Float[Array, "B D"]:

@@ -24,7 +24,7 @@ from mmjax.layers.attention import attention_mask
 from mmjax.layers.dense import Dense, unembed
 from mmjax.layers.placement import lookup
 from mmjax.layers.transformer import ACTIVATIONS, embedding, layer_norm
-from mmjax.typing import Array, Bool, Float, Int
+from mmjax.typing import Array, Bool, Float, Int, Natural, Positive
 
 BODY = transformer.Config(
     width=768, layers=12, heads=12, hidden=3072, norm="post", norm_epsilon=1e-12,
@@ -35,9 +35,9 @@ LABELLED = ("classes", "token_classes")  # heads whose outputs have names
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    vocab_size: int = 30_522  # V
-    context_length: int = 512  # rows of the position table
-    types: int = 2  # kinds of segments, "first sentence" and "second"
+    vocab_size: Positive = 30_522  # V
+    context_length: Positive = 512  # rows of the position table
+    types: Natural = 2  # kinds of segments, "first sentence" and "second"
     transformer: transformer.Config = BODY  # the stack of blocks
     # from tokens to one vector: the first one, dense and tanh; the first one; the mean of real ones
     pool: Literal["dense", "first", "mean"] = "dense"
@@ -137,10 +137,20 @@ class Model(nn.Module):
         return Output(x, pooled, logits, follows)
 
     def encode_text(
-        self, ids: Int[Array, "B L"], mask: Bool[Array, "B L"] | None = None
+        self,
+        ids: Int[Array, "B L"],
+        mask: Bool[Array, "B L"] | None = None,
+        *,
+        normalize: bool = True,
     ) -> Float[Array, "B D"]:
-        """Sentence embeddings: the mean of the real tokens, of unit length."""
+        """Sentence embeddings: the mean of the real tokens, of unit length.
+
+        Args:
+          normalize: False: of whatever length it has.
+        """
         mean = pooling.masked_mean(self(ids, mask).tokens.astype(jnp.float32), mask)
+        if not normalize:
+            return mean
         length = jnp.linalg.norm(mean, axis=-1, keepdims=True)
         return mean / jnp.maximum(length, 1e-12)
 

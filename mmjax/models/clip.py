@@ -33,14 +33,14 @@ from mmjax.layers import packing
 from mmjax.layers.dense import Dense
 from mmjax.layers.patches import Patches
 from mmjax.models import bagged, bert, resnet, text, vit
-from mmjax.typing import Array, Bool, Float, Int
+from mmjax.typing import Array, Bool, Float, Int, Positive
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     image: vit.Config | resnet.Config | None = vit.VARIANTS["tiny/16"]  # the image tower
     text: text.Config | bert.Config | bagged.Config | None = text.VARIANTS["tiny"]  # the text tower
-    embedding: int = 192  # E
+    embedding: Positive = 192  # E
     image_projection: bool = True  # a linear map after pooling; without one, E is the tower's width
     text_projection: bool = True  # likewise
     projection_bias: bool = False  # SigLIP's text head has one
@@ -133,6 +133,19 @@ class Tower(nn.Module):
         read = tower(*inputs, **kwargs)
         return Output(read.tokens, _projected(self.config, self.modality, head, read.pooled))
 
+    def encode(
+        self, modality: str, *inputs: Any, train: bool = False, normalize: bool = True
+    ) -> Float[Array, "B E"]:
+        """As of the pair.
+
+        Raises:
+          ConfigError: the other modality.
+        """
+        if modality != self.modality:
+            raise ConfigError(f"this is the {self.modality} tower alone: it has no {modality}")
+        pooled = self(*inputs, train=train).pooled
+        return unit(pooled) if normalize else pooled
+
 
 class Model(nn.Module):
     """Dual encoder, or one of more modalities."""
@@ -154,11 +167,16 @@ class Model(nn.Module):
         if c.bias_init is not None:
             self.bias = self.param("bias", nn.initializers.constant(c.bias_init), (), jnp.float32)
 
-    def encode(self, modality: str, *inputs: Any, train: bool = False) -> Float[Array, "B E"]:
+    def encode(
+        self, modality: str, *inputs: Any, train: bool = False, normalize: bool = True
+    ) -> Float[Array, "B E"]:
         """What the tower of a modality takes -> unit vectors.
 
         Where a tower's vectors have several parts, those of all towers have them, each part of the
         same length.
+
+        Args:
+          normalize: False: as they leave the projection, of whatever length.
 
         Raises:
           ConfigError: no such tower; no projection, and another width than the embedding's.
@@ -169,16 +187,22 @@ class Model(nn.Module):
         pooled = getattr(self, modality)(*inputs, train=train).pooled
         head = getattr(self, f"{modality}_head")
         vectors = _projected(self.config, modality, head, pooled)
+        if not normalize:
+            return vectors
         if self.parts > 1:
             parts = vectors.reshape(len(vectors), self.parts, -1)
             vectors = unit(parts).reshape(vectors.shape)
         return unit(vectors)
 
     def encode_image(
-        self, images: Float[Array, "B H W C"] | Patches, *, train: bool = False
+        self,
+        images: Float[Array, "B H W C"] | Patches,
+        *,
+        train: bool = False,
+        normalize: bool = True,
     ) -> Float[Array, "B E"]:
-        """Normalised pixels (NaFlex: patches) -> unit vectors."""
-        return self.encode("image", images, train=train)
+        """Normalised pixels (NaFlex: patches) -> unit vectors, or as in `encode`."""
+        return self.encode("image", images, train=train, normalize=normalize)
 
     def encode_text(
         self,
@@ -187,21 +211,23 @@ class Model(nn.Module):
         packed: packing.Layout | None = None,
         *,
         train: bool = False,
+        normalize: bool = True,
     ) -> Float[Array, "B E"]:
         """Token ids (True in the mask = a real token), one caption a row or packed -> unit
-        vectors.
+        vectors, or as in `encode`.
 
         Raises:
           ConfigError: packed captions for a tower that takes none.
         """
         mask = None if mask is None else mask.astype(bool)
+        kwargs = dict(train=train, normalize=normalize)
         if packed is None:
-            return self.encode("text", ids, mask, train=train)
+            return self.encode("text", ids, mask, **kwargs)
         if "packed" not in inspect.signature(type(self.text).__call__).parameters:
             raise ConfigError(
                 f"{type(self.text).__module__} takes no packed captions: set data.processor.pack=0"
             )
-        return self.encode("text", ids, mask, packed, train=train)
+        return self.encode("text", ids, mask, packed, **kwargs)
 
     def scale_and_bias(self) -> tuple[Float[Array, ""], Float[Array, ""] | None]:
         """The factor on the cosines, at most `scale_max`, and the bias of the sigmoid loss."""

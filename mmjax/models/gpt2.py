@@ -22,12 +22,12 @@ import jax.numpy as jnp
 
 from mmjax.layers import transformer
 from mmjax.layers.cache import Cache, Context, KeyValues, allocate, empty
-from mmjax.layers.decoding import Inputs, Output, Step, real_tokens
+from mmjax.layers.decoding import Inputs, Output, Step, logits_at_places, real_tokens
 from mmjax.layers.dense import project_out, unembed
 from mmjax.layers.placement import lookup
-from mmjax.layers.places import LogitsAt, Places, tokens_at, whole_places
+from mmjax.layers.places import LogitsAt, Places, whole_places
 from mmjax.layers.transformer import embedding, layer_norm
-from mmjax.typing import Array, Float, Int, Shaped
+from mmjax.typing import Array, Float, Int, Positive, Shaped
 
 BODY = transformer.Config(
     width=768, layers=12, heads=12, hidden=3072, activation="gelu_tanh", initialisation="gpt2"
@@ -36,8 +36,8 @@ BODY = transformer.Config(
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    vocab_size: int = 50_257  # V
-    context_length: int = 1024  # rows of the position table
+    vocab_size: Positive = 50_257  # V
+    context_length: Positive = 1024  # rows of the position table
     transformer: transformer.Config = BODY  # the stack of blocks
     tied: bool = True  # the head is the token table
     start_id: int | None = None  # token that opens a text
@@ -95,7 +95,7 @@ class Model(nn.Module):
         x = self._first(inputs, places, train)
         x = self._body(train)(x, places.mask, context, context_mask)
         tokens = self.norm(x)
-        return Output(tokens, self._logits_at(tokens, logits_at, valid))
+        return Output(tokens, logits_at_places(self.logits, tokens, logits_at, valid))
 
     def prefill(
         self,
@@ -155,7 +155,7 @@ class Model(nn.Module):
         cache, places = allocate(valid, cache, prefix)
         x, cache = self._body(False).extend(self._first(inputs, places, False), cache, places)
         tokens = self.norm(x)
-        return Step(tokens, self._logits_at(tokens, logits_at, valid), cache)
+        return Step(tokens, logits_at_places(self.logits, tokens, logits_at, valid), cache)
 
     def _check(self, inputs: Array) -> None:
         if inputs.shape[1] > self.config.context_length:
@@ -176,11 +176,6 @@ class Model(nn.Module):
         # past the table: NaN, where a clamped index would give the last row again
         x = x + lookup(self.positions, places.position, nan_outside=True)
         return nn.Dropout(t.dropout, deterministic=not train)(x.astype(t.stream))
-
-    def _logits_at(self, tokens: Array, logits_at: LogitsAt, valid: Array) -> Array | None:
-        if isinstance(logits_at, str) and logits_at == "none":
-            return None
-        return self.logits(tokens_at(tokens, logits_at, valid))
 
 
 def _size(width: int, layers: int, heads: int) -> Config:

@@ -20,14 +20,14 @@ from mmjax.config import ConfigError
 from mmjax.layers.dense import Dense
 from mmjax.layers.patches import Patches
 from mmjax.models import vit
-from mmjax.typing import Array, Float
+from mmjax.typing import Array, Float, Natural
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     image: vit.Config = vit.VARIANTS["tiny/16"]  # the tower
-    classes: int = 0  # V, of the classifier on the class token; 0: there is none
-    pooler: int = 0  # width of a layer and tanh on what is pooled; 0: there is none
+    classes: Natural = 0  # V, of the classifier on the class token; 0: there is none
+    pooler: Natural = 0  # width of a layer and tanh on what is pooled; 0: there is none
     teacher_head: bool = False  # DeiT: another classifier, on the distillation token
     labels: tuple[str, ...] = ()  # names of the classes, for people
 
@@ -69,6 +69,12 @@ class Model(nn.Module):
         if self.pooler:
             pooled = jnp.tanh(self.pooler(pooled))
         return Output(tokens, pooled, logits)
+
+    def encode_image(
+        self, images: Float[Array, "B H W C"] | Patches, *, train: bool = False
+    ) -> Float[Array, "B D"]:
+        """Normalised pixels -> the pooled vector, of whatever length."""
+        return self(images, train=train).pooled
 
 
 def inputs(config: Config) -> tuple[Any, ...]:

@@ -22,18 +22,18 @@ from mmjax.config import ConfigError
 from mmjax.layers import decoder, rotary
 from mmjax.layers.cache import Cache, allocate
 from mmjax.layers.decoder import Decoder, RmsNorm
-from mmjax.layers.decoding import Inputs, Output, Step, real_tokens
+from mmjax.layers.decoding import Inputs, Output, Step, logits_at_places, real_tokens
 from mmjax.layers.dense import project_out, unembed
 from mmjax.layers.placement import lookup
-from mmjax.layers.places import LogitsAt, tokens_at, whole_places
+from mmjax.layers.places import LogitsAt, whole_places
 from mmjax.layers.transformer import embedding
-from mmjax.typing import Array, Float, Int, Shaped
+from mmjax.typing import Array, Float, Int, Positive, Shaped
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    vocab_size: int = 32_000  # V
-    context_length: int = 2048  # tokens it was trained for; nothing depends on it here
+    vocab_size: Positive = 32_000  # V
+    context_length: Positive = 2048  # tokens it was trained for; nothing depends on it here
     decoder: decoder.Config = decoder.Config()  # the stack of blocks
     tied: bool = False  # the head is the token table
     embedding_scale: float = 1.0  # on what is looked up: Gemma's sqrt(D)
@@ -91,7 +91,7 @@ class Model(nn.Module):
         valid = real_tokens(inputs, mask)
         x = self.decoder(self._first(inputs), whole_places(valid, segment, prefix))
         tokens = self.norm(x)
-        return Output(tokens, self._logits_at(tokens, logits_at, valid))
+        return Output(tokens, logits_at_places(self.logits, tokens, logits_at, valid))
 
     def prefill(
         self,
@@ -138,18 +138,13 @@ class Model(nn.Module):
         cache, places = allocate(valid, cache, prefix)
         x, cache = self.decoder.extend(self._first(inputs), cache, places)
         tokens = self.norm(x)
-        return Step(tokens, self._logits_at(tokens, logits_at, valid), cache)
+        return Step(tokens, logits_at_places(self.logits, tokens, logits_at, valid), cache)
 
     def _first(self, inputs: Array) -> Array:
         """What enters the first block."""
         if inputs.ndim == 2:
             return self.embed(inputs)
         return inputs.astype(self.config.decoder.stream)
-
-    def _logits_at(self, tokens: Array, logits_at: LogitsAt, valid: Array) -> Array | None:
-        if isinstance(logits_at, str) and logits_at == "none":
-            return None
-        return self.logits(tokens_at(tokens, logits_at, valid))
 
 
 def _size(width: int, layers: int, heads: int, kv_heads: int, size: int, hidden: int, **fields):

@@ -4,6 +4,8 @@ ModifiedResNet of https://arxiv.org/abs/2103.00020.
 
 * Its batch norms are frozen: mean and variance are those of the checkpoint, among the parameters
   and without a gradient, so that a row never depends on the others of its batch.
+* Hidden states differ in shape from stage to stage: `apply(..., mutable=["intermediates"])` gives
+  what leaves each as "stage_0", "stage_1" and on, [B, H, W, C], under the path of the tower.
 * What is pooled is the attention of the mean of all places to every place.
 
 Letters: B batch, H rows, W columns, C channels, P places, N heads, E embedding size.
@@ -21,19 +23,19 @@ import jax.numpy as jnp
 from mmjax.layers.attention import dot_product_attention
 from mmjax.layers.dense import Dense
 from mmjax.layers.transformer import embedding
-from mmjax.typing import Array, Float
+from mmjax.typing import Array, Float, Positive
 
 EXPANSION = 4  # a block's output has so many times its width
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    image_size: int = 224  # pixels along each edge; a multiple of 32
-    channels: int = 3  # of a pixel
+    image_size: Positive = 224  # pixels along each edge; a multiple of 32
+    channels: Positive = 3  # of a pixel
     stages: tuple[int, ...] = (3, 4, 6, 3)  # blocks of each stage; all but the first halve
-    width: int = 64  # channels after the stem; doubled from stage to stage
-    heads: int = 32  # N, of the attention that pools
-    embedding: int = 1024  # E
+    width: Positive = 64  # channels after the stem; doubled from stage to stage
+    heads: Positive = 32  # N, of the attention that pools
+    embedding: Positive = 1024  # E
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of matmuls
 
     @property
@@ -160,7 +162,7 @@ class Model(nn.Module):
                 stride = 2 if stage and not i else 1
                 name = f"stage_{stage}_block_{i}"
                 x = Bottleneck(c.width * 2**stage, stride, c.dtype, name=name)(x)
-            self.sow("intermediates", "hidden", x)
+            self.sow("intermediates", f"stage_{stage}", x)
         tokens = x.reshape(len(x), -1, c.features)
         return Output(tokens, self._pool(tokens))
 

@@ -27,13 +27,13 @@ from mmjax.layers import packing, pooling, transformer
 from mmjax.layers.attention import attention_mask
 from mmjax.layers.placement import lookup
 from mmjax.layers.transformer import embedding, layer_norm
-from mmjax.typing import Array, Bool, Float, Int
+from mmjax.typing import Array, Bool, Float, Int, Positive
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    vocab_size: int = 49_408  # V
-    context_length: int = 77  # the longest caption, tokens
+    vocab_size: Positive = 49_408  # V
+    context_length: Positive = 77  # the longest caption, tokens
     # the stack of blocks
     transformer: transformer.Config = transformer.Config(layers=2)
     causal: bool = True  # each position sees only earlier ones

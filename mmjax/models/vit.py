@@ -38,22 +38,22 @@ from mmjax.layers.attention import attention_mask
 from mmjax.layers.dense import Dense
 from mmjax.layers.patches import Patches, overlapping, patchify
 from mmjax.layers.transformer import embedding, layer_norm
-from mmjax.typing import Array, Float
+from mmjax.typing import Array, Float, Positive
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """A convolution of the stem, with LayerNorm and GELU behind it."""
 
-    width: int  # channels that leave it
-    stride: int = 2  # S; the kernel has S + S // 2 pixels along each edge
+    width: Positive  # channels that leave it
+    stride: Positive = 2  # S; the kernel has S + S // 2 pixels along each edge
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    image_size: int = 224  # pixels along each edge
-    patch_size: int = 16  # pixels along each edge
-    channels: int = 3  # of a pixel
+    image_size: Positive = 224  # pixels along each edge
+    patch_size: Positive = 16  # pixels along each edge
+    channels: Positive = 3  # of a pixel
     # convolutions before the patch embedding, which overlaps then; strides multiply to patch_size
     stem: tuple[Stage, ...] = ()
     transformer: transformer.Config = transformer.Config()  # the stack of blocks

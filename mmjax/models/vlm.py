@@ -35,7 +35,7 @@ from mmjax.layers.placement import rows_apart
 from mmjax.layers.places import LogitsAt, as_mask
 from mmjax.layers.projectors import linear, mlp, resampler
 from mmjax.models import gpt2, llama, resnet, vit
-from mmjax.typing import Array, Bool, Float, Int, Shaped
+from mmjax.typing import Array, Bool, Float, Int, Natural, Shaped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Config:
     # from the tower's tokens to what the language model reads
     projector: linear.Config | mlp.Config | resampler.Config = mlp.Config()
     language: gpt2.Config | llama.Config = gpt2.VARIANTS["tiny"]  # the language model
-    image_id: int = 0  # the token that stands for a part of a picture; one of the vocabulary
+    image_id: Natural = 0  # the token that stands for a part of a picture; one of the vocabulary
     learned_tokens: bool = False  # the tower's class token is read too, as the first of a picture
     prefix_lm: bool = False  # prompts see each other both ways, answers only what was before
 
     def __post_init__(self) -> None:
-        if not 0 <= self.image_id < self.language.vocab_size:
+        if self.image_id >= self.language.vocab_size:
             raise ConfigError(
                 f"image_id={self.image_id} is missing from the vocabulary, whose ids end at "
                 f"{self.language.vocab_size - 1}: enlarge language.vocab_size, or name another id"

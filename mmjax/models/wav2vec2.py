@@ -31,7 +31,7 @@ from mmjax.layers.convolution import Convolution, convolve
 from mmjax.layers.dense import Dense
 from mmjax.layers.transformer import ACTIVATIONS, layer_norm
 from mmjax.models.resnet import FrozenNorm
-from mmjax.typing import Array, Bool, Float, Int
+from mmjax.typing import Array, Bool, Float, Int, Positive
 
 EPSILON = 1e-5  # of the norms between convolutions
 
@@ -40,19 +40,19 @@ EPSILON = 1e-5  # of the norms between convolutions
 class Stage:
     """One convolution of the front."""
 
-    width: int = 512  # channels that leave it
-    taps: int = 3  # samples or frames that one of them sees
-    stride: int = 2
+    width: Positive = 512  # channels that leave it
+    taps: Positive = 3  # samples or frames that one of them sees
+    stride: Positive = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Adapter:
     """Gated convolutions behind the blocks, each of which shortens the frames."""
 
-    width: int = 1024  # channels that leave it; other than D: a dense layer and a norm come first
-    layers: int = 3  # convolutions
-    taps: int = 3  # frames that one of them sees
-    stride: int = 2  # frames of which it makes one
+    width: Positive = 1024  # channels that leave it; not D: a dense layer and a norm come first
+    layers: Positive = 3  # convolutions
+    taps: Positive = 3  # frames that one of them sees
+    stride: Positive = 2  # frames of which it makes one
 
 
 STAGES = (Stage(taps=10, stride=5), *[Stage()] * 4, *[Stage(taps=2)] * 2)
@@ -70,8 +70,8 @@ class Config:
     # behind each convolution, that of the positions too
     front_activation: Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu"] = "gelu"
     projection_norm: bool = True  # LayerNorm between front and blocks
-    position_taps: int = 128  # frames that a position is made of
-    position_groups: int = 16  # of channels, each convolved for itself
+    position_taps: Positive = 128  # frames that a position is made of
+    position_groups: Positive = 16  # of channels, each convolved for itself
     # weight: lengths of the kernel's taps are parameters; batch: the frames are normalised first,
     # by statistics that are kept and not trained
     position_norm: Literal["weight", "batch"] = "weight"

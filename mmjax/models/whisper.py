@@ -29,7 +29,7 @@ from mmjax.layers.decoding import Inputs, Step
 from mmjax.layers.places import LogitsAt
 from mmjax.layers.transformer import Transformer, layer_norm
 from mmjax.models import gpt2
-from mmjax.typing import Array, Float, Int, Shaped
+from mmjax.typing import Array, Float, Int, Positive, Shaped
 
 STACK = transformer.Config(
     width=384, layers=4, heads=6, hidden=1536, key_bias=False, initialisation="bert"
@@ -38,10 +38,10 @@ STACK = transformer.Config(
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    bins: int = 80  # M
-    frames: int = 3_000  # of a window, 10 ms each: the longest T
-    vocab_size: int = 51_865  # V
-    context_length: int = 448  # tokens of a window at most, prompt included
+    bins: Positive = 80  # M
+    frames: Positive = 3_000  # of a window, 10 ms each: the longest T
+    vocab_size: Positive = 51_865  # V
+    context_length: Positive = 448  # tokens of a window at most, prompt included
     encoder: transformer.Config = STACK  # blocks over the sound
     decoder: transformer.Config = STACK  # blocks over the text, as wide as the encoder's
     start_id: int | None = None  # token that opens a text for its tokenizer

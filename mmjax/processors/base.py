@@ -23,13 +23,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mmjax.config import ConfigError
 from mmjax.data import collation
 from mmjax.data.batching import Transform
 from mmjax.data.collation import Arrays
 from mmjax.data.plan import BatchPlan, Shape
-from mmjax.data.source import Example, Source
+from mmjax.data.source import CorruptExample, Example, Source
+from mmjax.processors.raw import raw
 
 Sources = Callable[[], Sequence[Source]]
+# What a batch holds beside the fields of a model, and the ending of what only the host counts.
+BOOKKEEPING = ("weight", "index", "source")
+COUNTED = "_truncated"
 
 
 class AtLeast(int):
@@ -42,7 +47,7 @@ class Processor:
     config: Any  # of its module
     # fields that differ in length from row to row -> how many leading axes are padded
     ragged: ClassVar[Mapping[str, int]] = {}
-    # name of a field -> name of the model's argument, where a model is called by hand
+    # name of a field -> name of the argument of the model's call, where it is another
     arguments: ClassVar[Mapping[str, str]] = {}
 
     @property
@@ -75,7 +80,7 @@ class Processor:
         """What ragged fields of an evaluation's source are padded to."""
         return {}
 
-    def collate(self, examples: Sequence[Arrays]) -> Arrays:
+    def collate(self, examples: Sequence[Example]) -> Arrays:
         """Transformed examples -> one batch; ragged fields are padded to the longest of them.
 
         Adds "<field>_mask" for padded fields, weight, index and source, as the pipeline does.
@@ -103,18 +108,49 @@ class Processor:
     def encode(self, examples: Sequence[Example]) -> Arrays:
         """Raw examples, with any of the fields but all with the same -> a batch, without chance.
 
+        A picture or a sound is the path of a file, its bytes, or what a transform takes besides:
+        a Pillow image, uint8 [H, W, 3], samples.
+
         Raises:
-          CorruptExample: one that cannot be used.
+          CorruptExample: one that cannot be used. OSError: a file that cannot be read.
         """
         rng = np.random.default_rng(0)  # which nothing is drawn from
         rows = []
         for example in examples:
-            made = dict(example)
+            made = {name: raw(name, value) for name, value in example.items()}
             for transform in self.evaluate:
                 if _applies(transform, made):
                     made = transform(made, rng)
             rows.append(made)
         return self.collate(rows)
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The raw fields that it prepares."""
+        fields = (getattr(transform, "field", None) for transform in self.evaluate)
+        return tuple(dict.fromkeys(field for field in fields if field is not None))
+
+    def inputs(self, fields: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+        """Raw values of some fields, as many of each -> arguments of the model's call, by name.
+
+        Raises:
+          CorruptExample: a value that cannot be used.
+        """
+        columns = zip(*fields.values(), strict=True)
+        batch = self.encode([dict(zip(fields, row, strict=True)) for row in columns])
+        return {
+            self.arguments.get(name, name): value
+            for name, value in batch.items()
+            if name not in BOOKKEEPING and not name.endswith(COUNTED)
+        }
+
+    def resized(self, image_size: int) -> Processor:
+        """The same for a model that sees pictures of another size.
+
+        Raises:
+          ConfigError: it has no size of pictures.
+        """
+        raise ConfigError(f"{type(self).__module__} has no size of pictures to change")
 
     def show(self, arrays: Arrays, row: int) -> dict[str, Any]:
         """A row of a batch as a person sees it: by name a text, a picture (uint8 [H, W, 3]), a
@@ -124,6 +160,12 @@ class Processor:
     def knows(self, text: str) -> bool:
         """Whether anything of a text is left in its ids."""
         return True
+
+    def check_known(self, texts: Sequence[str]) -> None:
+        """Raises CorruptExample where a text holds no word that the tokenizer knows."""
+        for text in texts:
+            if not self.knows(text):
+                raise CorruptExample(f"{text!r} holds no word that the tokenizer knows")
 
     def save(self, folder: Path) -> None:
         """Writes what `build` finds there again, each file whole or not at all."""

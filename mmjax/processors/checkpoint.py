@@ -31,6 +31,8 @@ KEPT = (
     *PICTURES, *TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "merges.txt", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
+ARGUMENTS = {"image": "images", "text": "ids", "text_mask": "mask"}  # of an encoder's call
+DECODER_ARGUMENTS = {"text": "inputs", "text_mask": "mask"}  # layers/decoding.py
 LONGEST = 1 << 20  # a model_max_length beyond it means that there is none
 
 
@@ -38,7 +40,8 @@ LONGEST = 1 << 20  # a model_max_length beyond it means that there is none
 class Tokens:
     """How a checkpoint's tokenizer turns texts into padded ids and their mask."""
 
-    backend: tokenizers.Tokenizer  # with its own special tokens about a text
+    # with its own special tokens about a text; its repr is the whole vocabulary
+    backend: tokenizers.Tokenizer = dataclasses.field(repr=False)
     pad: int  # the id of padding
     max_length: int | None = None  # tokens; longer texts are cut, special tokens kept
     padding: Literal["longest", "max_length"] = "longest"  # what a batch is padded to
@@ -111,8 +114,9 @@ class Processor(base.Processor):
     pixels: Pixels | None  # None: it has no pictures
     tokens: Tokens | None  # None: it has no texts
     files: Mapping[str, bytes] = dataclasses.field(default_factory=dict, repr=False)  # its own
+    # the model's names of what is prepared: a decoder reads "inputs"
+    arguments: Mapping[str, str] = dataclasses.field(default_factory=lambda: ARGUMENTS, repr=False)
     ragged: ClassVar[Mapping[str, int]] = {"text": 2}
-    arguments: ClassVar[Mapping[str, str]] = {"image": "images", "text": "ids", "text_mask": "mask"}
 
     @property
     def evaluate(self) -> tuple[Transform, ...]:
@@ -126,17 +130,39 @@ class Processor(base.Processor):
         return {"text": self.tokens.pad} if self.tokens else {}
 
     def __call__(self, images: Any = None, text: str | Sequence[str] | None = None) -> dict:
-        """A batch: "images" (float32 [B, H, W, C], or Patches), "ids" and "mask" [B, L].
+        """A batch: "images" (float32 [B, H, W, C], or Patches), "ids" and "mask" [B, L]; or by the
+        names in `arguments`.
 
         Args:
           images: one or several of: a path, encoded bytes, a Pillow image, uint8 [H, W, 3].
         """
         batch: dict[str, np.ndarray | Patches] = {}
         if images is not None:
-            batch["images"] = _there(self.pixels, "pictures")(images)
+            batch[self.arguments["image"]] = _there(self.pixels, "pictures")(images)
         if text is not None:
-            batch |= _there(self.tokens, "texts")(text)
+            tokens = _there(self.tokens, "texts")(text)
+            batch[self.arguments["text"]] = tokens["ids"]
+            batch[self.arguments["text_mask"]] = tokens["mask"]
         return batch
+
+    def inputs(self, fields: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+        """As every processor's."""
+        return self(images=fields.get("image"), text=fields.get("text"))
+
+    def resized(self, image_size: int) -> Processor:
+        """Its file of pictures says so too."""
+        if self.pixels is None:
+            return super().resized(image_size)
+        pixels = self.pixels.resized(image_size)
+        files = dict(self.files)
+        for name in PICTURES:
+            written = _json(files, name)
+            config = written.get("image_processor", written)
+            if _of_pictures(config):
+                config |= pixels.fields()
+                files[name] = (json.dumps(written, indent=2) + "\n").encode()
+                break
+        return dataclasses.replace(self, pixels=pixels, files=files)
 
     def save(self, folder: str | Path) -> None:
         """Writes its files as they were read."""
@@ -150,10 +176,13 @@ def _there(part: Any, what: str) -> Any:
     return part
 
 
-def load(folder: str | Path, **settings: Any) -> Processor | None:
+def load(
+    folder: str | Path, arguments: Mapping[str, str] = ARGUMENTS, **settings: Any
+) -> Processor | None:
     """Of a folder; None where it has neither kind of file.
 
     Args:
+      arguments: field -> name of the argument of the model's call.
       settings: fields of `Tokens` that the family knows better than the files.
     """
     folder = Path(folder)
@@ -162,12 +191,17 @@ def load(folder: str | Path, **settings: Any) -> Processor | None:
     for name in PICTURES:
         config = _json(files, name)
         config = config.get("image_processor", config)
-        if {"image_processor_type", "feature_extractor_type", "image_mean"} & set(config):
+        if _of_pictures(config):
             pixels = checkpoint_pixels.from_config(config, str(folder / name))
             break
     has = any(name in files for name in TOKENIZER)
     tokens = _tokens(folder, settings) if has else None
-    return Processor(pixels, tokens, files) if pixels or tokens else None
+    return Processor(pixels, tokens, files, arguments) if pixels or tokens else None
+
+
+def _of_pictures(config: Mapping[str, Any]) -> bool:
+    """Whether a file's fields are those of an image processor."""
+    return bool({"image_processor_type", "feature_extractor_type", "image_mean"} & set(config))
 
 
 def _tokens(folder: Path, settings: Mapping[str, Any]) -> Tokens:

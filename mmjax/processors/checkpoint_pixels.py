@@ -13,14 +13,15 @@ import dataclasses
 import io
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from mmjax.config import ConfigError
+from mmjax.data.source import CorruptExample
 from mmjax.layers.patches import Patches
+from mmjax.processors.raw import raw
 from mmjax.transforms.images import CLIP_MEAN, CLIP_STD
 
 HALF = (0.5, 0.5, 0.5)
@@ -104,6 +105,38 @@ class Pixels:
         pixels = (pixels.astype(np.float64) * self.scale).astype(np.float32)
         return (pixels - np.float32(self.mean)) / np.float32(self.std)
 
+    def resized(self, image_size: int) -> Pixels:
+        """The same steps to pictures of another size; what lies about the crop grows with it.
+
+        Raises:
+          ConfigError: pictures of any size.
+        """
+        if self.patch is not None:
+            raise ConfigError("pictures that keep their shape are not brought to an image_size")
+        seen = self.crop or (self.height, self.width)
+        old = self.shortest if None in seen else min(seen)
+        if old is None:
+            raise ConfigError("the checkpoint's preprocessing does not bring pictures to one size")
+        sizes = {}
+        for name in ("height", "width", "shortest", "longest"):
+            side = getattr(self, name)
+            sizes[name] = None if side is None else round(side * image_size / old)
+        crop = None if self.crop is None else (image_size, image_size)
+        return dataclasses.replace(self, crop=crop, **sizes)
+
+    def fields(self) -> dict[str, Any]:
+        """Its sizes as fields of a preprocessor_config.json."""
+        out: dict[str, Any] = {}
+        if self.height is not None:
+            out["size"] = {"height": self.height, "width": self.width}
+        elif self.shortest is not None:
+            out["size"] = {"shortest_edge": self.shortest}
+            if self.longest is not None:
+                out["size"]["longest_edge"] = self.longest
+        if self.crop is not None:
+            out["crop_size"] = {"height": self.crop[0], "width": self.crop[1]}
+        return out
+
     def _size(self, height: int, width: int) -> tuple[int, int]:
         if self.patch is not None:
             return native_size(height, width, self.patch, self.patches)
@@ -147,13 +180,20 @@ class Pixels:
 
 
 def opened(picture: Any) -> Image.Image:
-    """A picture in any form as RGB. Files and bytes are turned upright, as their EXIF says."""
+    """A picture in any form as RGB. Files and bytes are turned upright, as their EXIF says.
+
+    Raises:
+      CorruptExample: bytes that are no picture. OSError: a file that cannot be read.
+    """
     if isinstance(picture, Image.Image):
         return picture.convert("RGB")
-    if isinstance(picture, bytes | str | Path):
-        source = io.BytesIO(picture) if isinstance(picture, bytes) else picture
-        with Image.open(source) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+    picture = raw("image", picture)
+    if isinstance(picture, bytes):
+        try:
+            with Image.open(io.BytesIO(picture)) as image:
+                return ImageOps.exif_transpose(image).convert("RGB")
+        except Exception as error:  # whatever a decoder throws on bytes is the bytes' fault
+            raise CorruptExample(f"no picture, or a broken one: {error}") from error
     picture = np.asarray(picture)
     if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
         raise ValueError(

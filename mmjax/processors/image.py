@@ -16,14 +16,15 @@ from mmjax.data.collation import Arrays
 from mmjax.data.source import Example
 from mmjax.processors import base
 from mmjax.processors.base import Sources
-from mmjax.processors.pictures import raw_pictures
+from mmjax.processors.raw import several
 from mmjax.transforms import images
 from mmjax.transforms.decode import DecodeImage
+from mmjax.typing import Positive
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    image_size: int = 224  # pixels along each edge
+    image_size: Positive = 224  # pixels along each edge
     flip: float = 0.0  # probability of left-right, in training
 
 
@@ -55,13 +56,15 @@ class Processor(base.Processor):
     def sizes(self) -> Mapping[str, Any]:
         return {"image_size": self.config.image_size}
 
+    def resized(self, image_size: int) -> Processor:
+        return Processor(dataclasses.replace(self.config, image_size=image_size))
+
     def show(self, arrays: Arrays, row: int) -> dict[str, Any]:
         return {"image": self.normalize.undone(np.asarray(arrays["image"][row]))}
 
     def __call__(self, images: Any) -> Arrays:
         """A batch: "images" float32 [B, H, W, 3], of one picture or several in any form."""
-        pictures = [{"image": picture} for picture in raw_pictures(images)]
-        return {"images": self.encode(pictures)["image"]}
+        return self.inputs({"image": several(images)})
 
 
 def build(config: Config, sources: Sources | None, saved: Any) -> Processor:

@@ -20,12 +20,13 @@ import numpy as np
 
 from mmjax.config import ConfigError
 from mmjax.data.batching import Transform
+from mmjax.data.bucketing import worthwhile
 from mmjax.data.collation import Arrays
 from mmjax.data.plan import BatchPlan, Bucketed, Packed, Shape, buckets
-from mmjax.data.source import CorruptExample, Example, Source
+from mmjax.data.source import Example, Source
 from mmjax.processors import base, vocabularies
 from mmjax.processors.base import AtLeast, Sources
-from mmjax.processors.pictures import raw_pictures
+from mmjax.processors.raw import several
 from mmjax.tokenizers import bpe, words
 from mmjax.tokenizers.bpe import Tokenizer
 from mmjax.transforms import images
@@ -38,6 +39,7 @@ from mmjax.transforms.text import (
     text_lengths,
     text_shape,
 )
+from mmjax.typing import Natural, Positive
 
 TOKENIZER = "tokenizer.json"  # file of a folder that a processor was saved in
 # By the config's `tokenizer`: what is trained on the captions of a run.
@@ -65,19 +67,20 @@ class Augmentation:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    image_size: int = 224  # pixels along each edge
-    max_length: int = 77  # tokens of a caption with its start and end
-    pad_to: int = 0  # captions are padded to this many tokens; 0: to the batch's length bucket
-    buckets: tuple[int, ...] = ()  # lengths that batches are padded up to; (): at most 8 even steps
-    pack: int = 0  # captions of so many neighbouring examples share rows; 0: each has its own
-    pack_length: int = 0  # tokens of such a row, at least max_length; 0: max_length
+    image_size: Positive = 224  # pixels along each edge
+    max_length: Positive = 77  # tokens of a caption with its start and end
+    pad_to: Natural = 0  # captions are padded to this many tokens; 0: to the batch's length bucket
+    # lengths that batches are padded up to; (): at most 8 even steps, or one where more do not pay
+    buckets: tuple[int, ...] = ()
+    pack: Natural = 0  # captions of so many neighbouring examples share rows; 0: each has its own
+    pack_length: Natural = 0  # tokens of such a row, at least max_length; 0: max_length
     # "clip": CLIP's mean and std; "half": pixels to -1 .. 1
     normalisation: Literal["clip", "half"] = "half"
     augmentation: Augmentation = Augmentation()  # of training pairs
     # "clip", "open_clip", "gpt2", "bert"; path of a tokenizer.json or a hub folder; trained on the
     # training captions: "" byte-level BPE, "words" their whole words and no others
     tokenizer: str = ""
-    vocab_size: int = 2048  # of the trained tokenizer, at most
+    vocab_size: Positive = 2048  # of the trained tokenizer, at most
     lowercase: bool = True  # of the trained tokenizer
     start: str = "<start>"  # special token before a caption; "": none
     end: str = "<end>"  # special token after a caption; "": none
@@ -175,8 +178,10 @@ class Processor(base.Processor):
         if config.pack:
             return Packed(plan, lengths, config.pack_length or config.max_length, config.pack)
         edges = config.buckets or buckets(config.max_length)
-        edges = sorted({min(edge, config.max_length) for edge in edges})
-        return Bucketed(plan, lengths, tuple(edges))
+        edges = tuple(sorted({min(edge, config.max_length) for edge in edges}))
+        if not config.buckets:
+            edges = worthwhile(plan, lengths, edges)
+        return Bucketed(plan, lengths, edges)
 
     def shape(self, source: Source) -> Shape:
         """All captions of a row, as long as the longest of the source."""
@@ -209,19 +214,27 @@ class Processor(base.Processor):
         """
         batch: Arrays = {}
         if images is not None:
-            pictures = [{"image": picture} for picture in raw_pictures(images)]
-            batch["images"] = self.encode(pictures)["image"]
+            batch |= self.inputs({"image": several(images)})
         if text is not None:
-            texts = (text,) if isinstance(text, str) else tuple(text)
-            for one in texts:
-                if refuse_unknown and not self.knows(one):
-                    raise CorruptExample(f"{one!r} holds no word that the tokenizer knows")
-            encoded = self.encode([{"text": one} for one in texts])
-            room = self.config.max_length - encoded["text"].shape[1]
-            pad = self.fill["text"]
-            batch["ids"] = np.pad(encoded["text"], ((0, 0), (0, room)), constant_values=pad)
-            batch["mask"] = np.pad(encoded["text_mask"], ((0, 0), (0, room)))
+            texts = several(text)
+            if refuse_unknown:
+                self.check_known(texts)
+            batch |= self.inputs({"text": texts})
         return batch
+
+    def inputs(self, fields: Mapping[str, Sequence[Any]]) -> Arrays:
+        """As every processor's, captions padded to the longest length."""
+        inputs = super().inputs(fields)
+        for name, fill in (("ids", self.fill["text"]), ("mask", False)):
+            if name in inputs:
+                room = self.config.max_length - inputs[name].shape[-1]
+                edges = [(0, 0)] * (inputs[name].ndim - 1) + [(0, room)]
+                inputs[name] = np.pad(inputs[name], edges, constant_values=fill)
+        return inputs
+
+    def resized(self, image_size: int) -> Processor:
+        config = dataclasses.replace(self.config, image_size=image_size)
+        return Processor(config, self.tokenizer, self.vocab_size)
 
     def knows(self, text: str) -> bool:
         bare = self.config.max_length - self.tokenize.room  # start and end alone
@@ -265,5 +278,6 @@ def build(config: Config, sources: Sources | None, saved: Path | None) -> Proces
 
 
 def paper(config: Config) -> Example:
-    """A black picture and a caption, for plans on paper."""
-    return {"image": np.zeros((64, 64, 3), np.uint8), "text": CAPTION}
+    """A black picture and the longest caption, for plans on paper."""
+    text = " ".join([CAPTION] * config.max_length)  # none is longer
+    return {"image": np.zeros((64, 64, 3), np.uint8), "text": text}

@@ -38,7 +38,8 @@ class Processor(base.Processor):
     """Prepares pictures and captions as the checkpoint's config says."""
 
     pixels: Pixels
-    tokenizer: Tokenizer  # CLIP's, behind the mending of web text
+    # CLIP's, behind the mending of web text
+    tokenizer: Tokenizer = dataclasses.field(repr=False)
     length: int  # tokens of every caption, padding among them
     fields: Mapping[str, Any] = dataclasses.field(
         default_factory=dict, repr=False
@@ -60,6 +61,10 @@ class Processor(base.Processor):
             batch |= self.tokens([text] if isinstance(text, str) else text)
         return batch
 
+    def inputs(self, fields: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+        """As every processor's."""
+        return self(images=fields.get("image"), text=fields.get("text"))
+
     def tokens(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """Captions as "ids" int32 and "mask" bool, [B, L]; True where a token is."""
         start = self.tokenizer.special["<start>"]
@@ -72,6 +77,10 @@ class Processor(base.Processor):
             ids[row, : len(caption)] = caption
             mask[row, : len(caption)] = True
         return {"ids": ids, "mask": mask}
+
+    def resized(self, image_size: int) -> Processor:
+        pixels = self.pixels.resized(image_size)
+        return dataclasses.replace(self, pixels=pixels, fields={**self.fields, "size": image_size})
 
     def save(self, folder: str | Path) -> None:
         """Adds what is done to pixels to the config file that is in the folder already."""

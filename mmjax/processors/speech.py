@@ -24,6 +24,7 @@ from mmjax.data.batching import Transform
 from mmjax.data.source import Example
 from mmjax.errors import UserError
 from mmjax.processors import base
+from mmjax.processors.raw import raw
 from mmjax.tokenizers import letters, pretrained
 from mmjax.tokenizers.bpe import Tokenizer
 from mmjax.tokenizers.letters import Letters
@@ -48,13 +49,16 @@ class Decoding:
     start: int  # <|startoftranscript|>, the first token of every text
     end: int  # <|endoftext|>
     forced: tuple[int | None, ...] = ()  # behind the start; None: the model says it (the language)
-    suppressed: tuple[int, ...] = ()  # never said: brackets, notes, other starts
+    # never said: brackets, notes, other starts
+    suppressed: tuple[int, ...] = dataclasses.field(default=(), repr=False)
     suppressed_first: tuple[int, ...] = ()  # not said first: a space, the end
     no_timestamps: int | None = None  # <|notimestamps|>; ids above it are times, 0.02 s apart
-    languages: Mapping[str, int] = dataclasses.field(default_factory=dict)  # "<|en|>" -> id
+    # "<|en|>" -> id
+    languages: Mapping[str, int] = dataclasses.field(default_factory=dict, repr=False)
     tasks: Mapping[str, int] = dataclasses.field(default_factory=dict)  # "transcribe" -> id
     longest: int = 448  # tokens of a text, prompt included
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the file, as it was
+    # the file, as it was
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     def prompt(
         self, language: str = "", task: str = "transcribe", *, timestamps: bool = False
@@ -238,6 +242,15 @@ class Waveform(base.Processor):
         """A recording's bytes -> samples, each normalised by itself."""
         scale = (NormalizeAudio(),) if self.normalize else ()
         return (DecodeAudio(self.rate), *scale)
+
+    def inputs(self, fields: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+        """As every processor's: sounds in any form, normalised as a batch."""
+        decode = DecodeAudio(self.rate)
+        clips = [decode({"audio": raw("audio", clip)})["audio"] for clip in fields["audio"]]
+        prepared = self(clips)
+        if prepared.mask is None:
+            return {"samples": prepared.samples}
+        return prepared._asdict()
 
     def __call__(self, clips: Sequence[np.ndarray]) -> Samples:
         """Clips [samples] of one channel at `rate`, of any lengths.

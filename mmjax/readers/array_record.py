@@ -26,7 +26,7 @@ from mmjax.data.source import DataError, Example
 from mmjax.data.storage import Stamp
 from mmjax.readers import records, shards, wire
 from mmjax.readers.columns import Column, declared
-from mmjax.readers.files import Choice, Files, check_split, tell_repeated
+from mmjax.readers.files import Choice, Files, check_split, tell_copies, tell_repeated
 from mmjax.readers.index import indexed
 
 _FILES = ("*.array_record*", "*.arrayrecord*")
@@ -61,6 +61,7 @@ def open(config: Config) -> Files:
     )
     records.check(config.path, table, columns, config.class_names, config.templates)
     tell_repeated(name, table, "id")
+    tell_copies(name, table)
     origin = records.Recorded.of(found, table, columns)
     return Files(name, table, origin, config, columns=columns, rows="records")
 

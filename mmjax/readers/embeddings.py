@@ -88,11 +88,16 @@ class Writer:
         counts = [len(rows) for _, rows in self._all()]
         if not sum(counts):
             raise DataError(f"{self.out}: not one row could be embedded")
+
+        def readable(row: int) -> str:
+            # a file's name may hold bytes that are no UTF-8, and no file of text takes them
+            return name(row).encode("utf-8", "backslashreplace").decode("utf-8")
+
         draft = self.out.with_name(self.out.name + ".draft")
         if self.out.suffix == ".npy":
-            self._npy(draft, sum(counts), name)
+            self._npy(draft, sum(counts), readable)
         else:
-            self._parquet(draft, sum(counts), name)
+            self._parquet(draft, sum(counts), readable)
         draft.replace(self.out)
         shutil.rmtree(self.folder)
 
@@ -141,30 +146,77 @@ def open(path: str | Path) -> Index:
     """Reads a file that was written here.
 
     Raises:
-      FileNotFoundError: it is not there. DataError: no embeddings of mmjax.
+      FileNotFoundError: it is not there. DataError: no embeddings of mmjax, a file that is cut off
+        or damaged, or vectors that are not finite.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}; --mode=embed writes one")
-    if path.suffix == ".npy" and _beside(path).exists():
-        beside = _parsed(_beside(path))
-        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-        rows = beside["rows"]
-        names = beside["names"]
-        if vectors.ndim != 2 or len(rows) != len(vectors):
-            raise DataError(f"{path} and {_beside(path)} are not of one piece: make them anew")
-        return Index(vectors, tuple(names), np.asarray(rows, np.int64), beside["about"])
-    if path.suffix == ".parquet":
-        table = pq.read_table(path)
-        note = (table.schema.metadata or {}).get(KEY)
-        if note is not None:
-            column = table["embedding"].combine_chunks()
-            vectors = column.flatten().to_numpy().reshape(len(table), -1)
-            names = tuple(table["name"].to_pylist())
-            return Index(vectors, names, table["row"].to_numpy(), json.loads(note))
+    index = None
+    try:
+        if path.is_file() and path.suffix == ".npy" and _beside(path).is_file():
+            index = _opened_npy(path)
+        if path.is_file() and path.suffix == ".parquet":
+            index = _opened_parquet(path)
+    except (
+        pa.ArrowException, AttributeError, EOFError, KeyError, OSError, TypeError, ValueError
+    ) as error:  # fmt: skip
+        reason = str(error).strip().split("\n")[0]
+        raise DataError(
+            f"{path} is cut off or damaged: {reason}; make it anew with --mode=embed"
+        ) from error
+    if index is None:
+        raise DataError(
+            f"{path} holds no embeddings of mmjax: --mode=embed writes .npy (with a .json beside "
+            "it) and .parquet"
+        )
+    _check_finite(path, index.vectors)
+    return index
+
+
+def _opened_npy(path: Path) -> Index:
+    """Raises what the damage of a file can lead to."""
+    beside = json.loads(_beside(path).read_text(encoding="utf-8"))
+    vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    rows = np.asarray(beside["rows"], np.int64)
+    names = tuple(beside["names"])
+    _check(vectors, names, rows, beside["about"])
+    return Index(vectors, names, rows, beside["about"])
+
+
+def _opened_parquet(path: Path) -> Index | None:
+    """None for one that was not written here. Raises what the damage of a file can lead to."""
+    table = pq.read_table(path)
+    note = (table.schema.metadata or {}).get(KEY)
+    if note is None:
+        return None
+    about = json.loads(note)
+    column = table["embedding"].combine_chunks()
+    vectors = column.flatten().to_numpy().reshape(len(table), -1)
+    names = tuple(table["name"].to_pylist())
+    rows = table["row"].to_numpy()
+    _check(vectors, names, rows, about)
+    return Index(vectors, names, rows, about)
+
+
+def _check(vectors: np.ndarray, names: tuple[str, ...], rows: np.ndarray, about: Any) -> None:
+    """Raises ValueError for parts that do not fit together."""
+    if vectors.ndim != 2 or not len(vectors) == len(names) == len(rows):
+        raise ValueError(f"it has {len(rows)} rows, {len(names)} names, vectors {vectors.shape}")
+    missing = {"model", "parameters", "data", "rows", "kind", "column"} - about.keys()
+    if missing:
+        raise ValueError(f"it does not say what made it: no {', '.join(sorted(missing))}")
+
+
+def _check_finite(path: Path, vectors: np.ndarray) -> None:
+    """Raises DataError where there is a NaN or an infinity: every search would find it."""
+    # without memory of their size: a NaN or an infinity is in the least or the largest number
+    if not vectors.size or np.isfinite(vectors.min()) and np.isfinite(vectors.max()):
+        return
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     raise DataError(
-        f"{path} holds no embeddings of mmjax: --mode=embed writes .npy (with a .json beside it) "
-        "and .parquet"
+        f"{path}: the vectors of {len(bad)} of {len(vectors)} rows hold a NaN or an infinity, the "
+        f"first in row {bad[0]}: embed the data again"
     )
 
 

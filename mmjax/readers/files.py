@@ -2,14 +2,17 @@
 
 * `Files` is a source over a `Table` of rows and an `Origin` that knows where their images are. A
   row that cannot be used keeps its place and says why when it is read.
-* Groups: by the group column, else rows with the same captions are one group (they are right
-  answers to each other, not negatives), else those of one class.
+* Groups: by the group column, else rows of one picture and pictures with the same captions are one
+  group (they are right answers to each other, not negatives), else those of one class.
 * Splits by hash of the group, the image path or the id: adding rows moves none of the others.
+* Files with the same bytes are one picture, whatever their names: all of its rows are in one split.
 """
 
 import dataclasses
 import hashlib
 import itertools
+import os
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,12 +20,13 @@ import numpy as np
 
 from mmjax.data.captions import captions
 from mmjax.data.source import CorruptExample, DataError, Example, objects
-from mmjax.data.storage import note
-from mmjax.readers.columns import Declared
+from mmjax.data.storage import UNREACHABLE, note
+from mmjax.readers.columns import Declared, media
 from mmjax.readers.table import Row, Table
 from mmjax.readers.values import checked_text, number_or_name
 
 SPLITS = ("train", "validation", "test", "all")
+MEDIA = ("image", "audio", "video")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,6 +79,7 @@ class Files:
         chosen = _chosen(name, table, choice, split_column, rows)
         self._rows = None if len(chosen) == len(table) else chosen
         self._groups = self._part("group")
+        self._media = next(iter(media(columns)), "")  # the field that tells rows of one picture
         # Numbers are given before the split: they agree between splits.
         self._numbers, self.class_names = _numbered(
             table.about["label"], choice.class_names, numbers
@@ -148,11 +153,14 @@ class Files:
 
     def column(self, name: str) -> np.ndarray | None:
         """As every source has it; also declared fields of numbers (int32 or int64, float32) and of
-        text (objects; None where a row cannot be used)."""
+        text (objects; None where a row cannot be used); and "image_id" (or "audio_id", ...), equal
+        in rows of one picture, where some picture has several rows."""
         if name == "group":
             return self._groups
         if name == "label":
             return self._labels
+        if name == f"{self._media}_id" and "picture" in self.table.numbers:
+            return self._part("picture")
         if name == "text":
             return self._texts() if self._templates or self._captioned else None
         kind = self.table.about["kinds"].get(name)
@@ -217,21 +225,74 @@ def tell_repeated(name: str, table: Table, what: str) -> None:
         return
     names = [str(table[row].id or table[row].path) for row in again["rows"]]
     more = f" and {again['count'] - 5} more" if again["count"] > 5 else ""
+    kept = "kept"
+    if what in MEDIA and table.about["counts"]["text"]:
+        kept = f"kept as further captions of one {what}"
     note(
-        f"{name}: {again['count']} rows have the {what} of an earlier row, and are kept: "
+        f"{name}: {again['count']} rows have the {what} of an earlier row, and are {kept}: "
         f"{', '.join(names)}{more}"
     )
 
 
+def tell_copies(name: str, table: Table) -> None:
+    """Says once how many rows have the bytes of an earlier one under another name, and which."""
+    copies = table.about["same_bytes"]
+    if not copies["count"]:
+        return
+    pairs = [
+        f"{_called(table, row)} = {_called(table, earlier)}" for row, earlier in copies["rows"]
+    ]
+    more = f" and {copies['count'] - 5} more" if copies["count"] > 5 else ""
+    kept = "are kept as the same picture, on one side of a split"
+    if table.about["counts"]["group"]:
+        kept = "are kept in the groups that the data gives them, so a split may part them"
+    note(
+        f"{name}: of {copies['count']} rows the file has the bytes of an earlier one under another "
+        f"name; they {kept}: {', '.join(pairs)}{more}"
+    )
+
+
+def _called(table: Table, number: int) -> str:
+    row = table[number]
+    return row.path or row.id or f"row {number}"
+
+
 def read(path: str) -> bytes:
-    """A file's bytes. Raises CorruptExample when there is none; other faults of a disk are not."""
+    """A file's bytes. Only plain files are opened: a pipe would be waited for, for ever.
+
+    Raises CorruptExample where the path leads to none that can be read; other faults of a disk are
+    not.
+    """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise CorruptExample(f"cannot read {path}: it is {_kind(path)}, no plain file")
         with open(path, "rb") as file:
             return file.read()
     except FileNotFoundError as error:
-        raise CorruptExample(f"no such file: {path}") from error
-    except (IsADirectoryError, NotADirectoryError, PermissionError, ValueError) as error:
-        raise CorruptExample(f"cannot read {path}: {error}") from error
+        link = f", to which {path} links" if os.path.islink(path) else ""
+        where = os.path.realpath(path) if link else path
+        raise CorruptExample(f"no such file: {where}{link}") from error
+    except OSError as error:
+        if error.errno not in UNREACHABLE:
+            raise
+        raise CorruptExample(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        if isinstance(error, CorruptExample):
+            raise
+        raise CorruptExample(f"cannot read {path!r}: {error}") from error
+
+
+def _kind(path: str) -> str:
+    """What there is in the place of a plain file."""
+    mode = os.stat(path).st_mode
+    names = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return names.get(stat.S_IFMT(mode), "something else")
 
 
 def check_split(split: str, validation: float, test: float) -> None:
@@ -271,13 +332,24 @@ def _chosen(name: str, table: Table, choice: Choice, split_column: str, what: st
             inside = np.searchsorted(edges, place, side="right") == order.index(choice.split)
         why = (
             f"none of its {len(table)} {what} is in split {choice.split!r} "
-            f"(validation={choice.validation}, test={choice.test})"
+            f"(validation={choice.validation}, test={choice.test}){_way_on(choice.split, what)}"
         )
     if inside is None:
         return np.arange(len(table), dtype=np.int32)
     if not inside.any():
         raise DataError(f"{name}: {why}")
     return np.flatnonzero(inside).astype(np.int32)
+
+
+def _way_on(split: str, what: str) -> str:
+    """What to do about a split by hash that nothing fell into."""
+    if split == "train":
+        return f": lower validation and test, add {what}, or train on split='all'"
+    return (
+        f": a small share of few {what} may be none. Make it larger where the training set is "
+        f"named ({split}=0.3), add {what}, or leave it out (--config.{split}={{}}, and "
+        "checkpoint.metric='' where it chose the checkpoint)"
+    )
 
 
 def _numbered(

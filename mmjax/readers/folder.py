@@ -25,7 +25,8 @@ from mmjax.data.captions import decode_utf8
 from mmjax.data.source import CorruptExample, DataError, Example
 from mmjax.readers import members
 from mmjax.readers.columns import KINDS, OWN, Column, Declared, declared, extras, media
-from mmjax.readers.files import Choice, Files, check_split, read, some
+from mmjax.readers.equal_files import MOST, compared
+from mmjax.readers.files import Choice, Files, check_split, read, some, tell_copies
 from mmjax.readers.rows import Chunk
 from mmjax.readers.table import Row, Table, table_of
 
@@ -45,6 +46,8 @@ class Config(Choice):
     media: Literal["auto", "image", "audio", "video"] = "auto"
     # further fields, of files beside each: dict(answer=dict(name="json.answer")), see columns.py
     columns: Mapping[str, Column] = dataclasses.field(default_factory=dict)
+    # files that are compared, at most, so that copies under other names count as one; 0: none
+    compare_files: int = MOST
 
 
 def open(config: Config) -> Files:
@@ -67,6 +70,7 @@ def open(config: Config) -> Files:
     empty = set(beside)
     if beside:
         chunks = map(functools.partial(_with_files_beside, root, field, beside, empty), chunks)
+    chunks = compared(chunks, field, functools.partial(os.path.join, root), config.compare_files)
     table = table_of(chunks, columns, places=config.split != "all")
     for name in sorted(empty):
         endings = {path.name.partition(".")[2] for path in root.rglob("*") if path.is_file()}
@@ -74,6 +78,7 @@ def open(config: Config) -> Files:
             f"{root}: nothing has {name}={beside[name].name!r} beside it; endings: "
             f"{some(sorted(endings - {''}))}; a field of a .json is name=\"json.{name}\""
         )
+    tell_copies(root.name, table)
     return Files(
         root.name,
         table,
@@ -101,17 +106,29 @@ class Inside:
         return {field: read(os.path.join(self.root, row.paths[field])) for field in self.fields}
 
 
+def below(root: Path) -> Iterator[str]:
+    """Paths of the files below a folder, with "/"; hidden ones are left out.
+
+    Raises OSError for a folder in it that may not be read: it is not passed over in silence.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for folder, inside, files in os.walk(root, onerror=refuse):
+        inside[:] = [name for name in inside if not name.startswith((".", "__"))]
+        for name in files:
+            if not name.startswith("."):
+                yield (Path(folder) / name).relative_to(root).as_posix()
+
+
 def _searched(root: Path, wanted: str) -> tuple[str, list[str]]:
     """(field, paths below the folder, with "/", sorted). Raises DataError when there is none."""
     found: dict[str, list[str]] = {field: [] for field in MEDIA}
     others = []
-    for folder, inside, files in os.walk(root):
-        inside[:] = [name for name in inside if not name.startswith((".", "__"))]
-        for name in files:
-            path = (Path(folder) / name).relative_to(root).as_posix()
-            if not name.startswith("."):
-                fits = [field for field in MEDIA if name.lower().endswith(MEDIA[field])]
-                (found[fits[0]] if fits else others).append(path)
+    for path in below(root):
+        fits = [field for field in MEDIA if path.lower().endswith(MEDIA[field])]
+        (found[fits[0]] if fits else others).append(path)
     if wanted == "auto":
         present = [field for field in MEDIA if found[field]]
         if len(present) > 1 and present[0] != "image":
@@ -128,7 +145,7 @@ def _layout(config: Config, root: Path, field: str, texts: Mapping[str, Path]) -
     """Whether captions or classes are read. Raises DataError where some file lacks them."""
     names = list(texts)
     what = "sounds" if field == "audio" else f"{field}s"
-    without = [name for name in names if not texts[name].is_file()]
+    without = [name for name in names if not os.path.isfile(texts[name])]
     layout = config.layout
     if layout == "auto":
         layout = "captions" if len(without) < len(names) else "classes"
@@ -213,19 +230,21 @@ def _with_files_beside(
 
 
 def _content(root: Path, stem: str, ending: str) -> bytes | None:
-    path = root / f"{stem}.{ending}"
-    return read(str(path)) if path.is_file() else None
+    path = os.path.join(root, f"{stem}.{ending}")
+    return read(path) if os.path.isfile(path) else None
 
 
 def _path(root: Path, stem: str, field: str, name: str) -> str:
     usable = members.endings(field, name)
-    have = [ending for ending in usable if (root / f"{stem}.{ending}").is_file()]
+    have = [ending for ending in usable if os.path.isfile(root / f"{stem}.{ending}")]
     return f"{stem}.{members.chosen(field, name, have)}"
 
 
 def _missing(root: Path) -> str:
     if root.is_file():
         return f'{root} is a file, not a folder of images; for a list of images use name="manifest"'
+    if root.is_symlink():
+        return f"{root} is a link that leads to no folder: to {os.readlink(root)}"
     folder = next(parent for parent in root.parents if parent.is_dir())
     inside = sorted(path.name for path in folder.iterdir() if path.is_dir())
     near = difflib.get_close_matches(root.relative_to(folder).parts[0], inside, n=3, cutoff=0.5)

@@ -28,7 +28,7 @@ from mmjax.readers import rows
 from mmjax.readers.columns import Declared
 from mmjax.readers.table import Builder, Table, table_of
 
-FORMAT = 2  # of what is written; another number is not read
+FORMAT = 3  # of what is written; another number is not read
 IN_MEMORY = 16 << 20  # bytes of files, at most, of a set that is not written to the data folder
 Scan = Callable[[Callable[[int], None], dict[str, Any]], Iterator[rows.Chunk]]
 

@@ -10,6 +10,8 @@
     dict(name="manifest", path="speech.csv", columns=dict(audio=dict(name="wav"), start=dict()))
     dict(name="manifest", path="vqa.jsonl", columns=dict(question=dict(), answer=dict(name="says")))
 
+* Several captions of a picture are a list, or a row each: a file that is named again, and files
+  with the same bytes, are one picture.
 * Paths are relative to the manifest (or `root`); Windows' backslashes are understood, and so are a
   byte order mark, CRLF and blank lines. CSV needs a header; `.tsv` is separated by tabs.
 * Parquet: one file, a glob or a folder of them; an image or sound may also be encoded bytes, or
@@ -29,11 +31,22 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from mmjax.data.source import CorruptExample, DataError, Example
 from mmjax.readers import lines, parquet, shards
 from mmjax.readers.columns import KINDS, Column, Declared, declared, media, refuse_missing
-from mmjax.readers.files import Choice, Files, check_classes, check_split, read, some, tell_repeated
+from mmjax.readers.equal_files import MOST, compared
+from mmjax.readers.files import (
+    Choice,
+    Files,
+    check_classes,
+    check_split,
+    read,
+    some,
+    tell_copies,
+    tell_repeated,
+)
 from mmjax.readers.index import indexed
 from mmjax.readers.rows import Chunk
 from mmjax.readers.table import Row, Table
@@ -54,6 +67,8 @@ class Config(Choice):
     split_column: str = ""  # column that names the split of a row; "": by hash
     root: str = ""  # folder that paths are relative to; "": the manifest's
     check_files: int = 10_000  # files whose existence is checked at the start, at most
+    # files that are compared, at most, so that copies under other names count as one; 0: none
+    compare_files: int = MOST
 
 
 def open(config: Config) -> Files:
@@ -65,12 +80,14 @@ def open(config: Config) -> Files:
     columns = declared(config)
     if config.split_column:
         columns["split"] = Declared(config.split_column, KINDS["split"])
+    root = Path(config.root) if config.root else files[0].parent
     table = indexed(
         path.name,
         files,
         columns,
-        functools.partial(_reader(files), files, columns),
+        functools.partial(_compared, files, columns, root, config.compare_files),
         places=config.split != "all" and not config.split_column,
+        identity=f"{root.absolute()} {config.compare_files}",
     )
     if not len(table):
         raise DataError(f"{path} has no rows")
@@ -79,10 +96,11 @@ def open(config: Config) -> Files:
     _check_columns(path, config, table, columns)
     have = table.about["columns"]
     fields = tuple(field for field, column in media(columns).items() if column.name in have)
-    origin = Listed(table, Path(config.root) if config.root else files[0].parent, fields)
+    origin = Listed(table, root, fields)
     _check_files(path, origin, config.check_files)
     by_path = fields[0] if fields else "image"
     tell_repeated(path.name, table, "id" if table.about["counts"]["id"] else by_path)
+    tell_copies(path.name, table)
     return Files(
         path.name,
         table,
@@ -137,17 +155,30 @@ class Listed:
             return data
         if field not in row.paths:
             raise CorruptExample(f"no {field} path")
-        return read(self.path(row.paths[field]))
+        return read(located(self.root, row.paths[field]))
 
-    def path(self, written: str) -> str:
-        """Of a path as the manifest has it. Raises CorruptExample."""
-        if "\\" in written and not os.path.exists(os.path.join(self.root, written)):
-            if re.match(r"[A-Za-z]:\\|\\\\", written) and os.name != "nt":
-                raise CorruptExample(
-                    f"{written} is on a drive of Windows; write it relative to {self.root}"
-                )
-            written = written.replace("\\", "/")  # written on Windows
-        return os.path.join(self.root, written)
+
+def located(root: Path, written: str) -> str:
+    """The file of a path as the manifest has it. Raises CorruptExample."""
+    if "\\" in written and not os.path.exists(os.path.join(root, written)):
+        if re.match(r"[A-Za-z]:\\|\\\\", written) and os.name != "nt":
+            raise CorruptExample(f"{written} is on a drive of Windows; write it relative to {root}")
+        written = written.replace("\\", "/")  # written on Windows
+    return os.path.join(root, written)
+
+
+def _compared(
+    files: list[Path],
+    columns: Mapping[str, Declared],
+    root: Path,
+    most: int,
+    advance: Callable[[int], None],
+    about: dict[str, Any],
+) -> Iterator[Chunk]:
+    """The rows of the files, which say of their pictures what other one has the same bytes."""
+    chunks = _reader(files)(files, columns, advance, about)
+    field = next(iter(media(columns)), "")
+    return compared(chunks, field, functools.partial(located, root), most)
 
 
 def _reader(files: list[Path]) -> Callable[..., Iterator[Chunk]]:
@@ -196,7 +227,7 @@ def _missing(origin: Listed, number: int, row: Row) -> list[str]:
         if origin.table.data(number, field) is not None:
             continue
         try:
-            path = origin.path(written)
+            path = located(origin.root, written)
         except CorruptExample as error:
             return [f"{error} ({origin.where(number)})"]
         if not os.path.isfile(path):

@@ -31,7 +31,8 @@ SUFFIX = ".parquet"
 ROWS = 8192  # in a chunk
 ROWS_OF_BYTES = 64  # in a chunk with encoded images or sounds
 _BYTES = (types.is_binary, types.is_large_binary, types.is_binary_view)
-_PATHS = (types.is_string, types.is_large_string, types.is_string_view, types.is_null)
+_LISTS = (types.is_list, types.is_large_list, types.is_fixed_size_list)
+_TEXTS = (types.is_string, types.is_large_string, types.is_string_view, types.is_null)
 
 
 def chunks(
@@ -61,6 +62,8 @@ def chunks(
         about["parts"].append((path.name, first))
         first += metadata.num_rows
     _same_columns(schemas, wanted)
+    for path, schema in schemas.items():
+        _check_types(path, schema, wanted)
     class_names = _class_names(schemas[files[0]], wanted["label"].name if "label" in wanted else "")
     if class_names:
         about["class_names"] = class_names
@@ -154,6 +157,27 @@ def _same_columns(schemas: Mapping[Path, pa.Schema], wanted: Mapping[str, Declar
             raise DataError(f"{lack[0]} has no column {name!r}, which {have[0].name} has")
 
 
+def _check_types(path: Path, schema: pa.Schema, wanted: Mapping[str, Declared]) -> None:
+    """Raises DataError for a column of text in which no row can have any."""
+    for column in wanted.values():
+        if column.kind not in ("text", "texts") or column.name not in schema.names:
+            continue
+        kind = schema.field(column.name).type
+        inside = kind.value_type if any(test(kind) for test in _LISTS) else kind
+        if types.is_dictionary(inside):
+            inside = inside.value_type
+        if not any(test(inside) for test in _TEXTS):
+            raise DataError(
+                f"{path}: column {column.name!r} is {kind}; a text is a string or a list of "
+                f"strings. It has: {_listed(schema)}"
+            )
+
+
+def _listed(schema: pa.Schema) -> str:
+    """The columns with their types, for messages."""
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)
+
+
 def _values(column: Declared, array: pa.Array) -> list:
     values = array.to_pylist()
     if types.is_floating(array.type) and column.kind != "float":
@@ -180,7 +204,7 @@ def _has_bytes(path: Path, schema: pa.Schema, field: str, name: str) -> bool:
         return "bytes" in parts
     if any(test(kind) for test in _BYTES):
         return True
-    if any(test(kind) for test in _PATHS):
+    if any(test(kind) for test in _TEXTS):
         return False
     raise DataError(
         f"{path}: column {name!r} is {kind}; {_article(field)} is a path, encoded bytes, or a "

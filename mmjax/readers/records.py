@@ -89,11 +89,13 @@ def chunks(
     fields: Counter[str] = Counter()
     encoded = media(wanted)
     light = {field: column for field, column in wanted.items() if field not in encoded}
+    picture = next(iter(encoded), "")
     for start in range(0, len(records), ROWS):
         numbers = range(start, min(start + ROWS, len(records)))
         columns: dict[str, list] = {field: [] for field in light}
         sizes = np.zeros(len(numbers), np.int64)
         problems: dict[int, str] = {}
+        contents: list[int | None] = [None] * len(numbers)
         for row, number in enumerate(numbers):
             found: dict[str, Any] = {}
             try:
@@ -103,13 +105,15 @@ def chunks(
                 found = wire.decode(record)
                 for field, column in encoded.items():
                     if column.needed or column.name in found:
-                        _bytes(found, field, column.name)
+                        data = _bytes(found, field, column.name)
+                        if field == picture:
+                            contents[row] = hash(data)
             except CorruptExample as error:
                 problems[row] = str(error)
             fields.update(found.keys())
             for field, column in light.items():
                 columns[field].append(_value(found.get(column.name)))
-        yield Chunk(len(numbers), columns, {"size": sizes}, problems)
+        yield Chunk(len(numbers), columns, {"size": sizes}, problems, contents=contents)
     about["fields"] = dict(fields)
 
 

@@ -8,7 +8,7 @@
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -30,6 +30,8 @@ class Chunk:
     problems: Problems = dataclasses.field(default_factory=dict)  # row of the chunk -> reason
     # encoded images and other bytes by field, where they are copied
     data: dict[str, list[bytes | None]] = dataclasses.field(default_factory=dict)
+    # for each row something that is equal where its bytes are; None: its path says what it is
+    contents: list[Hashable | None] | None = None
 
 
 def checked(chunk: Chunk, declared: Mapping[str, Declared]) -> Chunk:

@@ -8,6 +8,7 @@ cc3m/{00000..00331}.tar  every one of them must be there; also {train,validation
 import difflib
 import fnmatch
 import glob
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,6 +72,10 @@ def expanded(pattern: str) -> list[str]:
 
 def absent(path: Path, patterns: Sequence[str], what: str) -> str:
     """The message that a file is not there, with near names beside it or what there is."""
+    if path.is_symlink():
+        return f"{path} is a link that leads to no {what}: to {os.readlink(path)}"
+    if path.exists():
+        return f"{path} is no plain file: a {what} is read from a file, and read twice"
     folder = next(parent for parent in path.parents if parent.is_dir())
     inside = sorted(
         file.name for file in folder.iterdir() if _fits(file, patterns) or file.is_dir()

@@ -20,10 +20,12 @@ import pyarrow as pa
 
 from mmjax.readers import rows
 from mmjax.readers.columns import NUMBERS, Declared, extras, media
+from mmjax.readers.same_picture import same_pictures, sets_of_captions
 from mmjax.readers.values import is_several, unpacked
 
 _FIXED = ("image", "id", "text", "texts", "problem")
 _CODES = ("label", "split")  # columns of few different values
+_CUT = {"start", "end"}  # fields that make a row a part of its file: not equal to its other parts
 
 
 class Row(NamedTuple):
@@ -43,10 +45,12 @@ class Row(NamedTuple):
 
 class Table:
     """numbers: name -> one value per row: "group", and where the data has them "label" and "split"
-    (places in about["label"], about["split"]; -1: none), "place", "value.<field>" of declared
-    fields, and those of the reader.
+    (places in about["label"], about["split"]; -1: none), "picture" (equal in rows of one picture,
+    where some picture has several rows), "place", "value.<field>" of declared fields, and those of
+    the reader.
     about: "rows", "counts" of values by column, "several" (captions in a row), "kinds" of declared
-    fields, "several_in" (fields of text), "again", "digest".
+    fields, "several_in" (fields of text), "again" (rows with the id of an earlier one),
+    "same_bytes" (rows with the bytes of an earlier one under another name), "digest".
     """
 
     def __init__(
@@ -196,7 +200,9 @@ class Builder:
         self.counts = dict.fromkeys(("image", "id", "text", "label", "group", "split"), 0)
         self.codes: dict[str, dict[Any, int]] = {name: {None: -1} for name in _CODES}
         self.numbers: dict[str, list[np.ndarray]] = {}
-        self.keys: dict[str, list[np.ndarray]] = {name: [] for name in ("id", "text", "group")}
+        self.keys: dict[str, list[np.ndarray]] = {
+            name: [] for name in ("id", "text", "group", "name", "picture")
+        }
         self.digest = hashlib.sha256()
 
     def add(self, chunk: rows.Chunk) -> pa.RecordBatch:
@@ -218,7 +224,20 @@ class Builder:
             numbers["place"] = rows.places(self._split_keys(chunk, (group, path, ids)))
         for name, values in numbers.items():
             self.numbers.setdefault(name, []).append(values)
-        for name, values in (("id", ids), ("group", group), ("text", columns.get("text"))):
+        contents = chunk.contents
+        names = _filled(path, ids)
+        if contents is None:  # where a row has the bytes itself, no file has to have a name
+            copied = [chunk.data[field] for field in self.media if field in chunk.data]
+            contents = copied[0] if copied else None
+            names = _filled(path, contents)
+        keys = {
+            "id": ids,
+            "group": group,
+            "text": columns.get("text"),
+            "name": names,
+            "picture": _filled(contents, path),
+        }
+        for name, values in keys.items():
             self.keys[name].append(self._hashes(values, chunk.size))
         self.rows += chunk.size
         return self._batch(chunk)
@@ -314,7 +333,21 @@ class Builder:
             label = numbers["label"].astype(np.int64)
             alone = np.arange(self.rows) + len(self.codes["label"])
             keys["label"] = np.where(label < 0, alone, label)
-        numbers["group"] = rows.in_order(keys[by or "text"])
+        by = by or "text"
+        same = same_pictures(keys.pop("picture"), keys.pop("name"))
+        copies: list[tuple[int, int]] = []
+        if same is not None:
+            copies = [(int(row), int(same.first[row])) for row in same.copies]
+            if by != "group" and "place" in numbers:  # one picture is on one side of a split
+                numbers["place"] = numbers["place"][same.first]
+            whole = _CUT.isdisjoint(self.declared)
+            if by == "text" and whole:
+                keys[by] = sets_of_captions(same.picture, keys[by])
+        numbers["group"] = rows.in_order(keys[by])
+        if same is not None and whole:
+            # No picture is in two groups: where the data has groups, they go first.
+            pairs = numbers["group"].astype(np.int64) << 32 | same.picture
+            numbers["picture"] = rows.in_order(pairs)
         for name in _CODES:
             if not self.counts[name]:
                 numbers.pop(name, None)
@@ -331,9 +364,17 @@ class Builder:
             "kinds": self.kinds,
             "several_in": sorted(self.several_in),
             "again": {"count": len(again), "rows": again[:5].tolist()},
+            "same_bytes": {"count": len(copies), "rows": copies[:5]},
             "digest": self.digest.hexdigest(),
         }
         return numbers, about
+
+
+def _filled(values: list | None, others: list | None) -> list | None:
+    """The values, and the others where there is none."""
+    if values is None or others is None:
+        return others if values is None else values
+    return [other if value is None else value for value, other in zip(values, others, strict=True)]
 
 
 def _binary(values: list | None, size: int) -> pa.Array:

@@ -25,7 +25,15 @@ from mmjax.data.source import CorruptExample, DataError, Example
 from mmjax.data.storage import Stamp, note
 from mmjax.readers import members, shards, tar
 from mmjax.readers.columns import Column, Declared, declared, extras, media
-from mmjax.readers.files import Choice, Files, check_classes, check_split, tell_repeated
+from mmjax.readers.equal_files import MOST, EqualFiles, Span
+from mmjax.readers.files import (
+    Choice,
+    Files,
+    check_classes,
+    check_split,
+    tell_copies,
+    tell_repeated,
+)
 from mmjax.readers.index import indexed
 from mmjax.readers.rows import Chunk
 from mmjax.readers.table import Row, Table
@@ -47,6 +55,8 @@ class Config(Choice):
     # columns.py
     columns: Mapping[str, Column] = dataclasses.field(default_factory=dict)
     truncated: Literal["refuse", "keep"] = "refuse"  # of a tar that is cut off: keep what is whole
+    # images that are compared, at most, so that copies under other keys count as one; 0: none
+    compare_files: int = MOST
 
 
 def open(config: Config) -> Files:
@@ -60,11 +70,13 @@ def open(config: Config) -> Files:
         name,
         files,
         columns,
-        functools.partial(_chunks, files, columns),
+        functools.partial(_chunks, files, columns, EqualFiles(config.compare_files)),
         places=config.split != "all",
+        identity=str(config.compare_files),
     )
     _check(config, table, columns)
     tell_repeated(name, table, "key")
+    tell_copies(name, table)
     others = table.about["others"]
     if others:
         count = table.about["other_count"]
@@ -149,6 +161,7 @@ def _check(config: Config, table: Table, columns: Mapping[str, Declared]) -> Non
 def _chunks(
     files: Sequence[Path],
     columns: Mapping[str, Declared],
+    equal: EqualFiles,
     advance: Callable[[int], None],
     about: dict[str, Any],
 ) -> Iterator[Chunk]:
@@ -170,7 +183,7 @@ def _chunks(
             endings.update(sample.members.keys())
         stamp = Stamp.of(path)
         for start in range(0, len(samples), ROWS):
-            chunk = _chunk(stamp, samples[start : start + ROWS], columns)
+            chunk = _compared(stamp, _chunk(stamp, samples[start : start + ROWS], columns), equal)
             for field in about["media"]:
                 about["media"][field] += int((chunk.numbers[_places(field)[0]] > 0).sum())
             for field in [*empty]:
@@ -253,6 +266,19 @@ def _chunk(stamp: Stamp, samples: list[_Sample], columns: Mapping[str, Declared]
         numbers[offset] = found[:, 0]
         numbers[size] = found[:, 1]
     return Chunk(len(samples), raw, numbers, problems)
+
+
+def _compared(stamp: Stamp, chunk: Chunk, equal: EqualFiles) -> Chunk:
+    """With the place of the first image that has the same bytes, for each row that has one."""
+    field = next((field for field in members.ENDINGS if _places(field)[0] in chunk.numbers), "")
+    if not field:
+        return chunk
+    contents: list[Any] = []
+    offsets, sizes = (chunk.numbers[name].tolist() for name in _places(field))
+    for offset, size in zip(offsets, sizes, strict=True):
+        span = Span(stamp.path, offset, size)
+        contents.append(equal.first(span, lambda span=span: span) if size > 0 else None)
+    return dataclasses.replace(chunk, contents=contents)
 
 
 def _place(sample: _Sample, field: str, column: Declared) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmjax.report.style import EXPLANATIONS
@@ -13,9 +13,19 @@ def escaped(text: str) -> str:
     return html.escape(text)
 
 
-def section(title: str, content: str) -> str:
-    """A part of the page with its heading."""
-    return f"<section><h2>{escaped(title)}</h2>{content}</section>"
+def section(title: str, content: str, anchor: str) -> str:
+    """A part of the page with its heading, which "#anchor" leads to."""
+    return f'<section id="{anchor}"><h2>{escaped(title)}</h2>{content}</section>'
+
+
+def contents(sections: Iterable[str]) -> str:
+    """Links to sections; "" where there are none."""
+    links = []
+    for part in sections:
+        found = re.match(r'<section id="([^"]+)"><h2>([^<]*)</h2>', part)
+        if found:
+            links.append(f'<a href="#{found[1]}">{found[2]}</a>')
+    return f"<nav>{''.join(links)}</nav>" if links else ""
 
 
 def fact_table(values: Mapping[str, Any]) -> str:

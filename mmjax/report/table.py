@@ -6,10 +6,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mmjax.report.baselines import VALIDATION, Names
+from mmjax.terminal import printable
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Columns as wide as their widest cell; those in `right` are flushed right."""
+    """Columns as wide as their widest cell; those in `right` are flushed right.
+
+    Control characters of a cell, of a caption perhaps, are shown as escapes.
+    """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     lines = [
         "  ".join(

@@ -7,18 +7,16 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mmjax import tree
 from mmjax.config import ConfigError
+from mmjax.errors import NotFinite
 from mmjax.models import clip
 from mmjax.run.load import Loaded
 from mmjax.transforms.decode import DecodeImage
 
 DECODE = DecodeImage()
-LENGTHS = 16  # captions are padded to a multiple of so many tokens, to compile for few lengths
 
 
 class Encoder:
@@ -41,9 +39,6 @@ class Encoder:
             raise ConfigError("the model's folder does not say how its inputs are prepared")
         self.loaded = loaded
         self.refuse_unknown = refuse_unknown
-        model = loaded.model
-        self._image = jax.jit(functools.partial(model.apply, method=model.encode_image))
-        self._text = jax.jit(functools.partial(model.apply, method=model.encode_text))
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -58,39 +53,33 @@ class Encoder:
         """Bytes or uint8 [H, W, 3] -> float32 [N, E].
 
         Args:
-          size: the batch is filled up to so many, to compile once.
+          size: rows that are computed at a time, to compile once; 0: all.
 
         Raises:
-          CorruptExample: a picture that cannot be read.
+          CorruptExample: a picture that cannot be read. NotFinite: vectors that are not.
         """
-        pixels = [decode(one) for one in pictures]
-        count = len(pixels)
-        batch = self.loaded.processor(images=pixels + pixels[-1:] * (size - count))["images"]
-        return np.asarray(self._image(self.loaded.variables, batch), np.float32)[:count]
+        pixels = [decode(picture) for picture in pictures]
+        vectors = self.loaded.encode_image(pixels, batch_size=size or None)
+        return self._finite("pictures", vectors)
 
     def texts(self, texts: Sequence[str], size: int = 0) -> np.ndarray:
         """Texts -> float32 [N, E]; as `images`.
 
         Raises:
-          CorruptExample: a text without a word that the tokenizer knows.
+          CorruptExample: a text without a word that the tokenizer knows. NotFinite: as `images`.
         """
-        count = len(texts)
-        padded = [*texts, *texts[-1:] * (size - count)]
-        processor = self.loaded.processor
-        if self.refuse_unknown or all(map(processor.knows, texts)):
-            batch = processor(text=padded)
-        else:
-            batch = processor(text=padded, refuse_unknown=False)
-        ids = batch["ids"]
-        mask = batch["mask"]
-        config = self.loaded.config.text
-        length = min(-(-ids.shape[1] // LENGTHS) * LENGTHS, config.context_length)
-        room = length - ids.shape[1]
-        if room > 0 and not getattr(config, "padded_in_full", False):
-            ids = np.pad(ids, ((0, 0), (0, room)))
-            mask = np.pad(mask, ((0, 0), (0, room)))
-        out = self._text(self.loaded.variables, jnp.asarray(ids), jnp.asarray(mask))
-        return np.asarray(out, np.float32)[:count]
+        vectors = self.loaded.encode_text(
+            list(texts), batch_size=size or None, refuse_unknown=self.refuse_unknown
+        )
+        return self._finite("texts", vectors)
+
+    def _finite(self, what: str, vectors: np.ndarray) -> np.ndarray:
+        if not np.isfinite(vectors).all():
+            raise NotFinite(
+                f"the {self.loaded.family} makes vectors of {what} with a NaN or an infinity: its "
+                "weights cannot be used, or not in the type that it computes in"
+            )
+        return vectors
 
 
 def decode(picture: Any) -> np.ndarray:

@@ -25,6 +25,7 @@ from mmjax.run.assembly import Run
 from mmjax.run.configured import configured
 from mmjax.run.options import Evaluation
 from mmjax.run.part import Part, open_source
+from mmjax.terminal import printable
 from mmjax.training import sharding
 from mmjax.training.state import State
 from mmjax.transforms.decode import DecodeImage
@@ -192,7 +193,8 @@ class EvaluationRun:
         )
         if corrupt and not self._named:
             self._named.extend(corrupt)
-            names = "\n".join(f"  {row.where}: {row.reason}" for row in corrupt[:SHOWN_CORRUPT])
+            first = [printable(f"{row.where}: {row.reason}") for row in corrupt[:SHOWN_CORRUPT]]
+            names = "\n".join(f"  {row}" for row in first)
             print(
                 f"note: {self.name} leaves out {len(corrupt)} corrupt of {len(self.source)} "
                 f"examples, the first ones:\n{names}"
@@ -225,18 +227,22 @@ def evaluate(
     state: State,
     prefix: str = "",
     show: Callable[[str, Any], None] | None = None,
+    examine: Callable[[str, base.Result], None] | None = None,
 ) -> dict[str, float]:
     """Metrics of all evaluations with the weights that each names.
 
     Args:
       prefix: "validation/" or "": put before every name.
       show: takes (name, a picture, clip or sound).
+      examine: takes (name of an evaluation, its whole result with the values of every query).
     """
     metrics: dict[str, float] = {}
     for name, evaluation in which.items():
         params = run.weights(state.params, state.teachers, evaluation.options.weights)
         result = evaluation({**state.variables, "params": params})
         metrics |= {prefix + path: value for path, value in named(name, result).items()}
+        if examine is not None:
+            examine(name, result)
         for label, medium in result.media.items():
             if show is not None:
                 show(f"{prefix}{name}/{label}", medium)

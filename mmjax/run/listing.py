@@ -9,18 +9,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from mmjax import registry
 from mmjax.config import ConfigError, build
-from mmjax.data.captions import captions, decode_utf8
+from mmjax.data.captions import captions
 from mmjax.data.source import CorruptExample, DataError
-from mmjax.data.storage import Stamp
+from mmjax.data.storage import Stamp, reaching
 from mmjax.datasets import emoji
-from mmjax.readers import folder, manifest
+from mmjax.readers import folder, manifest, shards
 from mmjax.readers.files import read, some
+from mmjax.readers.values import checked_text
 
 Kind = Literal["images", "texts"]
 LISTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -51,7 +53,11 @@ def open(data: str, kind: Kind = "images", column: str = "") -> Listing:
     Raises:
       DataError, ConfigError, FileNotFoundError: there is no such thing, or it has no such rows.
     """
-    path = Path(data).expanduser()
+    with reaching(f"--data={data}"):
+        return _opened(data, Path(data).expanduser(), kind, column)
+
+
+def _opened(data: str, path: Path, kind: Kind, column: str) -> Listing:
     if path.is_dir():
         if kind == "texts":
             raise DataError(f"{data}: texts are read from a manifest, or from a .txt of lines")
@@ -67,33 +73,45 @@ def open(data: str, kind: Kind = "images", column: str = "") -> Listing:
 
 
 def _folder(path: Path) -> Listing:
-    names = sorted(
-        one.relative_to(path).as_posix()
-        for one in path.rglob("*")
-        if one.suffix.lower() in folder.SUFFIXES
-        and not any(part.startswith(".") for part in one.relative_to(path).parts)
-    )
+    names = sorted(name for name in folder.below(path) if name.lower().endswith(folder.SUFFIXES))
     if not names:
         found = sorted(one.name for one in path.iterdir())
         raise DataError(f"no picture in {path}; it has {some(found) if found else 'nothing'}")
-    stamps = [Stamp.of(path / name) for name in names]
     return Listing(
         len(names),
         lambda row: read(os.path.join(path, names[row])),
-        names.__getitem__,
-        _digest([(name, *stamp[1:]) for name, stamp in zip(names, stamps, strict=True)]),
+        lambda row: printable(names[row]),
+        _digest([(name, *_state(path / name)) for name in names]),
     )
 
 
-def _lines(path: Path) -> Listing:
+def _state(path: Path) -> tuple[int, ...]:
+    """Size and time of a file; () of one that cannot be reached."""
     try:
-        texts = [one.strip() for one in decode_utf8(path.read_bytes()).splitlines()]
-    except CorruptExample as error:
-        raise DataError(f"{path}: {error}") from error
-    texts = [one for one in texts if one]
+        return Stamp.of(path)[1:]
+    except OSError:  # its row says why, when it is read
+        return ()
+
+
+def _lines(path: Path) -> Listing:
+    if not path.is_file():
+        raise DataError(shards.absent(path, ("*.txt",), "list of texts"))
+    content = path.read_bytes().decode("utf-8", "surrogateescape")
+    texts = [line.strip() for line in content.removeprefix("\ufeff").splitlines()]
+    texts = [text for text in texts if text]
     if not texts:
         raise DataError(f"{path} has no text in it")
-    return Listing(len(texts), texts.__getitem__, texts.__getitem__, _digest(texts))
+    return Listing(
+        len(texts),
+        lambda row: checked_text(texts[row]),
+        lambda row: printable(texts[row]),
+        _digest(texts),
+    )
+
+
+def printable(text: str) -> str:
+    """With a mark in the place of bytes that are no UTF-8, which no file of text can hold."""
+    return re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
 
 
 def _manifest(path: str, kind: Kind, column: str) -> Listing:
@@ -107,14 +125,14 @@ def _manifest(path: str, kind: Kind, column: str) -> Listing:
             raise CorruptExample(found.problem)
         if kind == "images":
             return listed.load(row, found)["image"]
-        return captions({"text": found.text})[0]
+        return checked_text(captions({"text": found.text})[0])
 
     def name(row: int) -> str:
         found = table[row]
-        if kind == "images":
-            return found.path or listed.where(row)
-        text = found.text
-        return (text if isinstance(text, str) else (*(text or ()), "")[0]) or listed.where(row)
+        called = found.path if kind == "images" else found.text
+        if isinstance(called, tuple):
+            called = called[0]
+        return printable(called) if called else listed.where(row)
 
     if not len(table):
         raise DataError(f"{path} has no rows")

@@ -18,6 +18,7 @@ from mmjax.config import ConfigError, Spec
 from mmjax.data.orders import Stage
 from mmjax.layers.adapters import Rule
 from mmjax.training import checkpoint, loop, optimizer, sharding
+from mmjax.typing import Natural, Positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Evaluation:
     )
     weights: str = "ema"  # "ema", or "raw" for the trained parameters themselves
     part: str = ""  # of a run with several parts, whose processor and task are asked
-    batch_size: int = 256  # rows at a time, over all devices
+    batch_size: Positive = 256  # rows at a time, over all devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Curriculum:
 class Data:
     train: Mapping[str, Spec]  # data sets by name; several are mixed by `weight` (1.0; 0: left out)
     processor: Spec  # "image_text": what turns raw examples into the model's fields
-    batch_size: int = 256  # rows of the global batch
+    batch_size: Positive = 256  # rows of the global batch
     max_corrupt_share: float = 0.05  # more corrupt examples than this among those seen stop the run
     cache_bytes: int = 2_000_000_000  # decoded examples kept in memory, at most
     # fields that some sets of a mixture lack are left out of all of them; those named here are
@@ -60,11 +61,13 @@ class Execution:
     """On which devices and with how many workers a run goes; never its numbers."""
 
     mesh: sharding.Config = sharding.Config()  # how devices are laid out
-    threads: int = 2  # that read and transform examples
-    workers: int = 0  # processes that do so; 0: threads of this one
-    ahead: int = 2  # batches waiting on the device
+    threads: Natural = 2  # that read and transform examples
+    workers: Natural = 0  # processes that do so; 0: threads of this one
+    ahead: Positive = 2  # batches waiting on the device
     compile_cache: bool = True  # keep compiled programs on disk between runs
-    tensorboard: bool = True
+    tensorboard: bool = True  # write curves and pictures for TensorBoard as well
+    # send them to this project of Weights & Biases, "project" or "entity/project"; "": nowhere
+    wandb: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +101,8 @@ class Options:
 def read(config: str, changes: Sequence[str] = ()) -> Options:
     """The options of a config file, "configs/x.py:variant,key=value", with more changes.
 
+    A run that the config does not name is named after the file.
+
     Raises:
       ConfigError: no file is named, or it cannot be used.
     """
@@ -105,9 +110,15 @@ def read(config: str, changes: Sequence[str] = ()) -> Options:
         raise ConfigError(
             "--config is missing: a config file, such as --config=configs/contrastive/clip_emoji.py"
         )
-    return configs.build(Options, configs.load(config, changes, schema=Options))
+    options = configs.build(Options, configs.load(config, changes, schema=Options))
+    return dataclasses.replace(options, name=options.name or stem(config))
+
+
+def stem(config: str) -> str:
+    """The name of a config file: "configs/x.py:smoke,data.path=a/b" -> "x"."""
+    return Path(config.partition(".py:")[0]).name.removesuffix(".py")
 
 
 def workdir_of(config: str, workdir: str = "") -> Path:
     """The folder of a run: `workdir`, or runs/ and the name of the config file."""
-    return Path(workdir or Path("runs") / Path(config.partition(":")[0]).stem)
+    return Path(workdir) if workdir else Path("runs") / stem(config)

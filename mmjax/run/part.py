@@ -22,6 +22,7 @@ from mmjax.data.pipeline import Pipeline
 from mmjax.data.plan import BatchPlan, Mixture, Sequential
 from mmjax.data.plan import curriculum as order_by_difficulty
 from mmjax.data.source import Example, Source
+from mmjax.data.storage import reaching
 from mmjax.processors.base import Processor
 from mmjax.run.configured import configured
 from mmjax.run.options import Curriculum, Data, Options
@@ -30,7 +31,8 @@ from mmjax.run.options import Curriculum, Data, Options
 def open_source(spec: Spec, where: str) -> Source:
     """The data set that a sub-tree names."""
     module, config = configured(registry.SOURCES, spec, where)
-    return module.open(config)
+    with reaching(where):
+        return module.open(config)
 
 
 class OnPaper:

@@ -12,12 +12,15 @@ import ctypes
 import os
 import re
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import jax
 
 from mmjax.config import ConfigError
+from mmjax.data.storage import note
+from mmjax.errors import about_path
 from mmjax.run.options import Execution
 
 _started: list[float] = []  # time.monotonic() when the program began
@@ -64,10 +67,24 @@ def prepare(execution: Execution) -> None:
     keep_memory()
     # a step then allocates in the thread that asks for it, whose memory is kept
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    if execution.compile_cache and not jax.config.jax_compilation_cache_dir:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+    wanted = execution.compile_cache and not jax.config.jax_compilation_cache_dir
+    folder = cache_folder() / "compiled"
+    if wanted and _writable(folder):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def _writable(folder: Path) -> bool:
+    """Whether the cache can be kept there; says why not, where JAX would warn at every program."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError as error:
+        reason = about_path(error, {"$MMJAX_CACHE": str(cache_folder())}) or error
+        note(f"compiled programs are not kept for the next start. {reason}")
+        return False
 
 
 def imagine(devices: int) -> None:

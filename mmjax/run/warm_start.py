@@ -19,12 +19,14 @@ import jax
 
 from mmjax import tree
 from mmjax.conversion.files import CheckpointFileError
-from mmjax.conversion.load import CONFIG, OPEN_CLIP
+from mmjax.conversion.hub import CONFIG, OPEN_CLIP
+from mmjax.conversion.load import load
 from mmjax.conversion.table import CheckpointMismatch
 from mmjax.layers import adapters
 from mmjax.run import workdir
 from mmjax.run.assembly import Run
-from mmjax.run.load import NAMES, load
+from mmjax.run.names import NAMES, located
+from mmjax.terminal import printable
 from mmjax.training.checkpoint import CheckpointError, Checkpoints, Frozen, warm_start
 from mmjax.training.state import State
 
@@ -52,7 +54,8 @@ def begin(run: Run, *, report: bool = True) -> State:
         if not found.matched:
             raise CheckpointError(f"{where}: nothing in {source} fits this model\n{found.report()}")
         if report and jax.process_index() == 0:
-            print(f"{where} from {source}: {_without_fresh(found).report()}")
+            said = f"{where} from {source}: {_without_fresh(found).report()}"
+            print(printable(said, keep="\n"))
         flat |= {under + path: leaf for path, leaf in tree.flatten(part).items()}
         given |= {under + path for path in found.matched}
     covered = tuple(f"{prefix}/" if prefix else "" for prefix in wanted)
@@ -84,11 +87,11 @@ def offered(source: str, where: str = "warm_start") -> Mapping[str, Any]:
     """
     name, _, part = source.partition("#")
     folder = Path(name).expanduser()
-    if (folder / "checkpoints").exists():
+    if workdir.holds_run(folder):
         params = _trained(folder)
     elif name in NAMES or _holds_weights(folder) or re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         try:
-            params = load(folder).params
+            params = load(located(folder)).params
         except (FileNotFoundError, CheckpointFileError, CheckpointMismatch) as error:
             raise CheckpointError(f"{where}: {error}") from error
     else:
@@ -121,7 +124,7 @@ def _trained(folder: Path) -> Mapping[str, Any]:
     if step is None or "frozen" not in found.about(step):
         return found.load("params")
     # what was frozen there is in no checkpoint of it: that run makes it as it did
-    run = Run(workdir.load_options(folder), folder)
+    run = Run(workdir.options_of(folder), folder)
     with jax.set_mesh(run.mesh):
         whole = checkpoints(run, folder, read_only=True)
         return whole.restore(run.spec.shapes, run.spec.shardings, step, training=False).params

@@ -6,14 +6,17 @@
   explained (metrics, shapes) is read before any array.
 * Parameters, teachers and the rest are separate items: parameters alone can be restored, by any
   model that fits.
+* Every array has a checksum, taken before it is written and compared when it is read: checksums.py.
+  Checkpoints from before there were any are read without.
 * What is not trained may be left out: it is made again where it came from, and its fingerprint is
   compared.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import hashlib
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,23 +29,23 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from mmjax import tree
 from mmjax.config import ConfigError
-from mmjax.errors import UserError
+from mmjax.training import checksums
+from mmjax.training.explained import CheckpointError, explained
 from mmjax.training.state import State
+from mmjax.typing import Natural, Positive
 
 DELETED = "deleted"  # folder that checkpoints are moved to at once, to be deleted at leisure
-
-
-class CheckpointError(UserError, ValueError):
-    """A checkpoint that is absent, damaged, or of another model; every tensor that does not fit is
-    named."""
+# of `about`, beside what `save` was given
+CHECKSUMS = "checksums"  # path -> of each array
+CRC = "crc32"  # of all the rest of it
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    every: int = 1000  # steps between saves; every evaluation saves too
-    latest: int = 2  # how many of the newest are kept
-    best: int = 1  # how many of the best by `metric` are kept
-    keep_every: int = 0  # every k-th step is kept for good; 0: none
+    every: Natural = 1000  # steps between saves; every evaluation saves too
+    latest: Positive = 2  # how many of the newest are kept
+    best: Natural = 1  # how many of the best by `metric` are kept
+    keep_every: Natural = 0  # every k-th step is kept for good; 0: none
     metric: str = ""  # metric of the validation; "": no best
     higher_is_better: bool = True  # False: the lowest value is the best
     # leave out what the optimizer freezes: it comes from the warm start (or the seed) each time
@@ -104,12 +107,25 @@ class Checkpoints:
             **best,
         )
         self._delete()
+        if best:
+            self._check_metrics()
         self.manager = ocp.CheckpointManager(self.folder, options=options)
 
     def _delete(self) -> None:
         """What was moved aside; a deletion that was cut in the middle is finished, too."""
         if not self.read_only and jax.process_index() == 0:
             shutil.rmtree(self.folder / DELETED, ignore_errors=True)
+
+    def _check_metrics(self) -> None:
+        """Orbax reads at its start the values by which it finds the best, and fails on a broken
+        one without saying where.
+
+        Raises:
+          CheckpointError: one is broken.
+        """
+        for path in sorted(self.folder.glob("[0-9]*/metrics/metrics")):
+            with explained(f"{path} is damaged: without {path.parent.parent} the run can go on"):
+                float(json.loads(path.read_bytes())["value"])
 
     def save(
         self, state: State, metrics: Mapping[str, float] | None = None, about: Mapping | None = None
@@ -137,14 +153,13 @@ class Checkpoints:
         params, rest = self._apart(state.params)
         noted = {"metrics": dict(metrics or {}), **(about or {})}
         if self.frozen:
-            self._mark = self._mark or fingerprint(rest)
+            self._mark = self._mark or checksums.fingerprint(rest)
             noted["frozen"] = self._mark
-        items = dict(
-            params=ocp.args.StandardSave(params),
-            training=ocp.args.StandardSave(_training(state)),
-            about=ocp.args.JsonSave(noted),
-        )
-        items |= {name: ocp.args.StandardSave(value) for name, value in _more(state).items()}
+        arrays = {"params": params, "training": _training(state), **_more(state)}
+        noted[CHECKSUMS] = checksums.measure(_named(arrays)).checksums
+        noted[CRC] = checksums.crc(noted)
+        items = {name: ocp.args.StandardSave(value) for name, value in arrays.items()}
+        items["about"] = ocp.args.JsonSave(noted)
         with self._saving():
             self.manager.save(step, args=ocp.args.Composite(**items), metrics=value)
         self._delete()
@@ -163,10 +178,10 @@ class Checkpoints:
         self._delete()
         self.manager.close()
 
-    def _saving(self) -> _explained:
+    def _saving(self) -> contextlib.AbstractContextManager[None]:
         whole = self.latest()
         kept = "there is none yet" if whole is None else f"step {whole} is complete and kept"
-        return _explained(f"a checkpoint could not be written in {self.folder} ({kept})")
+        return explained(f"a checkpoint could not be written in {self.folder} ({kept})")
 
     def steps(self) -> tuple[int, ...]:
         """Complete checkpoints, in order; one that is being saved is not among them."""
@@ -189,9 +204,21 @@ class Checkpoints:
 
     def about(self, step: int) -> dict[str, Any]:
         """What was written beside the arrays: metrics, and whatever `save` was given."""
+        noted = self._noted(step)
+        noted.pop(CHECKSUMS, None)
+        return noted
+
+    def _noted(self, step: int) -> dict[str, Any]:
+        """The same with the checksums, if it has any."""
         args = ocp.args.Composite(about=ocp.args.JsonRestore())
         with self._reading(step):
-            return dict(self.manager.restore(step, args=args)["about"])
+            noted = dict(self.manager.restore(step, args=args)["about"])
+        crc = noted.pop(CRC, None)
+        if crc is not None and crc != checksums.crc(noted):
+            raise CheckpointError(
+                f"{self._damaged(step)}: what is noted in its about/ is not what was saved"
+            )
+        return noted
 
     def restore(
         self, shapes: State, shardings: State, step: int | None = None, *, training: bool = True
@@ -202,8 +229,8 @@ class Checkpoints:
           training: False leaves the optimizer out (it is ()): what evaluation and use need.
 
         Raises:
-          CheckpointError: no such checkpoint, one whose tensors are not those of this run, or other
-            frozen parameters than it was trained beside.
+          CheckpointError: no such checkpoint, a damaged one, one with tensors that are not those of
+            this run or are not finite, or other frozen parameters than it was trained beside.
         """
         step = self._existing(step)
         needed = {"params": self._apart(shapes.params)[0], **_more(shapes)}
@@ -217,6 +244,7 @@ class Checkpoints:
             items[name] = ocp.args.StandardRestore(_placed(shape, places[name]))
         with self._reading(step):
             found = self.manager.restore(step, args=ocp.args.Composite(**items))
+        self._verify(step, {name: found[name] for name in items})
         rest = found["training"] if training else dict(optimizer=(), step=step, skipped=0)
         more = {"state": {}, "teachers": {}, **{name: found[name] for name in _more(shapes)}}
         return State(params=self._whole(found["params"], step), **more, **rest)
@@ -233,7 +261,30 @@ class Checkpoints:
         args = ocp.args.PyTreeRestore(item=abstract, restore_args=restore)
         with self._reading(step):
             path = self.folder / str(step) / item
-            return _plain(ocp.PyTreeCheckpointer().restore(path, args=args))
+            found = _plain(ocp.PyTreeCheckpointer().restore(path, args=args))
+        self._verify(step, {item: found})
+        return found
+
+    def _verify(self, step: int, items: Mapping[str, Any]) -> None:
+        """Compares what was read with the checksums of what was saved.
+
+        Raises:
+          CheckpointError: names every array that differs, or that a model cannot use.
+        """
+        found = checksums.measure(_named(items))
+        saved = self._noted(step).get(CHECKSUMS, found.checksums)
+        damaged = [path for path, total in found.checksums.items() if saved.get(path) != total]
+        if damaged:
+            raise CheckpointError(
+                f"{self._damaged(step)}: {len(damaged)} of {len(found.checksums)} arrays are not "
+                f"what was saved: {', '.join(damaged)}"
+            )
+        # an optimizer may well keep an infinity, such as the lowest loss so far
+        weights = [path for path in found.not_finite if path.startswith(("params/", "teachers/"))]
+        if weights:
+            raise CheckpointError(
+                f"{self._damaged(step)}: not finite (NaN or infinity): {', '.join(weights)}"
+            )
 
     def _apart(self, params: tree.Tree) -> tuple[tree.Tree, tree.Tree]:
         """What is written, and what is not."""
@@ -244,7 +295,7 @@ class Checkpoints:
         if not self.frozen:
             return params
         rest = self._apart(self.frozen.make())[1]
-        self._mark = fingerprint(rest)
+        self._mark = checksums.fingerprint(rest)
         if self._mark != self.about(step)["frozen"]:
             raise CheckpointError(
                 f"{self.folder}/{step} was trained beside other frozen parameters than those that "
@@ -266,21 +317,38 @@ class Checkpoints:
     def _meta(self, step: int, item: str) -> dict[str, Any]:
         path = self.folder / str(step) / item
         if not path.exists():
-            raise CheckpointError(f"{path.parent} holds no {item!r}")
+            raise CheckpointError(f"{path.parent} holds no {item!r}; {self._way(step)}")
         with self._reading(step):
-            return ocp.StandardCheckpointer().metadata(path).item_metadata.tree
+            found = ocp.StandardCheckpointer().metadata(path).item_metadata
+            if found is None:
+                raise CheckpointError(
+                    f"{self._damaged(step)}: the list of arrays in {item!r} is broken"
+                )
+            return found.tree
 
-    def _reading(self, step: int) -> _explained:
-        before = [other for other in self.steps() if other < step]
-        way = f"; without that folder the run goes on from step {before[-1]}" if before else ""
-        return _explained(f"{self.folder}/{step} is damaged{way}")
+    def _damaged(self, step: int) -> str:
+        return f"{self.folder}/{step} is damaged; {self._way(step)}"
+
+    def _way(self, step: int) -> str:
+        """What to do about a checkpoint that cannot be used."""
+        others = [other for other in self.steps() if other != step]
+        if others:
+            return f"without that folder the run goes on from step {others[-1]}"
+        return "it is the only one: start anew in another work directory"
+
+    def _reading(self, step: int) -> contextlib.AbstractContextManager[None]:
+        return explained(self._damaged(step))
 
     def _check(self, step: int, item: str, shapes: Any) -> None:
-        found = tree.compare(_named(shapes), tree.flatten(_named(self._meta(step, item))))
-        if not found.complete:
-            raise CheckpointError(
-                f"{self.folder}/{step}/{item} is of another model:\n{found.report()}"
-            )
+        needed = _named(shapes)
+        held = _named(self._meta(step, item))
+        found = tree.compare(needed, held)
+        report = "" if found.complete else found.report()
+        for path in found.matched:  # Orbax would make one type of the other
+            if needed[path].dtype != held[path].dtype:
+                report += f"\n  {path}: needs {needed[path].dtype}, found {held[path].dtype}"
+        if report:
+            raise CheckpointError(f"{self.folder}/{step}/{item} is of another model:\n{report}")
 
 
 def _training(state: State) -> dict[str, Any]:
@@ -311,35 +379,6 @@ def _placed(shapes: Any, shardings: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     return {str(k): _plain(v) for k, v in value.items()} if isinstance(value, Mapping) else value
-
-
-class _explained:
-    """Turns what goes wrong while files are touched into a CheckpointError that says where."""
-
-    def __init__(self, what: str):
-        self.what = what
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Exception) and not isinstance(error, CheckpointError):
-            raise CheckpointError(f"{self.what}: {error}") from error
-
-
-def fingerprint(params: tree.Tree) -> str:
-    """Of names, types and values, wherever they lie; two layouts of the same values have one."""
-
-    def total(leaf: jax.Array) -> jax.Array:
-        bits = jax.lax.bitcast_convert_type(leaf, f"uint{8 * leaf.dtype.itemsize}")
-        bits = bits.astype("uint32").reshape(-1)
-        # by place, so that an exchange of two values shows; sums modulo 2**32 have no order
-        return ((bits ^ (bits >> 15)) * (2 * jax.lax.iota("uint32", bits.size) + 1)).sum()
-
-    flat = tree.flatten(params)
-    sums = jax.device_get(jax.jit(lambda leaves: {p: total(x) for p, x in leaves.items()})(flat))
-    rows = [f"{p} {x.dtype} {x.shape} {int(sums[p])}" for p, x in flat.items()]
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def warm_start(params: Any, offered: Mapping[str, Any]) -> tuple[Any, tree.Comparison]:

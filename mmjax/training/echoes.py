@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+import _thread
+import inspect
 import logging
 import sys
+import threading
+import warnings
 from typing import Any
 
 from absl import logging as absl_logging
@@ -17,23 +21,34 @@ def silence() -> None:
     """Leaves out, from now on and in this process, what only repeats an error that is raised."""
     # Orbax reports every save at INFO, and prints the traceback of what it then raises anyway
     absl_logging.get_absl_logger().setLevel(logging.CRITICAL)
-    # asyncio prints the tracebacks of the writes that were under way beside the one that failed
-    logging.getLogger("asyncio").addFilter(_not_of_a_write)
+    # asyncio prints the tracebacks of the reads and writes that were under way beside the one that
+    # failed, and Python that they were not waited for
+    logging.getLogger("asyncio").addFilter(_is_no_echo)
+    warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
     # TensorStore tells the later errors of a save to an event loop that is closed by then
     if not isinstance(sys.unraisablehook, _WithoutEchoes):
         sys.unraisablehook = _WithoutEchoes(sys.unraisablehook)
 
 
-def _not_of_a_write(record: logging.LogRecord) -> bool:
-    return "in OCDBT database" not in record.getMessage()
+def _is_no_echo(record: logging.LogRecord) -> bool:
+    message = record.getMessage()
+    return not any(said in message for said in ("in OCDBT database", "was never retrieved"))
 
 
 class _WithoutEchoes:
-    """A hook that passes on everything but news of a closed event loop."""
+    """A hook that passes on everything but news of a closed event loop and of Orbax's reads; a
+    Ctrl-C that fell into a callback of JAX's, where Python drops it, is heard a moment later."""
 
     def __init__(self, report: Any):
         self.report = report
 
     def __call__(self, event: Any) -> None:
-        if str(event.exc_value) != "Event loop is closed":
+        if isinstance(event.exc_value, KeyboardInterrupt):
+            threading.Timer(0.05, _thread.interrupt_main).start()
+        elif str(event.exc_value) != "Event loop is closed" and not _of_a_read(event):
             self.report(event)
+
+
+def _of_a_read(event: Any) -> bool:
+    where = getattr(event, "object", None)
+    return inspect.iscoroutine(where) and "orbax" in where.cr_code.co_filename

@@ -4,8 +4,7 @@
   from the last complete checkpoint and writes the same lines again.
 * Nothing waits for the device but a look at the step before: its metrics are fetched while the next
   one runs.
-* SIGTERM and Ctrl-C finish the step, save, and return; a second Ctrl-C ends at once. With several
-  processes, one that hears it is enough: JAX tells the others, and all stop after the same step.
+* A signal that ends the run (training/stop.py) finishes the step, saves, and returns.
 """
 
 from __future__ import annotations
@@ -13,9 +12,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -24,28 +20,25 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmjax.errors import UserError
+from mmjax.errors import NotFinite
 from mmjax.tasks.base import size
 from mmjax.training.checkpoint import CheckpointError, Checkpoints
+from mmjax.training.program import Program
 from mmjax.training.progress import Progress
 from mmjax.training.state import State
+from mmjax.training.stop import Stop
 from mmjax.training.writer import Writer
+from mmjax.typing import Natural, Positive
 
 IN_A_ROW = "not_finite_in_a_row"  # what a checkpoint says beside its arrays
-# what Ctrl-C is answered: written, not printed, as the signal may come in the middle of a print
-NOTICE = b"\nSIGINT: saves after this step and stops; Ctrl-C again stops at once\n"
-
-
-class NotFinite(UserError, ArithmeticError):
-    """The loss or gradient was not finite for several steps in a row."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    steps: int = 1000  # length of the run
-    log_every: int = 10  # steps between lines of metrics.jsonl
-    evaluate_every: int = 0  # steps between validations; 0: at the end alone
-    stop_after_not_finite: int = 3  # skipped steps in a row before the run stops
+    steps: Positive = 1000  # length of the run
+    log_every: Positive = 10  # steps between lines of metrics.jsonl
+    evaluate_every: Natural = 0  # steps between validations; 0: at the end alone
+    stop_after_not_finite: Positive = 3  # skipped steps in a row before the run stops
     profile: tuple[int, ...] = ()  # (first, last) step of a profiler trace, for TensorBoard
 
 
@@ -55,57 +48,10 @@ class Outcome:
 
     state: State
     finished: bool  # all steps done; False: stopped by a signal, saved, to be continued
-    train_seconds: float = 0.0  # spent in steps, validations and saves left out
+    signal: int = 0  # number of the signal that stopped it; 0: none did
+    train_seconds: float = 0.0  # spent in steps; compilation, validations and saves left out
     first_step_seconds: float = 0.0  # from `started` to the end of the first step
     seconds_waiting_for_saves: float = 0.0
-
-
-class Stop:
-    """Remembers a SIGTERM or Ctrl-C until the step is over."""
-
-    def __init__(self) -> None:
-        self.reason = ""
-        self.interrupted = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Stop:
-        if threading.current_thread() is threading.main_thread():
-            handlers = {signal.SIGINT: self._pass_on}  # SIGTERM's handler is JAX's, see `reached`
-            if jax.process_count() == 1:
-                handlers = {signal.SIGTERM: self._remember, signal.SIGINT: self._remember}
-            for number, handler in handlers.items():
-                self._before[number] = signal.signal(number, handler)
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _remember(self, number: int, frame: Any) -> None:
-        if self.reason and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        if number == signal.SIGINT:
-            os.write(2, NOTICE)
-        self.reason = self.reason or signal.Signals(number).name
-
-    def _pass_on(self, number: int, frame: Any) -> None:
-        """Ctrl-C of one of several processes, as the signal that JAX tells the others of."""
-        if self.interrupted:
-            raise KeyboardInterrupt
-        self.interrupted = True
-        os.write(2, NOTICE)
-        signal.raise_signal(signal.SIGTERM)
-
-    def reached(self, step: int) -> bool:
-        """Whether to stop now; processes of one run agree on the step."""
-        if jax.process_count() == 1:
-            return bool(self.reason)
-        from jax.experimental import multihost_utils
-
-        if multihost_utils.reached_preemption_sync_point(step):
-            self.reason = self.reason or "SIGTERM"
-            return True
-        return False
 
 
 @dataclasses.dataclass
@@ -165,7 +111,7 @@ def fit(
     """Trains from `state.step` to `config.steps`.
 
     Args:
-      step_function: compiled; donates the state.
+      step_function: compiled, or a Program, which compiles; donates the state.
       batches: (batch on the devices, its example names) from step `state.step` on.
       evaluate: (state, step) -> validation metrics; every `evaluate_every` steps and at the end.
       about: what checkpoints say beside their arrays.
@@ -192,6 +138,7 @@ def fit(
                 jax.profiler.start_trace(str(Path(folder) / "profile"))
             training.clock.begin()
             batch, examples = training.next_batch()
+            training.compile_for(batch)
             metrics = training.take_step(batch)
             # the device works on this step while the one before is looked at
             training.look()
@@ -211,7 +158,7 @@ def fit(
             results = None
             if evaluates:
                 results = training.validate(step)
-                leaving = leaving or bool(stop.reason)  # heard during the validation
+                leaving = leaving or bool(stop.number)  # heard during the validation
             if saves or leaving:
                 training.save(results)
             if saves:
@@ -224,7 +171,8 @@ def fit(
                 break
         outcome = training.outcome
         outcome.state = training.state
-        outcome.finished = int(training.state.step) >= config.steps and not stop.reason
+        outcome.finished = int(training.state.step) >= config.steps and not stop.number
+        outcome.signal = stop.number
         outcome.train_seconds = training.clock.total
         checkpoints.wait()
     return outcome
@@ -270,6 +218,16 @@ class _Training:
                 self.look()
                 self.save(None)
             raise
+
+    def compile_for(self, batch: Any) -> None:
+        """Says what a step waits for, if its program is not compiled; that is no training time."""
+        program = self.step_function
+        what = program.missing(batch) if isinstance(program, Program) else ""
+        if what:
+            self.progress.say(f"compiling, {what}")
+            since = time.monotonic()
+            program.compile(batch)
+            self.clock.leave_out(time.monotonic() - since)
 
     def take_step(self, batch: Any) -> Mapping[str, Any]:
         """The metrics, still on the device."""
@@ -339,7 +297,7 @@ class _Training:
 
 
 class _Clock:
-    """Seconds per step: batches and steps, not validations or saves."""
+    """Seconds per step: batches and steps, not compilation, validations or saves."""
 
     def __init__(self, window: int):
         self.total = 0.0
@@ -357,6 +315,10 @@ class _Clock:
         self.recent.append(now - self.since)
         self.total += now - self.since
         self.since = now
+
+    def leave_out(self, seconds: float) -> None:
+        """Of the step under way, so many seconds were none of training."""
+        self.since += seconds
 
     def pause(self) -> None:
         self.paused = True

@@ -21,6 +21,7 @@ import optax
 
 from mmjax import tree
 from mmjax.config import ConfigError
+from mmjax.typing import Natural, Positive
 
 Axes = Mapping[str, tuple[str | None, ...]]
 
@@ -33,7 +34,7 @@ class Group:
     optimizer: Literal["adamw", "lion", "adafactor", "muon", "sgd", "frozen"] = "adamw"
     learning_rate: float = 1e-3  # at the peak; Muon's is of an orthogonal update: 0.02
     schedule: Literal["cosine", "linear", "constant", "rsqrt"] = "cosine"  # after the warm-up
-    warmup: int = 0  # steps from 0 to the peak
+    warmup: Natural = 0  # steps from 0 to the peak
     final: float = 0.0  # learning rate at the last step, as a share of the peak
     weight_decay: float = 0.0  # on matrices and embeddings; times the learning rate
     b1: float = 0.9  # decay of the first moment (momentum of Muon and SGD)
@@ -48,7 +49,7 @@ class Group:
 class Config:
     groups: tuple[Group, ...] = (Group(),)  # tried in order; the last one should match everything
     clip_norm: float = 1.0  # largest global gradient norm; 0: no clipping
-    accumulate: int = 1  # micro-batches per step; the gradient is that of the whole batch
+    accumulate: Positive = 1  # micro-batches per step; the gradient is that of the whole batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +65,19 @@ class Optimizer:
 
     def trained(self, path: str) -> bool:
         return self.groups[self.owner[path]].optimizer != "frozen"
+
+    def made_longer(self, before: int, now: int, step: int) -> str:
+        """What happens to the learning rate where a run of `before` steps becomes one of `now`,
+        in a line."""
+        rates = []
+        for name, group in zip(self.names, self.groups, strict=True):
+            if group.optimizer != "frozen":
+                old, new = (float(schedule(group, steps)(step)) for steps in (before, now))
+                rates.append(f"group {name} {old:.3g} -> {new:.3g}")
+        return (
+            f"train.steps {before} -> {now}: the schedule of {now} steps from step {step} on; "
+            f"learning rate of {', '.join(rates)}"
+        )
 
 
 def schedule(group: Group, steps: int) -> optax.Schedule:

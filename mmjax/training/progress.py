@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import jax
 
 from mmjax.data.storage import open_bar
+from mmjax.terminal import printable
 
 
 class Progress:
@@ -25,22 +26,24 @@ class Progress:
         self.shown = time.monotonic()
         self.bar = None
         if jax.process_index() == 0 and sys.stderr.isatty():
-            self.bar, self.job = open_bar(title, steps, start, "compiling ...")
+            self.bar, self.job = open_bar(title, steps, start, estimate=False)
 
     def update(self, step: int, values: Mapping[str, str], left: float | None = None) -> None:
         """`values` are shown in order; `left`: estimated seconds to the end."""
         text = "  ".join(f"{name} {value}" for name, value in values.items())
+        if left is not None and step < self.steps:
+            text += f"  {clock(left)} left"
         if self.bar:
             self.bar.update(self.job, completed=step, text=f"{step}/{self.steps}  {text}")
         elif jax.process_index() == 0 and (
             time.monotonic() - self.shown > self.seconds or step == self.steps
         ):
             self.shown = time.monotonic()
-            eta = f"  {clock(left)} left" if left is not None and step < self.steps else ""
-            print(f"{self.title} {step}/{self.steps}  {text}{eta}", file=sys.stderr, flush=True)
+            print(f"{self.title} {step}/{self.steps}  {text}", file=sys.stderr, flush=True)
 
     def say(self, text: str) -> None:
         """A line that stays."""
+        text = printable(text)
         if self.bar:
             self.bar.console.print(text, markup=False, highlight=False)
         elif jax.process_index() == 0:

@@ -23,6 +23,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from mmjax import tree
 from mmjax.config import ConfigError
 from mmjax.layers.placement import BATCH_AXES
+from mmjax.typing import Positive
 
 AXES = (*BATCH_AXES, "tensor")
 RULES: dict[str, str | None] = {
@@ -43,8 +44,8 @@ WHOLE_IF_UNEVEN = ("vocab",)  # not cut over devices that do not divide them: 50
 @dataclasses.dataclass(frozen=True)
 class Config:
     data: int = -1  # devices along the batch; -1: all that remain
-    fsdp: int = 1  # devices along the batch and along the parameters
-    tensor: int = 1  # devices along heads, MLP width and vocabulary
+    fsdp: Positive = 1  # devices along the batch and along the parameters
+    tensor: Positive = 1  # devices along heads, MLP width and vocabulary
     # logical axis -> mesh axis, "" = not cut
     rules: Mapping[str, str] = dataclasses.field(default_factory=dict)
 

@@ -19,8 +19,8 @@ from jax.sharding import Mesh
 
 from mmjax import tree
 from mmjax.tasks.base import Batch, Task, Teacher
+from mmjax.training import keys, sharding
 from mmjax.training import optimizer as optimizers
-from mmjax.training import sharding
 
 
 class State(flax.struct.PyTreeNode):
@@ -55,7 +55,7 @@ class StateSpec:
 
     def init(self) -> State:
         """Step 0: every array made where it will live."""
-        return jax.jit(self._build, out_shardings=self.shardings)(jax.random.key(self.seed))
+        return jax.jit(self._build, out_shardings=self.shardings)(keys.initial(self.seed))
 
     def _build(self, key: jax.Array) -> State:
         batch = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), self.batch)

@@ -1,4 +1,5 @@
-"""Metrics on disk: JSON lines and TensorBoard, cut back to the restored step when a run goes on.
+"""Metrics on disk: JSON lines and TensorBoard, cut back to the restored step when a run goes on;
+and on a page of Weights & Biases, if it is asked for.
 
 * `metrics.jsonl` holds no time, so a resumed run's file equals the undisturbed one byte for byte;
   times are in `timing.jsonl`. A line is written whole and flushed.
@@ -17,17 +18,25 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmjax.training import media
+from mmjax.training import media, weights_and_biases
 
 
 class Writer:
     """Appends to a work directory's metric files from `step` on; later lines of an earlier attempt
     are dropped."""
 
-    def __init__(self, folder: Path | str, step: int, *, tensorboard: bool = True):
+    def __init__(
+        self, folder: Path | str, step: int, *, tensorboard: bool = True, wandb: str = ""
+    ):
+        """
+        Args:
+          step: the last one that is kept of what was written before; -1: none.
+          wandb: project of Weights & Biases; "": none.
+        """
         self.folder = Path(folder)
         self.active = jax.process_index() == 0
         self.board = None
+        self.page: weights_and_biases.Board | None = None
         number = f"-{jax.process_index()}" if jax.process_index() else ""
         self.corrupt_file = f"corrupt{number}.jsonl"  # every process names its own rows
         cut_back(self.folder / self.corrupt_file, step)
@@ -40,11 +49,12 @@ class Writer:
             if pictures.name.isdigit() and int(pictures.name) > step:
                 shutil.rmtree(pictures)
         if tensorboard:
-            from tensorboardX import SummaryWriter
+            from mmjax.training.board import open_board  # protobuf, only where it is wanted
 
-            self.board = SummaryWriter(
-                str(self.folder / "tensorboard"), purge_step=step + 1, max_queue=1000
-            )
+            self.board = open_board(self.folder / "tensorboard", step)
+
+        if wandb:
+            self.page = weights_and_biases.Board(self.folder, wandb)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """One line of `metrics.jsonl`, and a point of each curve."""
@@ -52,6 +62,8 @@ class Writer:
         if self.board:
             for name, value in values.items():
                 self.board.add_scalar(name, float(value), step)
+        if self.page:
+            self.page.scalars(step, values)
 
     def timing(self, step: int, values: Mapping[str, float]) -> None:
         """One line of `timing.jsonl`."""
@@ -59,6 +71,8 @@ class Writer:
         if self.board:
             for name, value in values.items():
                 self.board.add_scalar(f"timing/{name}", float(value), step)
+        if self.page:
+            self.page.scalars(step, {f"timing/{name}": value for name, value in values.items()})
 
     def corrupt(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """Corrupt examples of this process's rows of a step, a line of `corrupt.jsonl` each."""
@@ -84,10 +98,14 @@ class Writer:
         os.replace(temporary, path)
         if self.board:
             media.to_board(self.board, step, name, medium)
+        if self.page:
+            self.page.media(step, name, medium)
 
     def close(self) -> None:
         if self.board:
             self.board.close()
+        if self.page:
+            self.page.close()
 
     def _line(self, file: str, step: int, values: Mapping[str, float]) -> None:
         if not self.active:

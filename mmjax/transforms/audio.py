@@ -39,7 +39,10 @@ class Cut(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class DecodeAudio:
-    """Bytes of a sound file -> float32 [T] in -1..1, one channel at `rate`."""
+    """A sound -> float32 [T] in -1..1, one channel at `rate`.
+
+    A sound is the bytes of a file, a `Sound`, or samples [T] or [T, channels] at `rate` already.
+    """
 
     rate: int = 16_000  # samples per second
     longest: float = 600.0  # seconds; a longer recording or cut is refused before it is decoded
@@ -60,8 +63,12 @@ class DecodeAudio:
             raise CorruptExample(f"no sound: {len(samples)} samples at {rate} Hz")
         return {**example, self.field: mono}
 
-    def _read(self, data: bytes, cut: Cut) -> tuple[np.ndarray, int]:
+    def _read(self, data: bytes | Sound | np.ndarray, cut: Cut) -> tuple[np.ndarray, int]:
         """The samples, float32 [T, channels], and their rate."""
+        if isinstance(data, np.ndarray):
+            data = Sound(data, self.rate)
+        if isinstance(data, Sound):
+            return self._samples(data, cut)
         if not data:
             raise CorruptExample("empty file")
         missing = missing_bytes(data)
@@ -88,6 +95,24 @@ class DecodeAudio:
         if not len(samples):
             raise CorruptExample("no sound: the file holds 0 samples")
         return samples, rate
+
+    def _samples(self, sound: Sound, cut: Cut) -> tuple[np.ndarray, int]:
+        """Of a sound that is decoded already.
+
+        Raises:
+          TypeError: integers, whose range is not known, or more axes than two.
+        """
+        samples = np.asarray(sound.samples)
+        if samples.dtype.kind != "f" or samples.ndim not in (1, 2):
+            raise TypeError(
+                f"samples are floating-point [T] or [T, channels] in -1..1, not {samples.dtype} "
+                f"{list(samples.shape)}"
+            )
+        samples = samples.astype(np.float32, copy=False)
+        if samples.ndim == 1:
+            samples = samples[:, None]
+        first, last = _frames(cut, len(samples), sound.rate)
+        return samples[first:last], sound.rate
 
 
 def _frames(cut: Cut, frames: int, rate: int) -> tuple[int, int]:

@@ -35,7 +35,7 @@ _UPRIGHT = {
 
 @dataclasses.dataclass(frozen=True)
 class DecodeImage:
-    """Encoded bytes -> uint8 [H, W, 3]; checks arrays that are decoded already."""
+    """Encoded bytes -> uint8 [H, W, 3]; so a Pillow image; checks arrays that are decoded."""
 
     field: ClassVar[str] = "image"
     max_pixels: int = 64_000_000  # larger pictures are refused by their header, not decoded
@@ -54,6 +54,8 @@ class DecodeImage:
     def header(self, example: Example) -> Image.Image:
         """The picture as far as its header: it has a size, but need not be decoded yet."""
         data = example.get("image")
+        if isinstance(data, Image.Image):
+            data = self._array_of(data)
         if isinstance(data, np.ndarray):
             return self._array(data)
         if not isinstance(data, (bytes, bytearray, memoryview)):
@@ -88,6 +90,15 @@ class DecodeImage:
         except Exception as error:
             raise CorruptExample(f"broken or truncated image: {error}") from error
         return image.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else image
+
+    def _array_of(self, image: Image.Image) -> np.ndarray:
+        """The pixels of an opened picture, as they are: who opened it has turned it upright."""
+        try:
+            return np.asarray(to_rgb(image, self.background))
+        except CorruptExample:
+            raise
+        except Exception as error:  # it may be decoded only now
+            raise CorruptExample(f"broken or truncated image: {error}") from error
 
     def _array(self, array: np.ndarray) -> Image.Image:
         if array.ndim == 2:

@@ -13,10 +13,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import mmjax
 from mmjax import config as configs
 from mmjax import main
+from mmjax.commands import evaluate as evaluate_command
 from mmjax.commands import inspect, prepare, show
 from mmjax.commands.evaluate import evaluate
 from mmjax.config import ConfigError, Spec
@@ -69,6 +71,10 @@ def test_results_stand_beside_their_baselines(trained):
         0.4216, abs=1e-4
     )
     assert result["train_seconds"] > 0 and result["first_step_seconds"] > 0
+    intervals = json.loads((trained.workdir / "intervals.json").read_text())
+    for name in ("classes/accuracy/top1", "unseen_style/image_to_text/r1"):
+        low, high = intervals[name]
+        assert low <= result[name] <= high < low + 0.3
 
 
 @pytest.mark.slow
@@ -137,6 +143,23 @@ def test_stopped_and_continued_equals_undisturbed(trained, tmp_path):
     assert continued.finished
     a, b = (Path(w) / "metrics.jsonl" for w in (trained.workdir, continued.workdir))
     assert a.read_bytes() == b.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_made_longer(trained, tmp_path, capsys):
+    folder = shutil.copytree(trained.workdir, tmp_path / "run")
+    longer = mmjax.train(tiny("train.steps=6"), folder)
+    said = capsys.readouterr().out
+    assert "going on from step 4" in said
+    assert "train.steps 4 -> 6: the schedule of 6 steps from step 4 on; learning rate of" in said
+    assert longer.finished and longer.result["steps"] == 6
+    assert json.loads((folder / "result-00000004.json").read_text()) == trained.result
+    rows = [row for row in read(folder / "metrics.jsonl") if "train/loss" in row]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    before = read(trained.workdir / "metrics.jsonl")
+    assert read(folder / "metrics.jsonl")[: len(before)] == before
+    with pytest.raises(ConfigError, match="train.steps: 6 -> 5"):
+        mmjax.train(tiny("train.steps=5"), folder)
 
 
 HOLD = """
@@ -213,6 +236,19 @@ def test_inspect_shows_the_batch(trained, capsys):
     assert "emoji:" in out and "loss with checkpoint 2" in out and "image" in out
 
 
+def test_inspect_draws_where_it_is_told_to(tmp_path, monkeypatch, capsys):
+    """Without a work directory nothing is left beside the user."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(inspect, "_loss", lambda *arguments: "loss")
+    assert inspect.inspect(tiny(), tmp_path / "run") is None
+    assert not list(tmp_path.iterdir())
+    assert "--out=batch.png draws one" in capsys.readouterr().out
+    assert inspect.inspect(tiny(), tmp_path / "run", out="a/batch.png") == Path("a/batch.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    with pytest.raises(ConfigError, match="--out=x.xyz: a picture's name ends in .png"):
+        inspect.inspect(tiny(), tmp_path / "run", out="x.xyz")
+
+
 def test_thumbnails_compare_with_drawings_of_their_own_set():
     """The groups of another set in the mixture have the same numbers, and nothing to say."""
     from mmjax.config import build
@@ -238,14 +274,35 @@ def test_a_run_is_exported_and_loaded_by_its_folder(trained, tmp_path):
     kernel = found.params["image_head"]["kernel"]
     expected = np.asarray(restored.params["image_head"]["kernel"])
     np.testing.assert_array_equal(kernel, expected.astype(np.float16).astype(np.float32))
+    by_run = mmjax.load(trained.workdir)  # the work directory itself, wherever a model is taken
+    np.testing.assert_array_equal(by_run.params["image_head"]["kernel"], expected)
+    ids = [one.processor(text="a cat")["ids"] for one in (by_run, found)]
+    np.testing.assert_array_equal(*ids)
     pixels = np.full((50, 40, 3), 7, np.uint8)
     batch = found.processor(images=pixels, text="a cat")
     images, texts = jax.jit(found.model.apply)(found.variables, **batch)
     before = restored.predict("embed", [{"image": pixels, "text": "a cat"}])
     np.testing.assert_allclose(images, before["image"], atol=0.02)  # halves
     np.testing.assert_allclose(texts, before["text"].reshape(1, -1), atol=0.02)
+    # a run is asked as a checkpoint is, in any form of a picture
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    path = tmp_path / "a.png"
+    for shown in (pixels, Image.fromarray(pixels), path, str(path), path.read_bytes()):
+        asked = restored.predict("embed", [{"image": shown, "text": "a cat"}])
+        np.testing.assert_array_equal(asked["image"], before["image"])
+    np.testing.assert_allclose(restored.encode_image(path), before["image"], atol=1e-6)
+    np.testing.assert_allclose(restored.encode_text("a cat"), before["text"], atol=1e-6)
+    assert repr(restored).startswith("Restored: mmjax.models.clip\n") and len(repr(restored)) < 400
 
 
+def test_a_run_as_a_model_is_asked_its_own_evaluations(trained, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(evaluate_command, "evaluate_model", lambda model, **of: asked.update(of))
+    assert main.main(["--mode=evaluate", f"--model={trained.workdir}", "--split=test"]) == 0
+    assert asked["config"] == workdir.load_options(trained.workdir)
+
+
+@pytest.mark.slow
 def test_a_linear_probe_of_a_run(trained):
     restored = mmjax.restore(trained.workdir)
     options = Evaluation(
@@ -259,6 +316,7 @@ def test_a_linear_probe_of_a_run(trained):
     assert majority > chance
 
 
+@pytest.mark.slow
 def test_warm_start_takes_what_fits(trained, tmp_path, capsys):
     unmeasured = ("validation={}", "test={}", "checkpoint.metric=''")
     config = tiny(f"warm_start={str(trained.workdir)!r}", "model.embedding=16", *unmeasured)

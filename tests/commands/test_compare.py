@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -50,7 +51,9 @@ def test_ratios_and_numbers_of_runs(runs, tmp_path, capsys):
     np.testing.assert_allclose(found["speech/wer"]["difference"], [-0.1, -0.1, -0.1])
     assert found["speech/fid"]["difference"].mean == -10
     assert found["speech/fid"]["difference"].low < -10 < found["speech/fid"]["difference"].high
-    assert "speech/wer" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "speech/wer" in said
+    assert re.search(r"test, mean over queries and runs +a0, a1 +b0, b1 +difference\n", said)
     assert json.loads((tmp_path / "out.json").read_text())["speech/fid"]["ours"] == 11
 
 
@@ -67,3 +70,15 @@ def test_other_queries_are_refused(runs):
     errors = np.arange(40)
     with pytest.raises(ConfigError, match="not asked the same: speech/index differs"):
         command.compare([runs("a", errors, 1.0)], [runs("b", errors, 1.0, np.arange(40)[::-1])])
+
+
+@pytest.mark.parametrize(
+    "folders, names",
+    [
+        (["runs/a0", "runs/b0"], ["a0", "b0"]),
+        (["x/run", "y/run", "y/other"], ["x/run", "y/run", "y/other"]),
+        (["runs/a", "runs/a/"], ["a", "a"]),
+    ],
+)
+def test_columns_are_named_as_briefly_as_tells_runs_apart(folders, names):
+    assert command._names(folders) == names

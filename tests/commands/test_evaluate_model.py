@@ -36,6 +36,7 @@ def test_the_numbers_are_those_of_a_run(capsys):
     assert "probe/accuracy/top1 0.482 0.042 0.106" in said
 
 
+@pytest.mark.slow
 def test_batches_do_not_matter():
     clip = mmjax.load("emoji_clip")
     test = dict(SHAPES, split="test")

@@ -62,6 +62,7 @@ def test_parameters_cut_over_devices_need_less_of_each():
     assert cut.flops == whole.flops and cut.kinds["batch"] == whole.kinds["batch"]
 
 
+@pytest.mark.slow
 def test_what_fsdp_sends_is_parameters_and_not_activations():
     few, many = (needs("execution.mesh.data=1", "execution.mesh.fsdp=8", f"data.batch_size={rows}")
                  for rows in (64, 512))  # fmt: skip

@@ -94,6 +94,22 @@ def test_from_packages_to_sources(registry, capsys):
     assert not [path for path in registry.root.iterdir() if path.name.startswith((".b", ".o"))]
 
 
+def test_without_a_renderer_nothing_is_fetched_to_be_drawn(registry, monkeypatch, capsys):
+    """One line for each set that needs it; the others are made."""
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    asked = len(registry.asked)
+    assert run("--set=tabler,openclipart", registry.mirror) == 1
+    said = capsys.readouterr().err
+    assert said.count("drawing SVG needs resvg_py, which is not installed: pip install") == 2
+    assert "Traceback" not in said and len(registry.asked) == asked
+    assert not (registry.root / "openclipart").exists()
+    assert run("--set=tabler,easy_vqa") == 1
+    captured = capsys.readouterr()
+    assert "easy_vqa: " in captured.out and "not prepared: tabler" in captured.err
+    with pytest.raises(DataError, match="needs resvg_py"):  # and no DrawingError, to be counted
+        drawing.from_svg(b"<svg/>", 32)
+
+
 def test_openmoji(registry):
     assert run("--set=openmoji", "--side=32") == 0
     assert rows(openmoji, tags=1) == ["mushroom, fungus", "thumbs up, good", "macaw"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pytest
 from PIL import Image
 
 import mmjax
+from mmjax import tree
 from mmjax.commands import embed, search
 from mmjax.config import ConfigError
 from mmjax.data.source import CorruptExample, DataError
 from mmjax.datasets import emoji
+from mmjax.errors import NotFinite
 from mmjax.main import main
 from mmjax.processors import base
 from mmjax.processors.checkpoint_pixels import Pixels
@@ -55,9 +58,14 @@ class Padded(base.Processor):
             **(cut if config.image.native_aspect else dict(height=size, width=size))
         )
 
-    def __call__(self, images=None, text=None):
-        if text is None:
-            return {"images": self.pixels(images)}
+    takes = ("image", "text")
+    arguments = {"image": "images", "text": "ids", "text_mask": "mask"}
+    evaluate = ()
+
+    def inputs(self, fields):
+        if "image" in fields:
+            return {"images": self.pixels(fields["image"])}
+        text = fields["text"]
         longest = self.text.context_length
         length = longest if self.text.padded_in_full else min(longest, max(map(len, text)))
         ids = np.zeros((len(text), length), np.int32)
@@ -159,6 +167,33 @@ def test_texts_of_unknown_words_are_left_out(encoder, tmp_path, capsys):
         search.run(search.Options("xylograph"))
 
 
+def test_texts_that_are_no_utf8_are_left_out(encoder, tmp_path, capsys):
+    lines = tmp_path / "lines.txt"
+    lines.write_bytes(b"a cat\nred caf\xe9\nred heart\n")
+    listed = tmp_path / "list.jsonl"
+    listed.write_bytes(b'{"text": "a cat"}\n{"text": "red caf\xe9"}\n{"text": "half \\ud83d"}\n')
+    for data, rows in ((lines, [0, 2]), (listed, [0])):
+        for out in (tmp_path / "out.npy", tmp_path / "out.parquet"):
+            options = embed.Options(str(data), str(out), kind="texts")
+            found = embed.embed(encoder, listing.open(str(data), "texts"), options)
+            assert found.rows.tolist() == rows
+            said = capsys.readouterr().out
+            assert "red caf\ufffd: invalid UTF-8: byte 0xe9 at position 7" in said
+
+
+def test_a_folder_with_what_is_no_file(encoder, photos, tmp_path, capsys):
+    os.mkfifo(photos / "pipe.png")
+    (photos / "gone.png").symlink_to("nowhere.png")
+    (photos / "loop.png").symlink_to("loop.png")
+    (photos / os.fsdecode(b"caf\xe9.png")).write_bytes(b"no picture")
+    options = embed.Options(str(photos), str(tmp_path / "out.parquet"))
+    found = embed.embed(encoder, listing.open(str(photos)), options)
+    assert len(found.names) == len(THINGS)
+    said = capsys.readouterr().out
+    assert "5 of 11 cannot be read" in said and "caf\ufffd.png" in said
+    assert "pipe.png: it is a pipe" in said and "loop.png: Too many levels" in said
+
+
 def test_texts_of_a_manifest_and_of_lines(encoder, photos, tmp_path):
     manifest = str(photos / "list.jsonl")
     (tmp_path / "lines.txt").write_text("".join(f"a drawing of a {one}\n\n" for one in THINGS))
@@ -194,28 +229,52 @@ def test_search_by_picture_over_an_index_of_ones_own(photos, tmp_path, capsys):
     assert "photos has changed since it was embedded" in capsys.readouterr().out
 
 
+def test_names_that_are_no_utf8(encoder, tmp_path, capsys):
+    """Of files, and in a query: no UnicodeEncodeError, in either kind of file."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    drawn = {one.name: one.images[0] for one in emoji.concepts()}
+    (folder / os.fsdecode(b"caf\xe9 \x1b[2J.webp")).write_bytes(drawn["tiger"])
+    (folder / os.fsdecode(b"broken\xff.png")).write_bytes(b"no picture")
+    for out in (tmp_path / "a.npy", tmp_path / "a.parquet"):
+        options = embed.Options(str(folder), str(out))
+        made = embed.embed(encoder, listing.open(str(folder)), options)
+        assert made.names == ("caf\ufffd \x1b[2J.webp",)
+        sheet = tmp_path / "sheet.png"
+        flags = ["--mode=search", "--query=a tiger", f"--index={out}", f"--out={sheet}"]
+        assert main(flags) == 0 and sheet.exists()
+        assert "caf\ufffd \\x1b[2J.webp" in capsys.readouterr().out
+    typed = os.fsencode("un caf\xe9").decode("ascii", "surrogateescape")  # as LC_ALL=C reads it
+    assert search._text(typed) == "un caf\xe9"
+    assert main(["--mode=search", "--query=\udcff"]) == 2
+    assert "--query=\\udcff: this is no valid UTF-8" in capsys.readouterr().err
+
+
 def test_a_big_cat_among_the_emoji(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MMJAX_CACHE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     flags = ["--mode=search", "--query=a big cat"]
     assert main(flags) == 0
     first = capsys.readouterr().out
-    assert "cat face" in first and (tmp_path / "search.png").exists()
+    assert "cat face" in first and not list(tmp_path.glob("*.png")), "nothing is drawn unasked"
     (kept,) = (tmp_path / "embeddings").glob("*.npy")
     changed = kept.stat().st_mtime_ns
-    hits = search.run(search.Options("a big cat", out=""))
+    hits = search.run(search.Options("a big cat"))
     names = [hit.name for hit in hits]
     assert sum("cat" in name or name in ("tiger", "leopard", "lion") for name in names) >= 6
     assert kept.stat().st_mtime_ns == changed
     for word in ("pizza", "red heart"):
-        assert word in [hit.name for hit in search.run(search.Options(word, count=5, out=""))]
+        assert word in [hit.name for hit in search.run(search.Options(word, count=5))]
 
 
 def test_what_cannot_be_done_is_said(photos, tmp_path, capsys):
+    (tmp_path / "photos.png").mkdir()
     for flags, message in (
         (["--mode=search"], "needs a --query"),
         (["--mode=search", "--query=none.png"], "there is no such picture"),
         (["--mode=search", "--query=a", "--index=none.npy"], "--mode=embed writes one"),
+        (["--mode=search", "--query=a", "--out=x.xyz"], "a picture's name ends in .png, .jpg"),
+        (["--mode=search", "--query=a", f"--out={photos}.png/"], "is a folder: name a file in it"),
         (["--mode=embed", "--data=x"], "needs --data= and --out="),
         (["--mode=embed", "--data=nothing", "--out=a.npy"], "there is no such folder or file"),
         (["--mode=embed", f"--data={photos}", f"--out={tmp_path}/a.txt"], ".npy or .parquet"),
@@ -229,6 +288,9 @@ def test_what_cannot_be_done_is_said(photos, tmp_path, capsys):
     np.save(tmp_path / "foreign.npy", np.zeros((2, 3), np.float32))
     with pytest.raises(DataError, match="holds no embeddings of mmjax"):
         embeddings.open(tmp_path / "foreign.npy")
+    with pytest.raises(DataError, match="lines.txt .*is a link that leads to no list of texts"):
+        (tmp_path / "lines.txt").symlink_to("nowhere.txt")
+        listing.open(str(tmp_path / "lines.txt"), "texts")
     index = embed.run(embed.Options(str(photos), str(tmp_path / "a.npy")))
     beside = json.loads((tmp_path / "a.json").read_text())
     beside["about"]["parameters"] = "others"
@@ -236,3 +298,69 @@ def test_what_cannot_be_done_is_said(photos, tmp_path, capsys):
     with pytest.raises(ConfigError, match="vectors of two models do not compare"):
         search.run(search.Options("a", str(tmp_path / "a.npy")))
     assert len(index.names) == 6
+
+
+@pytest.mark.parametrize("suffix", embeddings.SUFFIXES)
+def test_a_cut_index_is_refused_by_name(tmp_path, suffix):
+    out = tmp_path / f"index{suffix}"
+    about = dict(model="a", parameters="b", data="c", rows="d", kind="images", column="")
+    writer = embeddings.Writer(out, about, 1)
+    writer.put(0, embeddings.Chunk(np.eye(50, dtype=np.float32), np.arange(50)))
+    writer.finish(str)
+    assert embeddings.open(out).vectors.shape == (50, 50)
+    for path in tmp_path.glob("index.*"):
+        whole = path.read_bytes()
+        for content in (b"", whole[:-20], whole[: len(whole) // 2], b"x" * 500, whole[:60]):
+            path.write_bytes(content)
+            with pytest.raises(DataError, match=f"index{suffix} is cut off or damaged: .*anew"):
+                embeddings.open(out)
+        path.write_bytes(whole)
+    assert embeddings.open(out).names[49] == "49"
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """The emoji CLIP with a NaN in one of its parameters, in a file that is whole."""
+    folder = tmp_path_factory.mktemp("broken")
+    loaded = mmjax.load("emoji_clip")
+    flat = {path: np.array(leaf) for path, leaf in tree.flatten(loaded.params).items()}
+    flat["image_head/kernel"][3, 4] = np.nan
+    mmjax.save(dataclasses.replace(loaded, params=tree.unflatten(flat)), folder)
+    return folder
+
+
+def test_weights_that_are_not_finite_are_refused(broken, photos, tmp_path, capsys):
+    """By name, wherever a model is asked for; today's ranking of NaNs would look like an answer."""
+    config = "--config=configs/contrastive/clip_emoji.py:smoke"
+    for words in (
+        ["--mode=embed", f"--data={photos}", f"--out={tmp_path / 'out.npy'}"],
+        ["--mode=search", "--query=a cat"],
+        ["--mode=evaluate", config, "--split=test"],
+    ):
+        assert main([*words, f"--model={broken}"]) == 2
+        message = capsys.readouterr().err
+        assert f"CheckpointFileError: {broken}: not finite (NaN or infinity): image_h" in message
+    assert not (tmp_path / "out.npy").exists()
+
+
+def test_vectors_that_are_not_finite_are_refused(encoder, photos, tmp_path):
+    flat = tree.flatten(encoder.loaded.params)
+    large = {path: leaf * np.inf if "image_head" in path else leaf for path, leaf in flat.items()}
+    loaded = dataclasses.replace(encoder.loaded, params=tree.unflatten(large))
+    pictures = [(photos / "pizza.webp").read_bytes()]
+    with pytest.raises(NotFinite, match="the native makes vectors of pictures with a"):
+        embed.Encoder(loaded).images(pictures)
+    assert np.isfinite(embed.Encoder(loaded).texts(["a cat"])).all()
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".parquet"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_index_that_is_not_finite_is_refused(tmp_path, suffix, value):
+    vectors = np.eye(4, dtype=np.float32)
+    vectors[2, 1] = value
+    about = dict(model="a", parameters="b", data="c", rows="d", kind="images", column="")
+    writer = embeddings.Writer(tmp_path / f"index{suffix}", about, 1)
+    writer.put(0, embeddings.Chunk(vectors, np.arange(4)))
+    writer.finish(str)
+    with pytest.raises(DataError, match="vectors of 1 of 4 rows hold a NaN or an infinity, the fi"):
+        embeddings.open(tmp_path / f"index{suffix}")

@@ -34,13 +34,6 @@ def test_public_face(tmp_path):
     )
 
 
-def test_a_work_directory_is_exported_first(tmp_path):
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(CheckpointFileError, match=r"work directory of a run: mmjax\.export\('"):
-        mmjax.load(tmp_path)
-
-
 def test_a_wrong_file_names_every_tensor_and_the_family(tmp_path):
     shutil.copy(CLIP / "config.json", tmp_path)
     tensors = load_file(CLIP / "model.safetensors")

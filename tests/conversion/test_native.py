@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import types
 from pathlib import Path
 
@@ -22,9 +23,11 @@ from mmjax.conversion.files import CheckpointFileError
 from mmjax.conversion.table import CheckpointMismatch
 from mmjax.data.source import CorruptExample
 from mmjax.datasets import bundled, emoji
+from mmjax.errors import UserError
 from mmjax.layers.adapters import Adapted, Rule
 from mmjax.models import bert, clip, text
 from mmjax.processors import image_text, vocabularies
+from mmjax.run.restore import Restored
 from mmjax.tokenizers import bpe, words
 
 CLIP = Path(__file__).parents[1] / "golden" / "checkpoints" / "clip"
@@ -115,6 +118,52 @@ def test_a_file_names_models_of_mmjax_alone(tmp_path):
             mmjax.load(tmp_path)
 
 
+@pytest.mark.parametrize("change, message", [
+    ({"heads": 0}, "transformer.heads = 0"), ({"width": -16}, "transformer.width = -16"),
+    ({"layers": 2**40}, "transformer.layers = 1099511627776"),
+])  # fmt: skip
+def test_sizes_that_no_model_has_are_refused(tmp_path, change, message):
+    saved(tmp_path)
+    path = tmp_path / "config.json"
+    written = json.loads(path.read_text())
+    written["config"]["image"]["transformer"].update(change)
+    path.write_text(json.dumps(written))
+    with pytest.raises(ConfigError, match=f"config.json: .*{message} .*is not int from"):
+        mmjax.load(tmp_path)
+
+
+@pytest.mark.parametrize("change", [
+    dict(num_attention_heads=0), dict(patch_size=0), dict(hidden_size="wide"), dict(image_size=-3),
+    dict(num_hidden_layers=-1), dict(num_attention_heads=None), dict(num_channels=2**40),
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("tower", ["vision_config", "text_config"])
+def test_a_config_of_others_that_no_model_has_is_refused(tmp_path, change, tower):
+    shutil.copytree(CLIP, tmp_path / "clip")
+    path = tmp_path / "clip" / "config.json"
+    written = json.loads(path.read_text())
+    known = [name for name in change if name in written[tower]]
+    written[tower].update(change)
+    path.write_text(json.dumps(written))
+    if not known:  # a text has no pixels
+        mmjax.load(tmp_path / "clip")
+        return
+    with pytest.raises(UserError, match="config.json"):
+        mmjax.load(tmp_path / "clip")
+    path.write_text(json.dumps(written)[:-100])
+    with pytest.raises(CheckpointFileError, match="config.json is not JSON"):
+        mmjax.load(tmp_path / "clip")
+
+
+def test_an_export_that_changed_is_named(tmp_path):
+    """One bit of one of its tensors; the package's own weights have a hash of each file."""
+    saved(tmp_path)
+    path = tmp_path / "model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(CheckpointFileError, match="is damaged: 1 of [0-9]+ tensors are not what"):
+        mmjax.load(tmp_path)
+
+
 def test_lora_is_merged_and_a_bottleneck_refused(tmp_path, monkeypatch, processor):
     loaded = mmjax.load(CLIP)
 
@@ -128,9 +177,11 @@ def test_lora_is_merged_and_a_bottleneck_refused(tmp_path, monkeypatch, processo
             nn.unbox(shapes["params"]),
         )
         part = types.SimpleNamespace(processor=inner)
-        run = types.SimpleNamespace(part=lambda name: part)
-        variables = {"params": params, "state": {}}
-        return types.SimpleNamespace(model=model, params=params, run=run, variables=variables)
+        run = types.SimpleNamespace(part=lambda *unused: part, model=model, workdir="run")
+        made = object.__new__(Restored)  # of a run that has nothing else
+        for name, value in dict(run=run, variables={"params": params, "state": {}}).items():
+            object.__setattr__(made, name, value)
+        return made
 
     inner = image_text.Processor(processor.config, processor.tokenizer)
     run = restored("lora")

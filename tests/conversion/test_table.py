@@ -167,6 +167,91 @@ def test_broken_safetensors_are_refused(tmp_path):
         files.safetensors(path)
 
 
+@pytest.mark.parametrize("name, fields, message", [
+    ("b", dict(data_offsets=[60, 68]), r"b overlaps the one before it \(60, not 64\)"),
+    ("b", dict(data_offsets=[0, 8]), r"a overlaps the one before it \(0, not 8\)"),
+    ("b", dict(data_offsets=[68, 76]), r"b is cut off|cut off: b ends at byte 76 of 72"),
+    ("b", dict(shape=[1], data_offsets=[68, 72]), r"b leaves bytes before it \(68, not 64\)"),
+    ("b", dict(shape=[1], data_offsets=[64, 68]), "4 bytes belong to no tensor"),
+    ("b", dict(data_offsets=[-8, 0]), "b has the shape .* whole numbers, not negative"),
+    ("b", dict(data_offsets=[72, 64]), "b has the shape .* whole numbers"),
+    ("b", dict(data_offsets=[64.0, 72.0]), "b has the shape .* whole numbers"),
+    ("a", dict(shape=[-4, -4]), "a has the shape .* whole numbers, not negative"),
+    ("a", dict(shape=[4.0, 4]), "a has the shape .* whole numbers"),
+    ("a", dict(shape=[16, True]), "a has the shape .* whole numbers"),
+    ("a", dict(shape="16"), "a has the shape .* whole numbers"),
+    ("a", dict(shape=16), "no safetensors file: a is"),
+    ("a", dict(dtype=["F32"]), "a is of type .*, which is unknown"),
+], ids=str)  # fmt: skip
+def test_headers_that_the_reference_refuses_are_refused_by_name(tmp_path, name, fields, message):
+    header = {
+        "a": dict(dtype="F32", shape=[4, 4], data_offsets=[0, 64]),
+        "b": dict(dtype="F32", shape=[2], data_offsets=[64, 72]),
+    }
+    header[name].update(fields)
+    with pytest.raises(CheckpointFileError, match=message):
+        files.safetensors(with_header(tmp_path, json.dumps(header)))
+
+
+@pytest.mark.parametrize("header, message", [
+    ('["a"]', "its header names no tensors"), ("3", "its header names no tensors"),
+    ('{"a": 3, "a": 4}', "there twice: a"), ("[" * 100_000, "no safetensors file"),
+], ids=["list", "number", "twice", "deep"])  # fmt: skip
+def test_headers_that_are_none(tmp_path, header, message):
+    with pytest.raises(CheckpointFileError, match=message):
+        files.safetensors(with_header(tmp_path, header))
+
+
+def with_header(folder, text):
+    """A safetensors file of 72 bytes of data under this header."""
+    path = folder / "model.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text.encode() + bytes(72))
+    return path
+
+
+def test_a_tensor_that_changed_since_it_was_written_is_named(tmp_path):
+    path = tmp_path / "model.safetensors"
+    files.save(path, {"a": np.ones((4, 4), np.float32), "b": np.zeros(2, np.float32)})
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(CheckpointFileError, match="is damaged: 1 of 2 tensors are not what .*: b"):
+        files.safetensors(path)
+    path.write_bytes(whole.replace(b"mmjax_crc32", b"mmjax_crc33"))
+    with pytest.raises(CheckpointFileError, match="is damaged: its checksums cannot be read"):
+        files.safetensors(path)
+    # a file of others has none, as those that were written before there were any
+    save_file({"b": np.arange(2.0)}, path, metadata={"format": "pt"})
+    assert files.safetensors(path)["b"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int64, np.uint8, np.bool_])
+def test_whole_numbers_are_no_weights(kind):
+    found = tensors()
+    for name in ("ln.weight", "layers.1.fc.bias"):
+        found[name] = found[name].astype(kind)
+    with pytest.raises(table.CheckpointMismatch, match="whole numbers where the model has others: "
+                       rf"layers.1.fc.bias \({np.dtype(kind)}\), ln.weight"):  # fmt: skip
+        table.check(ROWS, found, shapes())
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16", "float16"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused_by_name(value, dtype):
+    found = tensors()
+    found["layers.2.fc.weight"][1, 2] = value
+    found["cls"][0] = value
+    with pytest.raises(CheckpointFileError, match=r"infinity\): layers.2.fc.weight, cls$"):
+        table.read(ROWS, found, shapes(), dtype=dtype)
+
+
+def test_what_becomes_infinite_is_refused_by_name():
+    found = tensors()
+    found["ln.bias"][0] = 1e6
+    table.read(ROWS, found, shapes())
+    with pytest.raises(CheckpointFileError, match="infinity.*: ln.bias$"):
+        table.read(ROWS, found, shapes(), dtype="float16")
+
+
 def test_an_index_stays_in_its_folder(tmp_path):
     index = tmp_path / "model.safetensors.index.json"
     save_file({"a": np.ones(2, np.float32)}, tmp_path / "one.safetensors")

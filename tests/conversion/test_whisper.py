@@ -9,13 +9,16 @@ import struct
 from pathlib import Path
 
 import family_checks
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax.config import ConfigError
 from mmjax.conversion import ctranslate2, fields, files, whisper
 from mmjax.conversion import load as checkpoints
+from mmjax.conversion.table import CheckpointMismatch
 from mmjax.models import whisper as models
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "whisper"
@@ -251,3 +254,31 @@ def test_other_files_are_refused(named, loaded, tmp_path):
     path.write_bytes(packed({"a": np.zeros(1, np.float32)}))
     with pytest.raises(files.CheckpointFileError, match="lacks what every Whisper has"):
         whisper.foreign(tmp_path)
+
+
+def test_biases_of_keys_are_refused_by_the_reference_s_format_and_kept_by_ours(loaded, tmp_path):
+    stacks = {
+        side: dataclasses.replace(getattr(loaded.config, side), key_bias=True)
+        for side in ("encoder", "decoder")
+    }
+    config = dataclasses.replace(loaded.config, **stacks)
+    model = models.Model(config)
+    shapes = nn.unbox(jax.eval_shape(model.init, jax.random.key(0), *models.inputs(config)))
+    params = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes["params"])
+    biased = checkpoints.Loaded("whisper", model, params, loaded.processor, config)
+    with pytest.raises(fields.Unsupported, match="key_bias=True cannot be written as Whisper.*run"):
+        checkpoints.save(biased, tmp_path / "theirs")
+    with pytest.raises(ConfigError, match="speech prepares inputs by a checkpoint's own files"):
+        checkpoints.save(dataclasses.replace(biased, family="native"), tmp_path / "ours")
+    ours = dataclasses.replace(biased, family="native", processor=None)
+    checkpoints.save(ours, tmp_path / "ours")
+    again = checkpoints.load(tmp_path / "ours")
+    assert again.config == config
+    family_checks.same(again.params, jax.tree.map(jnp.asarray, params))
+
+
+def test_parameters_without_a_place_in_the_file_are_refused(loaded, tmp_path):
+    """In every family: they were left out without a word."""
+    more = {**loaded.params, "extra": jnp.ones(2)}
+    with pytest.raises(CheckpointMismatch, match="without a place in it are extra; not there are"):
+        checkpoints.save(dataclasses.replace(loaded, params=more), tmp_path)

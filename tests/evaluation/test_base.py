@@ -8,6 +8,7 @@ from evaluation.contexts import context
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mmjax.data.source import InMemory
+from mmjax.errors import NotFinite
 from mmjax.evaluation import base
 from mmjax.evaluation.base import Evaluator, Result
 from mmjax.evaluation.retrieval import Retrieval
@@ -274,3 +275,13 @@ def test_media_are_kept_of_a_few_rows_alone(variables, data, put):
 def test_the_rows_of_a_draw_begin_with_those_of_a_smaller_one():
     assert base.draw(100, 7).tolist() == base.draw(100, 30)[:7].tolist()
     assert sorted(base.draw(5, 9)) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_row_that_is_not_finite_is_no_number(variables, data, value):
+    """Whatever is compared with a NaN is false: it would be counted as right, or as wrong."""
+    spoilt = {**data, "image": data["image"].copy()}
+    spoilt["image"][5] = value
+    with pytest.raises(NotFinite, match="of 1 of [0-9]+ examples holds a NaN or an infinity, the "
+                       "first is example 5: the model's weights"):  # fmt: skip
+        base.run(Retrieval(), embed, variables, batches(spoilt, 8), context())

@@ -1,3 +1,4 @@
+import functools
 import subprocess
 import sys
 
@@ -5,26 +6,8 @@ import numpy as np
 import pytest
 from evaluation.contexts import context
 
-from mmjax.evaluation import page, pictures
+from mmjax.evaluation import letters, page, pictures
 from mmjax.evaluation.retrieval import Retrieval
-from mmjax.report import charts, curves
-
-RUN = [
-    {"step": step, "train/loss": 5 / (1 + step), "train/scale": 14.0, "train/scale/text": 3.0}
-    for step in range(30)
-]
-for step, share in ((10, 0.2), (20, 0.4)):
-    RUN.append(
-        {
-            "step": step,
-            "validation/seen/loss": 2.0,
-            "validation/seen/image_to_text/r1": share,
-            "validation/seen/image_to_text/r5": round(share + 0.3, 1),
-            "validation/chance/seen/image_to_text/r1": 0.005,
-            "validation/seen/image_to_text/median_rank": 7 - step / 5,
-            "text": "not a number",
-        }
-    )
 
 
 def colours(image):
@@ -36,68 +19,39 @@ def rgb(colour):
     return tuple(bytes.fromhex(colour[1:]))
 
 
-def test_panels_put_together_what_belongs_together():
-    panels = {panel.title: panel for panel in curves.panels(RUN)}
-    assert list(panels) == [
-        "loss",
-        "validation/seen/image_to_text",
-        "validation/seen/image_to_text/median_rank",
-        "train/scale",
-    ]
-    assert list(panels["loss"].lines) == ["train", "seen"]
-    assert list(panels["train/scale"].lines) == ["scale", "text"]
-    recall = panels["validation/seen/image_to_text"]
-    assert recall.lines == {"r1": ([10, 20], [0.2, 0.4]), "r5": ([10, 20], [0.5, 0.7])}
-    assert recall.baselines == {"r1": {"chance": 0.005}}
-
-
-def test_values_that_are_not_finite_leave_a_gap():
-    rows = [{"step": 1, "train/loss": 2.0}, {"step": 2, "train/loss": float("nan")}]
-    rows += [{"step": 3, "train/loss": "inf"}, {"step": 4, "train/loss": 1.0}]
-    assert curves.panels(rows)[0].lines == {"train": ([1, 4], [2.0, 1.0])}
-
-
-def test_charts_are_svg_in_the_colours_of_the_page():
-    svg = "".join(charts.chart(panel) for panel in curves.panels(RUN))
-    assert svg.count("<svg") == 4 and "var(--s1)" in svg and "dashed: chance" in svg
-    assert "<title>r1 at step 20: 0.4</title>" in svg and "nan" not in svg
-    constant = charts.chart(curves.panels([{"step": 5, "train/<b>": 0.0}])[0])
-    assert "&lt;b&gt;" in constant and "nan" not in constant
-
-
-def test_long_lines_are_thinned_but_keep_their_extremes():
-    steps, values = list(range(10_000)), np.random.default_rng(0).random(10_000).tolist()
-    points = charts._thin(steps, values)
-    assert len(points) <= 305 and points[-1] == (9999, values[-1])
-    assert {min(values), max(values)} <= {value for _, value in points}
-    assert [step for step, _ in points] == sorted(step for step, _ in points)
-
-
-@pytest.mark.parametrize("low, high", [(0, 1), (0.13, 0.71), (-3, 92_000), (1e-7, 3e-6), (5, 5)])
-def test_axes_have_round_marks_within_their_ends(low, high):
-    bottom, top, marks = charts._scale(low, high)
-    assert bottom <= low and high <= top and bottom < top and 2 <= len(marks) <= 6
-    assert all(bottom <= mark <= top + 1e-12 for mark in marks)
-
-
-def test_numbers_are_short():
-    shown = {0.5412: "0.541", 93: "93", 2.5e-6: "2.5e-6", 0: "0", 123456.7: "123,457", 1: "1"}
-    assert {value: pictures.number(value) for value in shown} == shown
-
-
-def test_labels_are_spread_and_keep_their_order():
-    places = pictures.spread([0.5, 0.51, 0.1, 0.99, 0.995], 0.1)
-    assert np.argsort(places).tolist() == [2, 0, 1, 3, 4]
-    assert np.diff(sorted(places)).min() > 0.09 and min(places) >= 0 and max(places) <= 1
-
-
-def test_text_is_measured_wrapped_and_cut():
+def test_text_is_measured_wrapped_and_cut_in_its_middle():
     text = "a rather long caption, that will $never$ fit\n into one line"
-    lines = page.fit(text, 120, lines=2)
-    assert len(lines) == 2 and lines[1].endswith("…") and not lines[0].endswith("…")
-    assert all(page._width(line, 12, False) <= 120 for line in lines)
-    assert page.fit("short", 120) == ["short"] and page.fit("", 120) == [""]
-    assert page.fit("x" * 5000, 60)[0].endswith("…")
+    lines = letters.fit(text, 120, lines=2)
+    assert len(lines) == 2 and "…" in lines[1] and "…" not in lines[0]
+    assert lines[0].startswith("a rather") and lines[1].endswith("line")
+    assert all(letters.width_of(line, 12) <= 120 for line in lines)
+    assert letters.fit("short", 120) == ["short"] and letters.fit("", 120) == [""]
+    cut = letters.fit("x" * 4000 + "y" * 1000, 60)[0]
+    assert cut.startswith("x") and cut.endswith("y") and "…" in cut
+
+
+def test_scripts_without_spaces_break_anywhere():
+    lines = letters.fit("中文字" * 8, 80, lines=2)
+    assert len(lines) == 2 and "…" not in lines[0] and lines[1].endswith("字")
+    assert all(letters.width_of(line, 12) <= 80 for line in lines)
+
+
+def test_emoji_are_pictures_where_the_system_has_their_font(monkeypatch):
+    text = "ok 👩‍🚀 and ❤️, not ✓ 🇨🇭"
+    font = letters._emoji_font()
+    if font is None:  # nothing is lost: all of it are letters
+        assert letters.parts(text) == [text] and not letters.is_emoji("👩‍🚀")
+        monkeypatch.setattr(letters, "_emoji_font", lambda: object())
+    expected = ["ok ", "👩‍🚀", " and ", "❤️", ", not ✓ ", "🇨🇭"]
+    assert letters.parts(text) == expected
+    assert [part for part in expected if letters.is_emoji(part)] == expected[1::2]
+    if font is not None:
+        coloured = np.asarray(letters.emoji("🐝", 24))
+        assert coloured.shape == (24, 24, 4) and coloured[..., :3].std() > 20
+        drawn = page.Page(80, 40)
+        drawn.text(40, 20, "a 🐝", align="center")
+        drawn.rising(10, 2, "🐝 b", size=10)
+        assert (np.ptp(np.asarray(drawn.render("")), axis=-1) > 100).any()  # colours
 
 
 def emoji_like(rng, count):
@@ -105,7 +59,7 @@ def emoji_like(rng, count):
     return np.broadcast_to(colour, (count, 8, 8, 3))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sheets():
     rng = np.random.default_rng(0)
     images = emoji_like(rng, 40)
@@ -115,8 +69,9 @@ def sheets():
     def decode(index, source=None):
         return {"image": images[index], "text": (captions[index], "再 second")}
 
-    def draw(noise, text_noise=0.0):
-        text = vectors[:, None] + text_noise * rng.standard_normal((40, 2, 6))
+    @functools.cache
+    def draw(noise):
+        text = np.repeat(vectors[:, None], 2, axis=1)
         image = vectors + noise * rng.standard_normal(vectors.shape)
         rows = {"image": image, "text": text, "index": np.arange(40)}
         rows["style"] = np.arange(40) % 2
@@ -125,18 +80,38 @@ def sheets():
     return draw
 
 
-def test_sheets_mark_right_answers_green_and_wrong_ones_red(sheets):
+def test_sheets_mark_right_answers_green_and_leave_wrong_ones_neutral(sheets):
     right, wrong = sheets(0.0), sheets(50.0)
     assert set(right) == {"image_to_text", "text_to_image", "similarity"}
     for name in ("image_to_text", "text_to_image"):
-        assert rgb(page.GREEN_TINT) in colours(right[name])
-        assert rgb(page.RED_TINT) in colours(wrong[name])
-        assert right[name].width == page.WIDTH * page.SCALE
+        for picture in (right[name], wrong[name]):
+            assert rgb(page.GREEN_TINT) in colours(picture)  # what the mark means stands above
+            assert rgb("#c93c37") not in colours(picture) and rgb("#fbe3e1") not in colours(picture)
+            assert picture.width == page.WIDTH * page.SCALE
     green = [
-        (np.asarray(picture["text_to_image"]) == rgb(page.GREEN)).all(-1).sum()
+        (np.asarray(picture["image_to_text"]) == rgb(page.GREEN)).all(-1).sum()
         for picture in (right, wrong)
     ]
     assert green[0] > 2 * green[1]
+
+
+def test_sheets_have_even_margins(sheets):
+    for picture in sheets(50.0).values():
+        drawn = np.asarray(picture).min(-1) < 250
+        across = np.flatnonzero(drawn.any(0)) / page.SCALE
+        assert page.MARGIN - 2 <= across[0] <= page.MARGIN + 2
+        assert page.MARGIN - 4 <= picture.width / page.SCALE - across[-1] <= page.MARGIN + 20
+
+
+def test_pictures_say_what_is_seen(sheets):
+    seen = {name: picture.info[page.DESCRIPTION] for name, picture in sheets(0.0).items()}
+    assert seen["image_to_text"].startswith("Image to text: the best 5 of 40")
+    assert seen["text_to_image"].count(": rank ") == 6
+    assert "Mean on the diagonal" in seen["similarity"]
+    counts = np.array([[3, 2], [0, 4]])
+    confused = pictures.confusion(counts, ["cat", "dog"]).info[page.DESCRIPTION]
+    assert "77.8% of 9 right" in confused and "'cat' taken for 'dog', 2 times" in confused
+    assert sheets(0.0)["text_to_image"].info[page.IMAGES].count(";") == 6 * 5 - 1
 
 
 def test_the_grid_shows_what_the_model_sees():

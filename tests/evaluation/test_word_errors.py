@@ -7,7 +7,8 @@ from evaluation.contexts import context
 from mmjax.config import ConfigError
 from mmjax.data.source import DataError, InMemory
 from mmjax.evaluation import base
-from mmjax.evaluation.word_errors import WordErrors, edit_distance, normalised
+from mmjax.evaluation.texts import normalised
+from mmjax.evaluation.word_errors import WordErrors, edit_distance
 
 SAID = ["The cat sat.", "a dog", "It's raining, isn\N{RIGHT SINGLE QUOTATION MARK}t it?"]
 HEARD = ["the cat sat", "the dog ran", "it's raining"]

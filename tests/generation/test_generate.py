@@ -150,10 +150,10 @@ def test_a_row_draws_the_same_whoever_stands_beside_it(generator):
 def test_nothing_is_compiled_again_for_prompts_of_other_lengths(generator):
     options = Options(max_new_tokens=3)
     generator(ragged(2, 20), options)
-    before = generate._generate._cache_size()
+    before = generate._answers._cache_size()
     for length in (17, 19, 24):
         generator(ragged(2, length), options)
-    assert generate._generate._cache_size() == before
+    assert generate._answers._cache_size() == before
     assert [bucket(n) for n in (1, 16, 17, 25, 33, 49, 97)] == [16, 16, 24, 32, 48, 64, 128]
 
 

@@ -22,7 +22,7 @@ from mmjax.comments import comment_of, comments_by_line
 ROOT = Path(__file__).resolve().parents[2]
 
 STAIRS = (
-    ("typing", "comments", "schema", "config", "registry", "tree", "errors", "flags"),
+    ("typing", "comments", "schema", "config", "registry", "tree", "errors", "flags", "terminal"),
     ("layers", "objectives", "tokenizers"),
     ("models", "data"),
     ("readers", "transforms"),

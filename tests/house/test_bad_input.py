@@ -8,19 +8,19 @@ import json
 import os
 import resource
 import shutil
-import struct
 import subprocess
 import sys
 import time
-import zlib
 
 import jax
 import numpy as np
 import pytest
-from own_run import OWN, ROOT, TINY, command, listed, rows, trained
+from own_run import OWN, ROOT, TINY, command, huge_png, listed, rows, trained
 from PIL import Image
 
 from mmjax import main
+from mmjax.tokenizers import bpe
+from mmjax.training.checkpoint import CheckpointError, Checkpoints
 from mmjax.training.writer import Writer, read
 
 
@@ -66,19 +66,6 @@ def finished(good, tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     assert trained(good, folder).finished
     return folder
-
-
-def huge_png(path, side=50_000):
-    """A PNG whose header promises side x side pixels, and that holds a few bytes."""
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(
-            ">I", zlib.crc32(kind + data)
-        )  # fmt: skip
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(b"\0" * 99)), chunk(b"IEND", b""))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +115,7 @@ def test_corrupt_examples_are_counted_named_and_left_out(spoilt, tmp_path):
     assert all(0 < row["train/loss"] < 10 for row in metrics)
 
 
+@pytest.mark.slow
 def test_too_many_corrupt_examples_stop_the_run(spoilt, tmp_path, refused):
     strict = {**LENIENT, "data.max_corrupt_share": 0.1}
     message = refused(command(spoilt, tmp_path, strict))
@@ -276,6 +264,19 @@ def test_other_data_than_was_trained_on(good, finished, tmp_path, refused):
     assert "Restore the data, or start anew in another --workdir" in message
 
 
+def test_another_tokenizer_in_the_work_directory(good, finished, tmp_path, refused):
+    """It is named, and not the data, which is what it was."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    (folder / "result.json").unlink()
+    (folder / "tokenizer.json").unlink()
+    words = [f"word{number}" for number in range(600)]
+    bpe.train(words, 300).save(folder / "tokenizer.json")
+    message = refused(command(good, folder))
+    named = f"CheckpointError: {folder / 'tokenizer.json'} is not the one that step 3 was trained"
+    assert named in message and "the data is not" not in message
+
+
 def test_checkpoint_of_another_model(good, finished, tmp_path, refused):
     """Checkpoints that were copied to where they do not belong: every tensor is named."""
     folder = tmp_path / "run"
@@ -308,6 +309,11 @@ def test_damaged_checkpoint(good, finished, tmp_path, refused):
         file.write_bytes(file.read_bytes()[:100])
     message = refused(command(good, folder))
     assert "checkpoints/3 is damaged; without that folder the run goes on from step 2" in message
+    training = folder / "checkpoints" / "3" / "training"
+    shutil.rmtree(training)
+    shutil.copytree(folder / "checkpoints" / "2" / "training", training)  # whole, and another's
+    with pytest.raises(CheckpointError, match="3 is damaged; .*not what was saved: training/"):
+        Checkpoints(folder / "checkpoints").load("training")
     shutil.rmtree(folder / "checkpoints" / "3")
     assert trained(good, folder).finished
     assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
@@ -344,7 +350,8 @@ def test_no_room_for_a_line_of_metrics(good, tmp_path, refused, monkeypatch):
 
     monkeypatch.setattr(Writer, "_line", line)
     message = refused(command(good, tmp_path))
-    assert "No space left on device" in message and "metrics.jsonl" in message
+    assert f"PathError: --workdir={tmp_path} (" in message and "metrics.jsonl): " in message
+    assert "no room is left" in message
     assert "Complete checkpoints are kept" in message
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"1", "2"}
     monkeypatch.undo()

@@ -6,12 +6,14 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import mmjax
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_a_loaded_model_as_an_nnx_module():
     page = (ROOT / "mmjax/conversion/README.md").read_text(encoding="utf-8")
     code = re.search(r"```python\n(from flax import nnx.*?)```", page, re.S).group(1)

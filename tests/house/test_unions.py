@@ -130,7 +130,7 @@ def test_a_variant_is_a_row_of_the_members_module():
             "config.image.patch_size = 8: mmjax.models.resnet.Config has no such field; it has "
             "image_size, channels, stages, width,",
         ),
-        (dict(name="resnet", widht=8), "Did you mean width: int = 64  # channels after the stem"),
+        (dict(name="resnet", widht=8), "Did you mean width: int from 1 to 2147483647 = 64  # chan"),
         (dict(name="resnet", width="x"), "config.image.width = 'x' (str) is not int"),
         (
             dict(stages=(1, 2)),

@@ -63,6 +63,7 @@ def test_at_the_start_nothing_changes():
         assert np.array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_layers_have_adapters_of_their_own():
     _, params = build(LORA)
     a = tree.flatten(params)["image/transformer/blocks/attention/query/lora/a"]
@@ -100,6 +101,7 @@ def test_gradients_reach_the_adapters_alone():
     assert float(jax.jit(loss)(optax.apply_updates(own, updates))) < float(jax.jit(loss)(own))
 
 
+@pytest.mark.slow
 def test_dropout_is_for_training():
     model, params = build(BOTTLENECK)
     params = moved(params)

@@ -312,7 +312,7 @@ def test_one_batch_is_learned_without_recompiling(row):
     assert float(value) < 0.9 * float(first)
 
 
-@each
+@compiled
 def test_eight_devices_give_what_one_gives(row):
     variables = start(row)
     single = jax.jit(lambda v, a: row.module.apply(v, *a))(variables, row.arguments)

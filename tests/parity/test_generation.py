@@ -2,6 +2,7 @@
 four beams, behind 20 prompts of different lengths, padded on the left, up to 32 new tokens."""
 
 import family_reference
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from family_reference import GPT2, LLAMA, LLAMA3, rope
@@ -103,3 +104,39 @@ def test_the_same_tokens(both, case):
     if options.beams > 1:
         scores = out.sequences_scores.numpy()
         np.testing.assert_allclose(said.scores.reshape(-1), scores, atol=1e-4)
+
+
+WHISPER = dict(
+    vocab_size=61, pad_token_id=1, bos_token_id=0, eos_token_id=END[0], decoder_start_token_id=3,
+    begin_suppress_tokens=None, d_model=24, encoder_layers=2, decoder_layers=2,
+    encoder_attention_heads=4, decoder_attention_heads=2, encoder_ffn_dim=40, decoder_ffn_dim=56,
+    max_source_positions=21, max_target_positions=48, num_mel_bins=10,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ["greedy", "greedy, penalties", "beams", "beams, never early"])
+def test_the_same_words_of_a_recording(case, tmp_path):
+    import torch
+    import transformers
+
+    reference = family_reference.build("WhisperForConditionalGeneration", scale=0.3, **WHISPER)
+    reference.save_pretrained(tmp_path)
+    loaded = load.load(tmp_path)
+    generator = Generator(loaded.model, loaded.variables)
+    ours, theirs = CASES[case]
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(PROMPTS, loaded.config.frames, 10)).astype(np.float32)
+    ids = np.concatenate([np.full((PROMPTS, 1), 3), rng.integers(6, 61, (PROMPTS, 3))], axis=1)
+    context = loaded.model.apply(loaded.variables, jnp.asarray(features), method="encode_audio")
+    options = Options(**dict(max_new_tokens=32, end_ids=END, padding_id=1) | ours)
+    said = generator(dict(inputs=ids, context=context), options)
+    theirs = dict(max_new_tokens=32, do_sample=False) | theirs
+    with torch.no_grad():
+        # Whisper's own `generate` adds windows and languages: what it calls is compared with.
+        out = transformers.GenerationMixin.generate(
+            reference, torch.tensor(features.transpose(0, 2, 1)),
+            decoder_input_ids=torch.tensor(ids), pad_token_id=1, eos_token_id=list(END), **theirs,
+        )  # fmt: skip
+    wanted = out[:, ids.shape[1] :].numpy()
+    found = said.tokens.reshape(-1, said.tokens.shape[-1])
+    np.testing.assert_array_equal(found[:, : wanted.shape[1]], wanted)

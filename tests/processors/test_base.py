@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmjax.data.source import DataError, InMemory
+from mmjax.data.source import CorruptExample, DataError, InMemory
 from mmjax.processors import image, image_text
 from mmjax.processors.base import AtLeast
 
@@ -35,6 +35,17 @@ def test_examples_may_hold_some_of_the_fields(processor):
     several = processor.encode([{"text": ("red", "a red thing")}, {"text": ("red",)}])
     assert several["text"].shape == (2, 2, 5)
     assert several["text_mask"].sum((1, 2)).tolist() == [8, 3]
+
+
+def test_what_no_transform_decodes_is_refused_and_never_left_out(processor):
+    """What `restore(...).predict` is given: bytes are of a known field, or they are named."""
+    encoded, decoded = (processor.encode([{"image": one}])["image"] for one in (png(RED), RED))
+    np.testing.assert_array_equal(encoded, decoded)
+    for example in ({"image": RED, "audio": b"RIFF"}, {"audio": bytearray(b"RIFF")}):
+        with pytest.raises(DataError, match=r"'audio' is still encoded \(4 bytes\)"):
+            processor.encode([example])
+    with pytest.raises(CorruptExample, match="no image format we know"):
+        processor.encode([{"image": b"RIFF"}])
 
 
 def test_examples_of_one_batch_have_the_same_fields(processor):

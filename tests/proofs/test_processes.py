@@ -64,10 +64,13 @@ def two(folder, cache, flags):
             for number in range(2)]  # fmt: skip
 
 
-def ended(attempts, seconds=200):
-    """Waits for both to end well; what each said. None is left behind."""
+def ended(attempts, statuses=(0, 0), seconds=200):
+    """Waits for both to end with these statuses; what each said. None is left behind."""
     try:
-        return [attempt.end(seconds=seconds) for attempt in attempts]
+        return [
+            attempt.end(status, seconds)
+            for attempt, status in zip(attempts, statuses, strict=True)
+        ]
     finally:
         for attempt in attempts:
             attempt.kill()
@@ -151,19 +154,27 @@ def test_both_are_refused_where_another_run_trains(cache, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number,to", [(signal.SIGTERM, (0, 1)), (signal.SIGINT, (1,))])
-def test_signal_stops_both_at_one_step(number, to, cache, tmp_path):
-    """SIGTERM to both, or Ctrl-C to one: both end well with one checkpoint, and can go on."""
+@pytest.mark.parametrize(
+    "number, to, statuses",
+    [
+        (signal.SIGTERM, (0, 1), (143, 143)),
+        # who did not get the signal itself is told of a SIGTERM
+        (signal.SIGINT, (1,), (143, 130)),
+        (signal.SIGUSR1, (1,), (143, 138)),
+    ],
+)
+def test_signal_stops_both_at_one_step(number, to, statuses, cache, tmp_path):
+    """SIGTERM to both, or another signal to one: both save one checkpoint, and can go on."""
     attempts = two(tmp_path / "run", cache, LONG)
     assert attempts[0].until(lambda: attempts[0].steps() >= 2), attempts[0].output()
     for one in to:
         attempts[one].kill(number)
-    said = ended(attempts, 60)
+    said = ended(attempts, statuses, seconds=60)
     (step,) = Checkpoints(tmp_path / "run" / "checkpoints", read_only=True).steps()
     assert 2 <= step < 100 and f"saved at step {step};" in said[0]
     assert not (tmp_path / "run" / "result.json").exists()
     assert attempts[0].steps() == step
-    if number == signal.SIGINT:
+    if number != signal.SIGTERM:
         return
     said = ended(two(tmp_path / "run", cache, LONG))
     assert f"going on from step {step}" in said[0]

@@ -87,7 +87,10 @@ OWN = dict(name="manifest", path="experiments/own_data/pictures.jsonl")
 MIXED = f"--config.data.train.own={OWN}"
 FORMS = {
     "mixture": (MIXED, "--config.data.batch_size=32"),
-    "buckets": ("--config.data.processor.pad_to=0",),
+    "buckets": (
+        "--config.data.processor.pad_to=0",
+        "--config.data.processor.buckets=(8, 12, 16, 24)",
+    ),
     "packing": ("--config.data.processor.pack=16", "--config.data.processor.pack_length=48"),
 }
 
@@ -122,7 +125,7 @@ def stopped(tmp_path_factory, cache):
     assert attempt.until(lambda: attempt.steps() >= 12)
     begun = time.monotonic()
     attempt.kill(signal.SIGTERM)
-    said = attempt.end(seconds=GRACE)
+    said = attempt.end(143, seconds=GRACE)
     assert time.monotonic() - begun < GRACE
     assert "Traceback" not in said
     step = max(int(path.name) for path in attempt.folder.glob("checkpoints/*"))
@@ -172,11 +175,11 @@ def test_the_examples_of_a_step_do_not_depend_on_the_start(stopped):
 
 
 def test_ctrl_c(cache, tmp_path):
-    """One message, saved, exit 0; in a hurry, twice: exit 130, and nothing is lost."""
+    """One message, saved, exit 130; in a hurry, twice: exit 130, and nothing is lost."""
     attempt = Attempt(tmp_path / "run", cache)
     assert attempt.until(lambda: attempt.steps() >= 3)
     attempt.kill(signal.SIGINT)
-    said = attempt.end()
+    said = attempt.end(130)
     step = attempt.steps()
     assert said.count("SIGINT: saved") == 1 and "Traceback" not in said
     assert f"SIGINT: saved at step {step}; the same command goes on from there" in said
@@ -193,10 +196,25 @@ def test_ctrl_c(cache, tmp_path):
     assert max(row["step"] for row in read(attempt.folder / "metrics.jsonl")) == 10
 
 
-def test_sigterm_before_the_first_step(cache, tmp_path):
+@pytest.mark.parametrize("number, status", [(signal.SIGHUP, 129), (signal.SIGUSR1, 138)])
+def test_other_signals_save_and_stop_too(number, status, cache, tmp_path):
+    """The connection is gone; Slurm warns that the time is over."""
+    attempt = Attempt(tmp_path / "run", cache)
+    assert attempt.until(lambda: attempt.steps() >= 3)
+    attempt.kill(number)
+    said = attempt.end(status, seconds=GRACE)
+    step = attempt.steps()
+    name = signal.Signals(number).name
+    assert f"{name}: saved at step {step}; the same command goes on from there" in said
+    assert step % 10 and (attempt.folder / "checkpoints" / str(step)).exists()
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
+def test_a_signal_before_the_first_step(number, status, cache, tmp_path):
     attempt = Attempt(tmp_path / "run", cache)
     assert attempt.until(lambda: attempt.new("config.json"))
-    attempt.kill(signal.SIGTERM)
-    said = attempt.end()
-    assert "SIGTERM: the same command goes on from the last checkpoint" in said
+    attempt.kill(number)
+    said = attempt.end(status)
+    name = signal.Signals(number).name
+    assert f"{name}: the same command goes on from the last checkpoint" in said
     assert "Traceback" not in said

@@ -7,9 +7,9 @@ from mmjax.data.source import CorruptExample, DataError
 from mmjax.readers import folder
 
 
-def picture(path):
+def picture(path, red=0):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (4, 4)).save(path)
+    Image.new("RGB", (4, 4), (red, 0, 0)).save(path)
 
 
 def opened(path, **options):
@@ -119,7 +119,7 @@ def test_a_file_that_goes_missing_is_named(texts):
 def test_splits_do_not_move(tmp_path):
     def parts(count):
         for at in range(count):
-            picture(tmp_path / "photos" / f"class{at % 3}" / f"{at}.png")
+            picture(tmp_path / "photos" / f"class{at % 3}" / f"{at}.png", red=at)
         return {split: {one["id"] for one in opened(tmp_path / "photos", split=split)}
                 for split in ("train", "validation", "test")}  # fmt: skip
 

@@ -307,6 +307,17 @@ def test_split_column_and_wrong_splits(folder):
         opened(path, split="test", validation=0.0, test=0.0)
 
 
+def test_of_few_rows_an_empty_split_says_the_way_on(folder):
+    path = jsonl(folder, rows())
+    with pytest.raises(DataError) as caught:
+        opened(path, split="validation", validation=0.01, test=0.01)
+    for part in ("a small share of few rows may be none", "(validation=0.3)", "add rows",
+                 "--config.validation={}", "checkpoint.metric=''"):  # fmt: skip
+        assert part in str(caught.value)
+    with pytest.raises(DataError, match="lower validation and test, .* train on split='all'"):
+        opened(path, split="train", validation=0.5, test=0.499999)
+
+
 def test_text_only(folder):
     source = opened(jsonl(folder, [{"text": "a"}, {"text": "b"}]), image="")
     assert "image" not in source[0] and source[1]["text"] == "b"

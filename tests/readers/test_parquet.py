@@ -142,5 +142,20 @@ def test_wrong_columns(folder):
         opened(written(folder, image=PATHS, txet=TEXTS))
     with pytest.raises(DataError, match="column 'image' is double; an image is a path, encoded"):
         opened(written(folder, image=np.ones(4), text=TEXTS))
+    rows = {
+        "int64": [1, 2, 3, 4],
+        "list<element: int64>": [[1], [2], [3], [4]],
+        "struct<en: string>": [{"en": text} for text in TEXTS],
+        "binary": [text.encode() for text in TEXTS],
+        "bool": [True, False, True, False],
+    }
+    for kind, values in rows.items():
+        with pytest.raises(DataError, match=f"column 'text' is {kind}; a text is a string or a"):
+            opened(written(folder, image=PATHS, text=values))
+    categories = pa.array(TEXTS).dictionary_encode()
+    assert opened(written(folder, image=PATHS, text=categories))[1]["text"] == TEXTS[1]
+    answers = dict(columns=dict(answer=manifest.Column("says")))
+    with pytest.raises(DataError, match="column 'says' is double; a text is a string or a list"):
+        opened(written(folder, image=PATHS, text=TEXTS, says=np.ones(4)), **answers)
     with pytest.raises(DataError, match="has no rows"):
         opened(written(folder, image=pa.array([], pa.string()), text=pa.array([], pa.string())))

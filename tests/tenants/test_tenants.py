@@ -4,6 +4,7 @@
   compare, report and export. None of them changes a file of mmjax.
 """
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 import chex
+import jax
 import numpy as np
 import pytest
 from attempts import back_to, same
@@ -90,6 +92,20 @@ def test_a_tenant_is_restored_and_asked(run):
     again = restored.predict(function, [source[0], source[1]])
     for key, value in out.items():
         np.testing.assert_array_equal(value, again[key])
+    asked_as_a_checkpoint_is(name, dataclasses.replace(restored, part=part.name), source[0])
+
+
+def asked_as_a_checkpoint_is(name, restored, row):
+    """By the fields that its processor takes, and the arguments that nobody prepares for it."""
+    more = {
+        "mae": {"order": np.arange(4)[None]},
+        "diffusion": {"time": np.zeros(1, np.float32), "label": np.zeros(1, np.int32)},
+    }.get(name, {})
+    fields = {field: row[field] for field in restored.takes}
+    said = restored(**fields, **more, hidden_states=True)
+    assert all(np.isfinite(one).all() for one in jax.tree.leaves(said.output))
+    assert bool(said.hidden_states) == (name != "diffusion")
+    assert f"takes       {', '.join(fields)}" in repr(restored)
 
 
 def test_tenants_are_compared(run, tmp_path):

@@ -1,8 +1,11 @@
 """What mmjax does to its host's loggers and hooks: nothing, unless it is the program itself."""
 
 import logging
+import signal
 import sys
+import time
 import types
+import warnings
 
 import pytest
 from toy import SGD, Pairs, pairs, planned
@@ -18,7 +21,11 @@ def restored(monkeypatch):
     filters = list(logger.filters)
     level = logging.getLogger("absl").level
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
-    yield
+    # a worker of `pytest -n` leaves Ctrl-C to the first process
+    answer = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with warnings.catch_warnings():
+        yield
+    signal.signal(signal.SIGINT, answer)
     logger.filters[:] = filters
     logging.getLogger("absl").setLevel(level)
 
@@ -43,7 +50,22 @@ def test_what_repeats_an_error_is_left_out(restored):
         sys.unraisablehook(types.SimpleNamespace(exc_value=RuntimeError(text)))
     assert [str(event.exc_value) for event in passed_on] == ["a bug"]
     logger = logging.getLogger("asyncio")
-    for text, shown in (("Error in OCDBT database x", False), ("Task was destroyed", True)):
+    for text, shown in (
+        ("Error in OCDBT database x", False),
+        ("Task exception was never retrieved", False),
+        ("Task was destroyed", True),
+    ):
         record = logger.makeRecord("asyncio", logging.ERROR, "", 0, text, (), None)
         assert bool(logger.filter(record)) == shown
     assert logging.getLogger("absl").level == logging.CRITICAL
+
+
+def test_ctrl_c_in_a_callback_is_heard_after_it(restored):
+    """Python would print it with a traceback, and forget it."""
+    reported = []
+    sys.unraisablehook = reported.append
+    echoes.silence()
+    with pytest.raises(KeyboardInterrupt):
+        sys.unraisablehook(types.SimpleNamespace(exc_value=KeyboardInterrupt()))
+        time.sleep(10)
+    assert not reported

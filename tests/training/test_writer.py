@@ -2,10 +2,12 @@
 
 import json
 import math
+import threading
 
 import pytest
 from PIL import Image
 
+from mmjax.training import board
 from mmjax.training.writer import Writer, cut_back, read
 
 
@@ -88,3 +90,30 @@ def test_pictures_corrupt_rows_and_tensorboard(tmp_path):
     written(tmp_path, [], start=2)  # a run that goes on from step 2 has not drawn it yet
     assert not (tmp_path / "pictures" / "00000003").exists()
     assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_a_full_disk_ends_the_file_of_tensorboard_and_not_the_run(tmp_path, monkeypatch, capsys):
+    """One note; more events than its queue holds go nowhere, and nothing waits for them."""
+    monkeypatch.setattr(board._Files, "open", lambda self, path: board.EventFile("/dev/full"))
+
+    def run():
+        writer = Writer(tmp_path, 0)
+        for step in range(2 * board.QUEUE):
+            writer.board.add_scalar("loss", 1.0, step)
+        writer.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive(), "it waits for ever"
+    said = capsys.readouterr().err
+    assert said.count("no more is written for TensorBoard: No space left on device") == 1
+    assert "Traceback" not in said
+
+
+def test_tensorboard_gets_its_file(tmp_path):
+    writer = Writer(tmp_path, 3)
+    writer.metrics(4, {"loss": 0.5})
+    writer.close()
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    assert b"loss" in events.read_bytes()

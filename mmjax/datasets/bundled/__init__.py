@@ -14,6 +14,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mmjax.errors import UserError
+
+
+class DamagedPackage(UserError, RuntimeError):
+    """A file of the package is missing or is not what was packed."""
+
+
 FOLDER = Path(__file__).parent
 MODELS = ("emoji_clip",)
 
@@ -28,14 +35,14 @@ def provenance(name: str) -> dict[str, Any]:
 def read(name: str, file: str) -> bytes:
     """Contents of one file of a set, checked against the recorded sha256.
 
-    Raises RuntimeError when the file is missing or differs: the installation is damaged.
+    Raises DamagedPackage when the file is missing or differs.
     """
     path = FOLDER / file
     expected = provenance(name)["files"][file]["sha256"]
     data = path.read_bytes() if path.exists() else None
     found = "no such file" if data is None else hashlib.sha256(data).hexdigest()
     if found != expected:
-        raise RuntimeError(
+        raise DamagedPackage(
             f"bundled data {path}: expected sha256 {expected}, found {found}. Install mmjax "
             f"again, or make the file anew: see experiments/bundled/build_{name}.py"
         )
@@ -58,7 +65,7 @@ def pieces(name: str) -> list[bytes]:
 def model(name: str) -> Path:
     """The folder of one of MODELS, every file of it checked.
 
-    Raises RuntimeError as `read`.
+    Raises DamagedPackage as `read`.
     """
     for file in provenance(name)["files"]:
         read(name, file)

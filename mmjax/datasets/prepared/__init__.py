@@ -45,6 +45,7 @@ class Set:
     packages: tuple[Package, ...]
     build: Callable[[Members, "Writer"], Iterator[tuple[int, int]]]
     disk: int  # bytes of the prepared set, about
+    draws: bool = False  # its pictures are SVG, for which a renderer has to be installed
     revision: int = 1  # raised whenever `build` writes something else
     # whether a source with these options reads it: a part may be bundled
     read_by: Callable[[Mapping[str, Any]], bool] = lambda options: True

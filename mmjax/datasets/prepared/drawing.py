@@ -31,8 +31,10 @@ def from_svg(data: bytes, side: int, *, trim: bool = False) -> bytes:
     """SVG -> WebP whose longer edge is `side` pixels, on white.
 
     trim: the page around the drawing is cut off, and the drawing is made that large.
-    Raises DrawingError: not readable, or nothing to see where `trim` looks for it.
+    Raises DrawingError: not readable, or nothing to see where `trim` looks for it. DataError:
+    nothing draws here, see `renderer`.
     """
+    renderer()
     try:
         text = data.decode("utf-8")
         image = _drawn(text, side)
@@ -48,8 +50,8 @@ def from_svg(data: bytes, side: int, *, trim: bool = False) -> bytes:
     return webp(_on_white(image))
 
 
-def _drawn(text: str, side: int) -> Image.Image:
-    """RGBA."""
+def renderer() -> Any:
+    """What draws SVG. Raises DataError where it is not installed."""
     try:
         import resvg_py
     except ImportError as error:
@@ -57,9 +59,14 @@ def _drawn(text: str, side: int) -> Image.Image:
             "drawing SVG needs resvg_py, which is not installed: pip install 'mmjax[prepare]', or "
             "pip install resvg_py"
         ) from error
+    return resvg_py
+
+
+def _drawn(text: str, side: int) -> Image.Image:
+    """RGBA."""
     # Width and height: it fits into the square. Without dpi, sizes in mm or pt are 0.
     options = dict(width=side, height=side, dpi=96, skip_system_fonts=True)
-    png = resvg_py.svg_to_bytes(svg_string=text, **options)
+    png = renderer().svg_to_bytes(svg_string=text, **options)
     return Image.open(io.BytesIO(png)).convert("RGBA")
 
 

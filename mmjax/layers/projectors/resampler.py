@@ -19,15 +19,15 @@ import jax.numpy as jnp
 from mmjax.layers.attention import Attention
 from mmjax.layers.dense import Dense
 from mmjax.layers.transformer import Mlp, embedding
-from mmjax.typing import Array, Float
+from mmjax.typing import Array, Float, Positive
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    queries: int = 64  # Q, tokens of a picture
-    layers: int = 2  # each of attention and an MLP
-    heads: int = 8  # of attention; the language model's width is a multiple of it
-    expansion: int = 4  # width of the MLP's inner layer over D
+    queries: Positive = 64  # Q, tokens of a picture
+    layers: Positive = 2  # each of attention and an MLP
+    heads: Positive = 8  # of attention; the language model's width is a multiple of it
+    expansion: Positive = 4  # width of the MLP's inner layer over D
     norm_epsilon: float = 1e-5  # of LayerNorm
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the operands of matmuls
 

@@ -32,6 +32,7 @@ class Spell:
 
 class Processor(base.Processor):
     ragged = {"text": 1}
+    arguments = {"audio": "features", "text": "inputs", "text_mask": "mask"}
 
     def __init__(self, config):
         self.config = config

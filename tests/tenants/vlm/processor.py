@@ -43,6 +43,7 @@ class Ask:
 
 class Processor(base.Processor):
     ragged = {"text": 1, "text_weight": 1}
+    arguments = {"image": "images", "text": "ids", "text_mask": "mask"}
 
     def __init__(self, config, tokenizer):
         self.config = config

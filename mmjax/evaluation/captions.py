@@ -1,0 +1,64 @@
+"""Captions beside what people wrote: CIDEr-D, BLEU, and the share that is exactly right.
+
+* Texts are compared in lower case and without punctuation.
+* CIDEr-D is that of cider.py, BLEU-4 that of the package `sacrebleu`
+  (https://arxiv.org/abs/1804.08771), from 0 to 100 and over the whole corpus; an exact match is one
+  with any of the references.
+"""
+
+import dataclasses
+
+import numpy as np
+import sacrebleu
+
+from mmjax.evaluation import cider
+from mmjax.evaluation.base import Context, Result, draw
+from mmjax.evaluation.gather import Rows
+from mmjax.evaluation.texts import Texts, normalised
+
+
+@dataclasses.dataclass(frozen=True)
+class Captions(Texts):
+    """Fields: texts.py."""
+
+    def finish(self, rows: Rows, context: Context) -> Result:
+        predictions = [normalised(text) for text in self.predictions(rows, context)]
+        references = [
+            [normalised(text) for text in texts] for texts in self.references(rows, context)
+        ]
+        result = scored(predictions, references)
+        result.queries["index"] = rows["index"]
+        shown = [
+            f"{' | '.join(references[row])}\n{predictions[row]}"
+            for row in draw(len(predictions), self.keep).tolist()
+        ]
+        if shown:
+            result.media["captions"] = "\n\n".join(shown)
+        return result
+
+
+def scored(predictions: list[str], references: list[list[str]]) -> Result:
+    """The metrics of texts that have been made comparable."""
+    exact = np.array(
+        [text in texts for text, texts in zip(predictions, references, strict=True)], np.float64
+    )
+    consensus = cider.cider_d(
+        [text.split() for text in predictions],
+        [[text.split() for text in texts] for texts in references],
+    )
+    # sacrebleu takes the first reference of every row, then the second, ...; missing ones are None
+    most = max(len(texts) for texts in references)
+    columns = [
+        [texts[number] if number < len(texts) else None for texts in references]
+        for number in range(most)
+    ]
+    bleu = sacrebleu.corpus_bleu(predictions, columns, tokenize="none").score
+    metrics = {
+        "exact_match": float(exact.mean()),
+        "cider_d": float(consensus.mean()),
+        "bleu4": float(bleu),
+    }
+    return Result(metrics, queries={"exact_match": exact, "cider_d": consensus})
+
+
+Config = Captions  # what a config's sub-tree of this evaluator is turned into

@@ -1,0 +1,109 @@
+"""Generated texts: CIDEr-D against the published code, BLEU, exact matches, answers, yes and no."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation.contexts import context
+from evaluation.test_word_errors import generate, show, stream
+
+from mmjax.config import ConfigError
+from mmjax.data.source import InMemory
+from mmjax.evaluation import base
+from mmjax.evaluation.answers import Answers, comparable, soft_accuracy
+from mmjax.evaluation.captions import Captions, scored
+from mmjax.evaluation.cider import cider_d
+from mmjax.evaluation.perplexity import Perplexity
+from mmjax.evaluation.yes_no import YesNo, is_yes
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "cider_d.json").read_text())
+
+
+def measured(evaluator, rows, said):
+    ours = context(InMemory(rows), show=show, decode=lambda index: rows[index])
+    return base.run(evaluator, generate, None, stream(said), ours)
+
+
+def test_cider_d_is_the_published_codes():
+    scores = cider_d(
+        [row["said"].split() for row in GOLDEN],
+        [[text.split() for text in row["references"]] for row in GOLDEN],
+    )
+    wanted = [row["score"] for row in GOLDEN]
+    assert max(wanted) > 5 and min(wanted) < 0.1
+    np.testing.assert_allclose(scores, wanted, atol=1e-9)
+
+
+def test_captions():
+    rows = [{"text": ["A cat.", "The small cat"]}, {"text": ["two dogs run", "dogs!"]}]
+    found = measured(Captions(), rows, ["a cat", "two dogs ran"])
+    assert found.metrics["exact_match"] == 0.5
+    assert found.queries["exact_match"].tolist() == [1, 0]
+    assert found.queries["cider_d"][0] > found.queries["cider_d"][1] > 0
+    assert "a cat | the small cat\na cat" in found.media["captions"]
+
+
+def test_bleu_of_a_worked_example():
+    # 6 of 7 words, 4 of 6 pairs, 2 of 5 triples, 1 of 4 fours; 7 words for 7
+    same = scored(["the cat is on the mat today"], [["the cat sat on the mat today"]])
+    precisions = [6 / 7, 4 / 6, 2 / 5, 1 / 4]
+    wanted = 100 * np.exp(np.mean(np.log(precisions)))
+    np.testing.assert_allclose(same.metrics["bleu4"], wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("text, wanted", [
+    ("The Two dogs.", "2 dogs"), ("none", "0"), ("1,000", "1000"), ("red/blue", "red blue"),
+    ("at 2.5 km", "at 2.5 km"), ("A  yellow, round thing!", "yellow round thing"),
+])  # fmt: skip
+def test_answers_are_made_comparable(text, wanted):
+    assert comparable(text) == wanted
+
+
+def test_soft_accuracy():
+    answers = ["red"] * 3 + ["blue"] * 2 + ["green"] * 5
+    # three people: left out one of them, two others agree
+    assert soft_accuracy("red", answers) == pytest.approx((3 * 2 / 3 + 7 * 1) / 10)
+    assert soft_accuracy("blue", answers) == pytest.approx((2 * 1 / 3 + 8 * 2 / 3) / 10)
+    assert soft_accuracy("green", answers) == 1
+    assert soft_accuracy("pink", answers) == 0
+    assert soft_accuracy("red", ["red"]) == 1
+
+
+def test_questions_are_answered():
+    rows = [{"answer": "yes"}, {"answer": "two"}, {"answer": "a circle"}]
+    found = measured(Answers(), rows, ["Yes.", "2", "square"])
+    assert found.metrics == {"exact_match": pytest.approx(2 / 3)}
+    assert "circle\nsquare" in found.media["answers"]
+    many = [{"answer": ["red"] * 6 + ["pink"] * 4}, {"answer": ["a cat"] * 10}]
+    found = measured(Answers(), many, ["pink", "cat"])
+    assert found.metrics == {"exact_match": 0.5, "accuracy": 1.0}
+
+
+def test_yes_and_no():
+    rows = [{"answer": answer} for answer in ("yes", "yes", "no", "no", "yes")]
+    said = ["Yes, a dog.", "No.", "yes", "There is not a dog", "Yes. No dog is alone."]
+    found = measured(YesNo(), rows, said)
+    assert found.metrics == {
+        "accuracy": 0.6, "precision": pytest.approx(2 / 3), "recall": pytest.approx(2 / 3),
+        "f1": pytest.approx(2 / 3), "yes": 0.6,
+    }  # fmt: skip
+    assert found.baselines == {"majority": {"accuracy": 0.6}}
+    assert not is_yes("no") and is_yes("a nose")
+    with pytest.raises(ConfigError, match="'maybe' in a row: here every answer is yes or no"):
+        measured(YesNo(), [{"answer": "maybe"}], ["yes"])
+
+
+def test_perplexity_is_of_all_tokens():
+    def score(variables, batch, keys):
+        return {"loss": batch["loss"], "tokens": batch["tokens"]}
+
+    batch = dict(
+        loss=np.array([2.0, 9.0], np.float32), tokens=np.array([1, 10]), index=np.arange(2),
+        weight=np.ones(2, np.float32),
+    )  # fmt: skip
+    ours = context(InMemory([{}, {}]))
+    found = base.run(Perplexity(), score, None, [batch], ours)
+    assert found.metrics == {"token_loss": 1.0, "perplexity": pytest.approx(np.e)}
+    with pytest.raises(ConfigError, match="gave no 'loss', only text"):
+        base.run(Perplexity(), generate, None, stream(["a"]), context(InMemory([{}])))
