@@ -76,7 +76,8 @@ class Generator:
           seed: of the random numbers; of all rows, or one of each.
 
         Raises:
-          ConfigError: a prompt that is empty, or that leaves no room for N new tokens.
+          ConfigError: a prompt that is empty, or that leaves no room for N new tokens, or that the
+            model's `check` refuses.
         """
         prompt = self._padded(prompt, options)
         keys = row_keys(seed, len(prompt["inputs"]), options.returns)
@@ -114,6 +115,9 @@ class Generator:
         empty = np.flatnonzero(~mask.any(1))
         if len(empty):
             raise ConfigError(f"prompt {empty[0]} is empty: there is nothing to go on from")
+        check = getattr(self.model, "check", None)
+        if check is not None:
+            check(prompt)
         limit = getattr(self.model.config, "context_length", None)
         room = None if limit is None else limit - options.max_new_tokens
         longest = int(mask.sum(1).max())

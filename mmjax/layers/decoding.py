@@ -15,6 +15,8 @@
 * `segment` [B, L], of whole sequences: which text of its row a token belongs to.
 * `context` and `context_mask`, where there is cross-attention: hidden states [B, C, E], or the keys
   and values that `cross_kv` made of them.
+* `check(prompt)`, where there is one: refuses arguments of `prefill`, by name, before anything
+  compiles, which would be read wrongly.
 * Hidden states and attention weights on request: layers/stack.py, layers/attention.py.
 
 Letters: B batch, L tokens, Q places asked for, C positions of a context, D and E widths, V

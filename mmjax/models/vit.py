@@ -181,7 +181,7 @@ class Model(nn.Module):
             raise ConfigError(f"feature_layer={layer}: there are {t.layers} blocks")
         if count == t.layers or self.is_initializing():
             return transformer.Transformer(t, train, name="transformer")
-        first = functools.partial(jax.tree.map, lambda stacked: stacked[:count])
+        first = functools.partial(_first_blocks, count=count)
         shorter = nn.map_variables(transformer.Transformer, "params", first)
         return shorter(dataclasses.replace(t, layers=count), train, name="transformer")
 
@@ -216,6 +216,16 @@ class Model(nn.Module):
         rows = images.shape[1] // c.patch_size
         columns = images.shape[2] // c.patch_size
         return positions.bicubic(grid, rows, columns)[None]
+
+
+def _first_blocks(params: Any, count: int) -> Any:
+    """Of a transformer's parameters those of `count` blocks, where they are stacked."""
+
+    def first(path: tuple, leaf: Array) -> Array:
+        stacked = any(getattr(key, "key", None) == "blocks" for key in path)
+        return leaf[:count] if stacked else leaf
+
+    return jax.tree_util.tree_map_with_path(first, params)
 
 
 def _whole(images: Float[Array, "B H W C"], patch: int) -> Float[Array, "B I J C"]:

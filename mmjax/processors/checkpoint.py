@@ -29,7 +29,7 @@ PICTURES = ("preprocessor_config.json", "processor_config.json")
 TOKENIZER = ("tokenizer.json", "vocab.json", "vocab.txt", *pretrained.PIECES)
 KEPT = (
     *PICTURES, *TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "merges.txt",
+    "merges.txt", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
 ARGUMENTS = {"image": "images", "text": "ids", "text_mask": "mask"}  # of an encoder's call
 DECODER_ARGUMENTS = {"text": "inputs", "text_mask": "mask"}  # layers/decoding.py

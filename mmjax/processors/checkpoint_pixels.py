@@ -36,6 +36,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "Blip": dict(
         size={"height": 384, "width": 384}, resample=3, image_mean=CLIP_MEAN, image_std=CLIP_STD
     ),
+    "Llava": dict(
+        size={"shortest_edge": 224}, crop_size={"height": 224, "width": 224}, do_center_crop=True,
+        resample=3, image_mean=CLIP_MEAN, image_std=CLIP_STD,
+    ),
     "Siglip": dict(size={"height": 224, "width": 224}, resample=3),
     "Siglip2": dict(resample=2, patch_size=16, max_num_patches=256),
     "ViT": dict(size={"height": 224, "width": 224}, resample=2),
@@ -44,6 +48,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         do_center_crop=True, resample=3,
     ),
 }  # fmt: skip
+# They cut a picture into several: tiles.py does that for models that were trained so here.
+TILED = ("LlavaNext", "LlavaOnevision")
 UNSUPPORTED = ("do_pad", "do_thumbnail", "do_align_long_axis", "do_flip_channel_order")
 
 
@@ -64,6 +70,7 @@ class Pixels:
     patches: int = 256  # NaFlex: at most so many, and all rows have so many places
     # the crop's corner, (side - crop) / 2, is rounded down; True: to the nearest, as in torchvision
     nearest_corner: bool = False
+    edge: tuple[int, ...] | None = None  # colour, 0 to 255, that makes a picture square first
 
     def __call__(self, pictures: Any) -> np.ndarray | Patches:
         """Normalised pixels, float32 [B, H, W, C], or patches for NaFlex.
@@ -89,6 +96,8 @@ class Pixels:
     def one(self, picture: Any) -> np.ndarray:
         """One picture, float32 [H, W, C]."""
         image = opened(picture)
+        if self.edge is not None:
+            image = _square(image, self.edge)
         size = self._size(image.height, image.width)
         if size != (image.height, image.width):
             image = image.resize(size[::-1], resample=self.resample)
@@ -199,6 +208,14 @@ def opened(picture: Any) -> Image.Image:
     )
 
 
+def _square(image: Image.Image, colour: tuple[int, ...]) -> Image.Image:
+    """With a colour about it that makes it square; an odd pixel of it stands behind."""
+    side = max(image.size)
+    square = Image.new("RGB", (side, side), colour)
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square
+
+
 def native_size(height: int, width: int, patch: int, most: int) -> tuple[int, int]:
     """The largest size of about the picture's shape that is cut into at most `most` patches.
 
@@ -228,8 +245,10 @@ def from_config(config: Mapping[str, Any], where: str = "preprocessor_config.jso
         (one for one in sorted(DEFAULTS, key=len)[::-1] if kind.lower().startswith(one.lower())),
         None,
     )
+    if kind.startswith(TILED):
+        family = None
     for field in UNSUPPORTED:
-        if config.get(field):
+        if config.get(field) and (family, field) != ("Llava", "do_pad"):
             raise ConfigError(f"{where}: {field} = {config[field]!r} is not supported")
     if family is None:
         raise ConfigError(f"{where}: {kind} is not supported; {', '.join(DEFAULTS)} are")
@@ -240,7 +259,7 @@ def from_config(config: Mapping[str, Any], where: str = "preprocessor_config.jso
     if family == "Siglip2":
         kinds |= dict(patch=fields["patch_size"], patches=fields["max_num_patches"])
     elif on("do_resize"):
-        kinds |= _resize(fields["size"], family == "CLIP", where)
+        kinds |= _resize(fields["size"], family in ("CLIP", "Llava"), where)
     if on("do_center_crop", False):
         crop = fields["crop_size"]
         square = {"height": crop, "width": crop} if isinstance(crop, int) else crop
@@ -250,6 +269,8 @@ def from_config(config: Mapping[str, Any], where: str = "preprocessor_config.jso
         for ours, theirs in (("mean", "image_mean"), ("std", "image_std")):
             value = fields[theirs]
             kinds[ours] = tuple(value) if isinstance(value, Sequence) else (value,) * 3
+    if config.get("do_pad"):
+        kinds["edge"] = tuple(int(one * 255) for one in fields["image_mean"])
     return Pixels(**kinds)
 
 

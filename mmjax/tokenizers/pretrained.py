@@ -47,7 +47,8 @@ CLASSES = {
     "mt5": "T5Tokenizer", "llama": "LlamaTokenizer", "gemma": "GemmaTokenizer",
     "gemma2": "GemmaTokenizer", "bert": "BertTokenizer", "roberta": "RobertaTokenizer",
     "gpt2": "GPT2Tokenizer", "qwen2": "Qwen2Tokenizer", "clip": "CLIPTokenizer",
-    "clip_text_model": "CLIPTokenizer", "blip": "BertTokenizer",
+    "clip_text_model": "CLIPTokenizer", "blip": "BertTokenizer", "llava": "LlamaTokenizer",
+    "paligemma": "GemmaTokenizer",
 }  # fmt: skip
 # What a class says where a folder says nothing; for others: sentencepiece.KINDS.
 OWN: Mapping[str, Mapping[str, Any]] = {

@@ -1,5 +1,5 @@
-"""Text and speech of the hub, a row for each golden checkpoint: what the reference says of it, and
-that it is saved as it was. A family without a row fails.
+"""Text, speech and text with pictures, a row for each golden checkpoint of the hub: what the
+reference says of it, and that it is saved as it was. A family without a row fails.
 
 Pictures: test_clip.py, test_tower.py; live at odd sizes: tests/parity/test_families.py.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import family_checks
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -58,6 +59,13 @@ def waveform(loaded, said):
     return family_checks.ours(loaded, *inputs), {name: said["said"]}, valid
 
 
+def seen(loaded, said):
+    """Prompts with pictures."""
+    expected = {"logits": said.pop("logits")}
+    out = jax.jit(lambda kwargs: loaded.model.apply(loaded.variables, **kwargs))(said)
+    return {"logits": out.logits}, expected, said["mask"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     family: str  # the file of mmjax.conversion
@@ -83,6 +91,8 @@ FAMILIES = {
     "blip/captions": Row("blip", blip),
     "blip/answers": Row("blip", blip),
     "blip/retrieval": Row("blip", blip),
+    "vlm/llava": Row("llava", seen),
+    "vlm/paligemma": Row("paligemma", seen),
     "wav2vec2/group": Row("wav2vec2", waveform),
     "wav2vec2/adapter": Row("wav2vec2", waveform),
     "wav2vec2/stable": Row("hubert", waveform),
@@ -108,7 +118,8 @@ def words_of(config):
 def test_every_family_has_a_row():
     names = {family.name for family in families.every().values()} | {"open_clip"}
     assert names == OF_PICTURES | {row.family for row in FAMILIES.values()}
-    folders = [GOLDEN / family for family in ("bert", "blip", "gpt2", "llama", "wav2vec2")]
+    rooms = ("bert", "blip", "gpt2", "llama", "vlm", "wav2vec2")
+    folders = [GOLDEN / family for family in rooms]
     held = {f"{folder.name}/{one.name}" for folder in folders for one in folder.iterdir()}
     assert held | {"whisper"} == set(FAMILIES)
 

@@ -14,6 +14,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from mmjax import models, tree
 from mmjax.layers import decoder, transformer
 from mmjax.layers.patches import Patches
+from mmjax.layers.projectors import mlp, resampler
 from mmjax.models import (
     bagged,
     bert,
@@ -25,6 +26,7 @@ from mmjax.models import (
     resnet,
     text,
     vit,
+    vlm,
     wav2vec2,
     whisper,
 )
@@ -45,6 +47,8 @@ GEMMA = llama.Config(
     16, 6, dataclasses.replace(LLAMA.decoder, post_norms=True, norm_offset=1.0, windows=(2, 0)),
     tied=True, embedding_scale=4.0, logits_cap=9.0,
 )  # fmt: skip
+STORIES = dataclasses.replace(STORY, context_length=10)
+RESAMPLER = resampler.Config(queries=4, layers=1, heads=2)
 WORDS = text.Config(vocab_size=32, context_length=6, transformer=TINY)
 BAG = dataclasses.replace(WORDS, pool="mean", transformer=dataclasses.replace(TINY, layers=0))
 
@@ -65,6 +69,17 @@ def ids(rows=8):
 
 def mask(rows=8):
     return jnp.arange(6)[None] < 2 + jnp.arange(rows)[:, None] % 5
+
+
+def illustrated(rows=8):
+    """Ids [rows, 10] with 0 to 2 pictures of 4 tokens (id 3), pictures, and which are there."""
+    count = jnp.arange(rows) % 3
+    place = jnp.arange(10)[None]
+    taken = (place >= 1) & (place < 1 + 4 * count[:, None])
+    words = jax.random.randint(jax.random.key(2), (rows, 10), 4, 16)
+    images = jax.random.normal(jax.random.key(1), (rows, 2, 8, 8, 3))
+    there = jnp.arange(2)[None] < count[:, None]
+    return jnp.where(taken, 3, words), place < 2 + 4 * count[:, None], images, there
 
 
 @dataclasses.dataclass
@@ -232,6 +247,21 @@ TABLE = {
         Row(llama.Model(GEMMA), (ids() % 16, mask()), 2 * (GATED + 2 * 16) + (16 + 1) * 16),
     ],
 }
+MLP = 2 * (16 * 16 + 16)
+# map, queries; attention, three norms, MLP; norm
+RESAMPLED = (16 * 16 + 16 + 4 * 16) + 4 * (16 * 16 + 16) + 8 * 16 + 2 * 16 * 64 + 64 + 16
+TABLE["vlm"] = [
+    Row(
+        vlm.Model(vlm.Config(IMAGE, mlp.Config(), STORIES, 3)),
+        illustrated(),
+        VIT + 2 * 16 + MLP + TEXT - 16 * 16 + 4 * 16,  # class token; a smaller vocabulary
+    ),
+    Row(
+        vlm.Model(vlm.Config(RESIDUAL, RESAMPLER, GEMMA, 3, prefix_lm=True)),
+        illustrated(),
+        RESNET + RESAMPLED + 2 * (GATED + 2 * 16) + (16 + 1) * 16,
+    ),
+]
 ROWS = [
     pytest.param(row, id=f"{name}-{i}")
     for name, rows in TABLE.items()

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from mmjax import tree
-from mmjax.models import bert, blip, clip, gpt2, llama
+from mmjax.models import bert, blip, clip, gpt2, llama, vlm
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,8 @@ def test_published_sizes(variant, count):
         (blip, "base-captions", 223_971_644),
         (blip, "base-answers", 361_230_140),
         (blip, "large-retrieval", 446_128_642),
+        (vlm, "LLaVA-1.5-7B", 7_063_427_072),
+        (vlm, "PaliGemma-3B", 2_923_466_480),
     ],
 )
 def test_published_sizes_of_other_models(kind, variant, count):

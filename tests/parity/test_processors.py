@@ -26,6 +26,9 @@ PIXELS = {
         dict(size={"shortest_edge": 33, "longest_edge": 50}, do_center_crop=False, resample=2),
         dict(size={"shortest_edge": 20}, crop_size=15, rescale_factor=1 / 127, resample=0),
     ),
+    "Llava": (
+        dict(size={"shortest_edge": 33}, crop_size={"height": 30, "width": 30}, do_pad=True), {}
+    ),
     "Siglip": (dict(size={"height": 33, "width": 20}, image_mean=[0.1, 0.2, 0.3]), {}),
     "ViT": (dict(size={"height": 24, "width": 24}, do_normalize=False), dict(do_rescale=False)),
     "DeiT": (dict(size={"height": 40, "width": 40}, crop_size={"height": 33, "width": 33}),),
@@ -41,7 +44,7 @@ def test_pixels(tmp_path, kind):
     rng = np.random.default_rng(0)
     sides = [(20, 31), (17, 9), (40, 40), (7, 50), (150, 99)]
     noise = [Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for h, w in sides]
-    pictures = [one.resize((2 * one.width, 2 * one.height)) for one in noise]
+    pictures = [one.resize((2 * one.width + 1, 2 * one.height)) for one in noise]
     for options in PIXELS[kind]:
         theirs = getattr(transformers, f"{kind}ImageProcessorPil")(**options)
         theirs.save_pretrained(tmp_path)

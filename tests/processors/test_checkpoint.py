@@ -146,3 +146,16 @@ def test_special_tokens_in_a_text_are_read_as_such(folder):
     processor = checkpoint_processor.load(folder)
     assert processor.tokens.encode("a<|endoftext|>") == [49406, 320, 49407, 49407]
     assert len(bpe.load(folder / "tokenizer.json").encode("a<|endoftext|>")) > 2
+
+
+def test_llavas_pictures_are_made_square_and_its_successors_are_refused():
+    config = dict(
+        image_processor_type="LlavaImageProcessor", do_pad=True, do_resize=False, do_rescale=False,
+        do_center_crop=False, do_normalize=False, image_mean=[0.2, 0.4, 1.0],
+    )  # fmt: skip
+    out = from_config(config)(np.zeros((2, 5, 3), np.uint8))[0]
+    assert out.shape == (5, 5, 3)
+    assert not out[1:3].any()
+    assert (out[[0, 3, 4]] == (51, 102, 255)).all()
+    with pytest.raises(ValueError, match="LlavaNextImageProcessor is not supported"):
+        from_config(dict(image_processor_type="LlavaNextImageProcessor"))
