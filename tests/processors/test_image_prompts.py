@@ -159,3 +159,13 @@ def test_tiles():
     anyres = dataclasses.replace(processor("llava"), grids=((1, 2), (2, 1), (2, 2)))
     batch = anyres([wide, PICTURE], "<image> a <image>")
     assert batch["images"].shape[1] * P == (batch["inputs"] == 4).sum()
+
+
+def test_raw_fields_are_prepared_as_the_models_arguments():
+    """As every processor's: a row's picture, or its list."""
+    fields = dict(image=[[PICTURE], [PICTURE, PICTURE]], text=["<image>a", "<image> or <image>"])
+    assert processor("llava").takes == ("image", "text")
+    found = processor("llava").inputs(fields)
+    for name, value in processor("llava")(fields["image"], fields["text"]).items():
+        np.testing.assert_array_equal(found[name], value)
+    assert set(found) == {"inputs", "mask", "images", "image_mask"}
