@@ -78,6 +78,19 @@ def test_blip(case, tmp_path):
         np.testing.assert_allclose(again[output], theirs, atol=1e-5, rtol=0, err_msg=output)
 
 
+def test_images_of_another_size(tmp_path):
+    import torch
+
+    reference = built(CAPTIONS)
+    reference.save_pretrained(tmp_path)
+    loaded = load.load(tmp_path, image_size=43)
+    images = np.random.default_rng(0).normal(size=(2, 43, 43, 3)).astype(np.float32)
+    pixels = torch.tensor(images.transpose(0, 3, 1, 2))
+    with torch.no_grad():
+        theirs = reference.vision_model(pixels, interpolate_pos_encoding=True)
+    close(run(loaded, "image_tokens", images), theirs.last_hidden_state.numpy())
+
+
 def test_a_shared_model_is_each_of_theirs(tmp_path):
     """What pre-training leaves, taken apart and opened by each class."""
     fields = dict(vision_config=BLIP_VISION, text_config=AS_WIDE, image_text_hidden_size=7)
