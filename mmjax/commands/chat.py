@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmjax.config import ConfigError
-from mmjax.data.source import CorruptExample
+from mmjax.errors import UserError
 from mmjax.generation.options import Options as Generation
 from mmjax.run.chat import SLOTS, Chat
 from mmjax.run.load import load
@@ -60,24 +60,24 @@ def run(options: Options) -> None:
         return Chat(loaded, answers, system=options.system, slots=options.slots)
 
     chat = begin()
-    images = list(options.images)
+    images = [_read(path) for path in options.images]
     for turn, line in enumerate(_lines()):
         command, _, rest = line.partition(" ")
-        if command == "/quit":
-            return
-        if command == "/new":
-            chat = begin()
-            images = []
-        elif command == "/image":
-            images.append(rest.strip())
-        elif line:
-            try:
-                for piece in chat.stream(line, _read(images), options.seed + turn):
+        try:
+            if command == "/quit":
+                return
+            if command == "/new":
+                chat = begin()
+                images = []
+            elif command == "/image":
+                images.append(_read(rest.strip()))
+            elif line:
+                for piece in chat.stream(line, images, options.seed + turn):
                     print(printable(piece, keep="\n"), end="", flush=True)
                 print()
                 images = []
-            except (ConfigError, CorruptExample) as error:
-                print(f"\n{error}", file=sys.stderr)
+        except UserError as error:  # the next turn may be right
+            print(error, file=sys.stderr)
 
 
 def _lines() -> Iterator[str]:
@@ -89,11 +89,8 @@ def _lines() -> Iterator[str]:
             return
 
 
-def _read(paths: list[str]) -> list[bytes]:
+def _read(path: str) -> bytes:
     """Raises ConfigError for a picture that is not there."""
-    pictures = []
-    for path in paths:
-        if not Path(path).expanduser().is_file():
-            raise ConfigError(f"there is no picture {path}")
-        pictures.append(Path(path).expanduser().read_bytes())
-    return pictures
+    if not Path(path).expanduser().is_file():
+        raise ConfigError(f"there is no picture {path}")
+    return Path(path).expanduser().read_bytes()

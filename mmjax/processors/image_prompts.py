@@ -127,6 +127,19 @@ class Processor(checkpoint.Processor):
         return self(images if any(images) else None, texts, special=not written)
 
     @property
+    def end_ids(self) -> tuple[int, ...]:
+        """The tokens that end an answer, as far as the tokenizer's settings say."""
+        names = {self.end}
+        if self.template is not None:
+            names.add(self.template.tokens.get("eos_token", ""))
+        ids = [self._tokens.backend.token_to_id(name) for name in sorted(names - {""})]
+        return tuple(number for number in ids if number is not None)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The words of an answer."""
+        return self._tokens.decode(ids)
+
+    @property
     def _tokens(self) -> checkpoint.Tokens:
         if self.tokens is None:
             raise DataError("the checkpoint's folder has no tokenizer")

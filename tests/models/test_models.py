@@ -268,9 +268,7 @@ ROWS = [
     for i, row in enumerate(rows)
 ]
 each = pytest.mark.parametrize("row", ROWS)
-# two towers and a decoder among the fast tests, the others among the slower proofs; of what all are
-# checked for, BLIP takes the longest to compile
-LONG = ("blip-0",)
+# these are compiled among the fast tests, the others among the slower proofs
 QUICK = ("clip-0", "llama-0")
 compiled = pytest.mark.parametrize("row", [
     row if row.id in QUICK else pytest.param(*row.values, id=row.id, marks=pytest.mark.slow)

@@ -1,0 +1,100 @@
+"""Chat: words and pictures in any turn, with the cache of the turns before, and in the terminal."""
+
+import dataclasses
+import io
+
+import jax
+import numpy as np
+import pytest
+from flax.linen import unbox
+from PIL import Image
+
+import mmjax
+from mmjax.commands import chat as command
+from mmjax.config import ConfigError
+from mmjax.conversion.load import Loaded
+from mmjax.data.source import InMemory
+from mmjax.generation.options import Options
+from mmjax.layers import transformer
+from mmjax.models import gpt2, vit, vlm
+from mmjax.processors import dialogue
+from mmjax.run.chat import Chat
+
+BODY = transformer.Config(width=16, layers=1, heads=2, hidden=32)
+ROWS = [{"text": "what is red or blue", "answer": "a cat and a dog"}]
+RED = np.full((8, 8, 3), (255, 0, 0), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """A tiny model with eyes, and words that it says at random."""
+    config = dialogue.Config(
+        image_size=8, patch_size=4, max_images=4, max_length=60, tokenizer="words", vocab_size=40
+    )
+    processor = dialogue.build(config, lambda: [InMemory(ROWS)], None)
+    sizes = processor.sizes
+    config = vlm.Config(
+        image=vit.Config(image_size=8, patch_size=4, pool="mean", transformer=BODY),
+        language=gpt2.Config(processor.vocab_size, 64, BODY),
+        image_id=sizes["image_id"],
+    )
+    model = vlm.Model(config)
+    made = unbox(jax.jit(model.init)(jax.random.key(3), *vlm.inputs(config)))
+    params = jax.tree.map(lambda x: 4 * x if x.ndim > 1 else x, made["params"])
+    return Loaded("native", model, params, processor, config)
+
+
+@pytest.fixture(scope="module")
+def options(loaded):
+    return Options(max_new_tokens=5, end_ids=loaded.processor.end_ids)
+
+
+def png():
+    file = io.BytesIO()
+    Image.fromarray(RED).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_turns_are_those_of_a_conversation_from_scratch(loaded, options):
+    chat = Chat(loaded, options, slots=64)
+    asked = [("what is red", [png()]), ("or blue", []), ("what is a dog", [RED])]
+    for number, (text, images) in enumerate(asked):
+        answer = chat.ask(text, images)
+        again = Chat(loaded, options, slots=64)
+        again.messages = chat.messages[: 2 * number]  # all turns before, and an empty cache
+        assert "".join(again.stream(text, images)) == answer
+    assert [message["role"] for message in chat.messages] == ["user", "assistant"] * 3
+    assert chat.messages[4]["content"][0] == {"type": "image", "image": RED}
+
+
+def test_an_answer_that_is_broken_off_is_forgotten(loaded):
+    chat = Chat(loaded, Options(max_new_tokens=5), slots=64)  # without an end, it says all five
+    pieces = chat.stream("what is red")
+    next(pieces)
+    pieces.close()
+    assert chat.messages == []
+    assert chat.ask("what is red") == Chat(loaded, Options(max_new_tokens=5)).ask("what is red")
+
+
+def test_what_cannot_talk_or_is_too_long(loaded, options):
+    with pytest.raises(ConfigError, match="a clip does not talk"):
+        Chat(mmjax.load("tests/golden/checkpoints/clip"))
+    chat = Chat(loaded, dataclasses.replace(options, max_new_tokens=60), slots=64)
+    with pytest.raises(ConfigError, match="only .* of 64 slots are left"):
+        chat.ask("what is red")
+
+
+def test_in_the_terminal(loaded, monkeypatch, capsys, tmp_path):
+    (tmp_path / "red.png").write_bytes(png())
+    monkeypatch.setattr(command, "load", lambda name: loaded)
+    picture = tmp_path / "red.png"
+    typed = ["what is red", f"/image {picture}", "/image no.png", "or blue", "/new", "/quit", "a"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(typed)))
+    command.run(command.Options(model="tiny", max_new_tokens=3))
+    out, err = capsys.readouterr()
+    chat = Chat(loaded, Options(max_new_tokens=3, end_ids=loaded.processor.end_ids))
+    first = chat.ask("what is red")
+    assert out == f"{first}\n{chat.ask('or blue', [png()])}\n"
+    assert "there is no picture no.png" in err
+    with pytest.raises(ConfigError, match="needs a --model"):
+        command.run(command.Options())
