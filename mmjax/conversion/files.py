@@ -205,7 +205,22 @@ def save(path: str | Path, tensors: dict[str, np.ndarray]) -> None:
     draft = path.with_name(path.name + ".part")
     written = json.dumps({name: crc(tensor) for name, tensor in tensors.items()})
     save_file(tensors, draft, metadata={"format": "pt", CRC: written})
+    _in_order(draft)
     mask = os.umask(0)
     os.umask(mask)
     draft.chmod(0o666 & ~mask)  # the library leaves it for its owner alone
     draft.replace(path)
+
+
+def _in_order(path: Path) -> None:
+    """Puts the notes of a header in the order of their names: the library's differs from run to
+    run, and equal tensors are to make equal files."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        notes = header.pop("__metadata__")
+        header = {"__metadata__": dict(sorted(notes.items())), **header}
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= size:  # what is left is filled with spaces, as the format asks
+            file.seek(8)
+            file.write(text.ljust(size))

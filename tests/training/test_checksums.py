@@ -2,8 +2,10 @@
 
 import gc
 import json
+import logging
 import shutil
 import sys
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from toy import SGD, Pairs, mesh, pairs, planned
 
 from mmjax import tree
-from mmjax.training import checksums
+from mmjax.training import checksums, echoes
 from mmjax.training.checkpoint import CheckpointError, Checkpoints, Config
 
 KERNEL = "blocks/up/kernel"
@@ -175,11 +177,23 @@ def test_broken_metrics_are_named(folder):
         Checkpoints(folder, Config(metric="m"))
 
 
-@pytest.mark.parametrize("file", ["array_metadatas/process_0", "manifest.ocdbt", "_METADATA"])
-def test_one_line_is_said_of_what_cannot_be_read(folder, plan, monkeypatch, caplog, file):
-    """Not the 60 that TensorStore's other reads leave on the standard error output."""
+@pytest.fixture
+def told(monkeypatch):
+    """What Python reports besides, in a process that is mmjax's own; all is put back."""
     told = []
     monkeypatch.setattr(sys, "unraisablehook", lambda said: told.append(str(said)))
+    for name in ("asyncio", "absl"):
+        logger = logging.getLogger(name)
+        monkeypatch.setattr(logger, "filters", list(logger.filters))
+        monkeypatch.setattr(logger, "level", logger.level)
+    with warnings.catch_warnings():
+        echoes.silence()
+        yield told
+
+
+@pytest.mark.parametrize("file", ["array_metadatas/process_0", "manifest.ocdbt", "_METADATA"])
+def test_one_line_is_said_of_what_cannot_be_read(folder, plan, told, caplog, file):
+    """Not the 60 that TensorStore's other reads leave on the standard error output."""
     path = folder / "20" / "params" / file
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     message = refused(folder, plan)
