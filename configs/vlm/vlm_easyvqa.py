@@ -5,6 +5,10 @@
 `:bundled` reads the part of easy-VQA that is in the package, 2,951 questions on 300 pictures;
 without it the whole set, 38,575 on 4,000, which `--mode=prepare --set=easy_vqa` fetches once.
 Choices are made on a tenth of the training pictures; the test split is asked at the end.
+
+`:bundled,train.steps=700,train.evaluate_every=350`, seed 0, 8 minutes of training on 2 CPU cores
+that did other work too: 0.870 of the test answers exactly right, 0.640 from the question alone. The
+1,200 steps of `:bundled` and the whole set have not been run to their end yet.
 """
 
 from mmjax.config import relative
