@@ -28,6 +28,7 @@ import numpy as np
 from mmjax.config import ConfigError
 from mmjax.generation import beams, decode, history
 from mmjax.generation.options import Options
+from mmjax.layers.placement import on_one_cpu
 from mmjax.layers.stack import layers_apart
 from mmjax.typing import Array, Float, Int, Key
 
@@ -62,7 +63,7 @@ class Generator:
     def __init__(self, model: nn.Module, variables: Mapping[str, Any]) -> None:
         self.model = model
         params = nn.unbox(variables["params"])
-        if _on_one_cpu(params):
+        if on_one_cpu():
             params = layers_apart(params)
         self.variables = {**variables, "params": params}
 
@@ -145,14 +146,6 @@ def row_keys(seed: int | Int[np.ndarray, " B"], rows: int, returns: int) -> Key[
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(rows))
     each = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))
     return each(keys, jnp.arange(returns)).reshape(-1)
-
-
-def _on_one_cpu(params: Any) -> bool:
-    mesh = jax.sharding.get_abstract_mesh()
-    leaf = jax.tree.leaves(params)[0]
-    return jax.default_backend() == "cpu" and mesh.size <= 1 and not isinstance(
-        leaf, jax.ShapeDtypeStruct
-    )
 
 
 def _extend(model: nn.Module, variables: Any) -> decode.Extend:

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from mmjax.config import ConfigError
 from mmjax.layers.cache import KeyValues
 from mmjax.layers.dense import Dense
+from mmjax.layers.placement import on_one_cpu
 from mmjax.layers.places import as_mask
 from mmjax.layers.rotary import Rotation, rotate
 from mmjax.typing import Array, Bool, Float, Int, Shaped
@@ -81,7 +82,7 @@ def dot_product_attention(
       scale: factor of the products; None: H ** -0.5.
       cap: keeps products within +-cap by a tanh (Gemma 2, https://arxiv.org/abs/2408.00118).
     """
-    if key.shape[1] >= LONG_ON_CPU and _on_one_cpu():
+    if key.shape[1] >= LONG_ON_CPU and on_one_cpu():
         return _by_row_and_head(query, key, value, mask, _scale(scale, query.shape[-1]), cap)
     if cap is None:
         return jax.nn.dot_product_attention(query, key, value, mask=mask, scale=scale)
@@ -103,12 +104,6 @@ def _softmax(logits: Array, mask: Array | None, scale: float, cap: float | None)
     if mask is not None:
         logits = jnp.where(mask, logits, jnp.finfo(jnp.float32).min)
     return jax.nn.softmax(logits, axis=-1)
-
-
-def _on_one_cpu() -> bool:
-    """Whether rows may be taken one by one: on several devices each holds rows of its own."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return jax.default_backend() == "cpu" and (mesh.empty or mesh.size == 1)
 
 
 def _by_row_and_head(

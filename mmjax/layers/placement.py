@@ -31,6 +31,12 @@ def devices_along(*axes: str) -> int:
     return math.prod(mesh.shape[axis] for axis in axes if axis in mesh.axis_names)
 
 
+def on_one_cpu() -> bool:
+    """Whether rows may be taken one by one: on several devices each holds rows of its own."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return jax.default_backend() == "cpu" and (mesh.empty or mesh.size == 1)
+
+
 def _batch_axes(rows: int) -> tuple[str, ...] | object:
     """What a dimension of so many rows is cut over."""
     names = jax.sharding.get_abstract_mesh().axis_names
