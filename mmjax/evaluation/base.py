@@ -70,8 +70,8 @@ class Context:
     encode: Callable[[Sequence[Example]], Mapping[str, np.ndarray]]
     # (arrays, row) -> what people see of a row of a batch
     show: Callable[[Mapping[str, Any], int], Mapping[str, Any]]
-    # each row of another data set once, in batches: what a probe is fitted on
-    batches: Callable[[Spec], Iterator[Mapping[str, Any]]]
+    # each row of another data set once, in batches: what a probe is fitted on; None: of `source`
+    batches: Callable[[Spec | None], Iterator[Mapping[str, Any]]]
     share: tuple[int, int] = (0, 1)  # which part of a batch this process reads, of how many
 
 

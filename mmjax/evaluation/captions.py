@@ -7,6 +7,7 @@
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import sacrebleu
@@ -21,15 +22,35 @@ from mmjax.evaluation.texts import Texts, normalised
 class Captions(Texts):
     """Fields: texts.py."""
 
+    # what is exactly right is the text before this, such as the first name before ","; "": all
+    name_before: str = ""
+
+    def compare(self, said: Sequence[str], rows: Rows, context: Context) -> Result:
+        """The metrics of texts that were said to the rows of `rows["index"]`."""
+        references = self.references(rows, context)
+        result = scored(
+            [normalised(text) for text in said],
+            [[normalised(text) for text in texts] for texts in references],
+        )
+        if self.name_before:
+            exact = np.array([
+                self._name(text) in map(self._name, texts)
+                for text, texts in zip(said, references, strict=True)
+            ], np.float64)  # fmt: skip
+            result.queries["exact_match"] = exact
+            result.metrics["exact_match"] = float(exact.mean())
+        return result
+
+    def _name(self, text: str) -> str:
+        return normalised(text.partition(self.name_before)[0])
+
     def finish(self, rows: Rows, context: Context) -> Result:
-        predictions = [normalised(text) for text in self.predictions(rows, context)]
-        references = [
-            [normalised(text) for text in texts] for texts in self.references(rows, context)
-        ]
-        result = scored(predictions, references)
+        predictions = self.predictions(rows, context)
+        references = self.references(rows, context)
+        result = self.compare(predictions, rows, context)
         result.queries["index"] = rows["index"]
         shown = [
-            f"{' | '.join(references[row])}\n{predictions[row]}"
+            f"{' | '.join(map(normalised, references[row]))}\n{normalised(predictions[row])}"
             for row in draw(len(predictions), self.keep).tolist()
         ]
         if shown:

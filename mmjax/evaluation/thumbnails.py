@@ -47,7 +47,7 @@ def measure(config: Config, context: Context) -> dict[str, float]:
     """{"image_to_text/r1": ...} of ranking the evaluated pictures' own texts, one per group."""
     check(config, context)
     source = context.source
-    rows, images = _pictures(context, source, range(len(source)))
+    rows, images = pictures(context, source, range(len(source)))
     groups = source.column("group")[rows]
     candidates = np.unique(groups)
     references: list[np.ndarray] = []
@@ -57,7 +57,7 @@ def measure(config: Config, context: Context) -> dict[str, float]:
         if column is None:
             continue
         mine = np.flatnonzero(np.isin(column, candidates)).tolist()
-        rows, found = _pictures(context, training, mine)
+        rows, found = pictures(context, training, mine)
         if len(rows):
             references.append(found)
             reference_groups.append(column[rows])
@@ -73,7 +73,7 @@ def measure(config: Config, context: Context) -> dict[str, float]:
     return metrics | {"image_to_text/median_rank": float(np.median(ranks + 1))}
 
 
-def _pictures(
+def pictures(
     context: Context, source: Source, rows: Iterable[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """(rows that can be read, uint8 [N, H, W, 3])."""

@@ -227,9 +227,12 @@ class Model(nn.Module):
         return self.image(images, train=train).tokens
 
     def image_embedding(self, image_tokens: Float[Array, "B P D"]) -> Float[Array, "B E"]:
-        """Unit vectors of images, from their tokens."""
+        """Unit vectors of images, from their class token, or from the mean of all where the tower
+        has none."""
         self._need(self.config.embedding, "compares nothing: it has embedding=0")
-        return unit(self.image_head(image_tokens[:, 0]))
+        classes = self.config.image.learned_tokens
+        pooled = image_tokens[:, 0] if classes else image_tokens.mean(1)
+        return unit(self.image_head(pooled))
 
     def encode_image(
         self, images: Float[Array, "B H W C"], *, train: bool = False

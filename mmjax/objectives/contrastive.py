@@ -54,8 +54,8 @@ def negatives(weights: Float[Array, " B"], groups: Int[Array, " B"] | None) -> B
 
 
 def scaled(
-    a: Float[Array, "B E"], b: Float[Array, "B E"], scale: Float[Array, ""]
-) -> tuple[Float[Array, "B E"], Float[Array, "B E"]]:
+    a: Float[Array, "B E"], b: Float[Array, "C E"], scale: Float[Array, ""]
+) -> tuple[Float[Array, "B E"], Float[Array, "C E"]]:
     """Both sides in float32 at least, the scale on a: their products are the logits."""
     a = a.astype(jnp.promote_types(a.dtype, jnp.float32))
     b = b.astype(jnp.promote_types(b.dtype, jnp.float32))

@@ -112,8 +112,10 @@ class EvaluationRun:
         """A process's own rows on its devices."""
         return self.run.put(batch)
 
-    def _batches(self, spec: Spec) -> Iterator[Mapping[str, np.ndarray]]:
-        """All rows of another data set, each once: what a probe is fitted on."""
+    def _batches(self, spec: Spec | None) -> Iterator[Mapping[str, np.ndarray]]:
+        """All rows of another data set, each once: what a probe is fitted on; None: of this one."""
+        if spec is None:
+            return self.read(self._pipeline, [])
         return self.read(self.pipeline(self._open(spec, f"{self.name}.evaluator")), [])
 
     @functools.cached_property

@@ -44,6 +44,15 @@ def test_captions():
     assert "a cat | the small cat\na cat" in found.media["captions"]
 
 
+def test_the_first_name_of_a_caption_may_be_what_counts():
+    rows = [{"text": "tea cup, hot"}, {"text": "Tea-cup"}, {"text": "cup, tea"}]
+    said = ["Tea cup, drink, hot", "tea, cup", "cup"]
+    found = measured(Captions(name_before=","), rows, said)
+    assert found.queries["exact_match"].tolist() == [1, 0, 1]
+    assert found.metrics["exact_match"] == pytest.approx(2 / 3)
+    assert measured(Captions(), rows, said).metrics["exact_match"] == pytest.approx(1 / 3)
+
+
 def test_bleu_of_a_worked_example():
     # 6 of 7 words, 4 of 6 pairs, 2 of 5 triples, 1 of 4 fours; 7 words for 7
     same = scored(["the cat is on the mat today"], [["the cat sat on the mat today"]])
