@@ -27,11 +27,10 @@ import optax
 
 from mmjax import tree
 from mmjax.config import ConfigError
-from mmjax.generation.generate import answers
 from mmjax.generation.options import Options
 from mmjax.objectives import momentum
 from mmjax.tasks.base import Batch, Loss, Part, Predict, Task, Teacher, Variables, rows
-from mmjax.tasks.contrastive import inputs as flat_inputs
+from mmjax.tasks.fusion import Fusion, with_first
 from mmjax.typing import Array, Natural
 
 SLOW = "momentum"  # the teacher's name
@@ -63,6 +62,7 @@ class Blip(Task):
         """
         self.config = config
         self.model = model
+        self.fusion = Fusion(model)
         of_model = model.config
         if config.itc and of_model.scale_init is None:
             raise ConfigError("task.itc compares, and the model does not: set model.scale_init")
@@ -111,11 +111,11 @@ class Blip(Task):
         """Image tokens [B, P, D] and, to compare, embeddings [B, E] of the model and of its slow
         copy."""
         params = variables["params"]
-        encoded = self._embedded(params, batch, rng, train)
+        encoded = self._embedded(params, batch, rng if train else None)
         if self.config.itc:
             copy = tree.flatten(variables["teachers"][SLOW])
             slow_params = tree.unflatten({**tree.flatten(params), **copy})
-            slow = self._embedded(slow_params, batch, None, False)
+            slow = self._embedded(slow_params, batch, None)
             for side in SIDES:
                 encoded[f"slow_{side}"] = jax.lax.stop_gradient(slow[side])
         return encoded
@@ -195,16 +195,17 @@ class Blip(Task):
         *,
         train: bool,
     ) -> Loss:
+        params = variables["params"]
         parts = {}
         metrics = {}
         if self.config.itm:
-            key = jax.random.fold_in(rng, 0)
-            values, right, weights = self._match(variables, batch, encoded, key, train)
+            key = jax.random.fold_in(rng, 0) if train else None
+            values, right, weights = self._match(params, batch, encoded, key)
             parts["itm"] = Part(values, weights, self.config.itm)
             metrics["matched"] = (right, weights)
         if self.config.lm:
-            key = jax.random.fold_in(rng, 1)
-            values, right, weights = self._write(variables, batch, encoded, key, train)
+            key = jax.random.fold_in(rng, 1) if train else None
+            values, right, weights = self._write(params, batch, encoded, key)
             parts["lm"] = Part(values, weights, self.config.lm)
             metrics["written"] = (right, weights)
         return Loss(parts, metrics)
@@ -223,75 +224,33 @@ class Blip(Task):
 
     @property
     def predict(self) -> Mapping[str, Predict]:
-        return {"embed": self.embed, "generate": self.generate}
-
-    def embed(self, variables: Variables, batch: Batch, keys: Any = None) -> dict[str, Array]:
-        """Of what the batch holds: "image" and "text", unit vectors [B, E] (of several texts of a
-        row [B, K, E]); "image_tokens" [B, P, D], which a batch may hold instead of pixels; "match"
-        [B], the log-odds that a row's image and text belong together."""
-        params = {"params": variables["params"]}
-        apply = self.model.apply
-        compares = bool(self.model.config.embedding)
-        out: dict[str, Array] = {}
-        tokens = batch.get("image_tokens")
-        if tokens is None and "image" in batch:
-            tokens = apply(params, batch["image"], method="image_tokens")
-        if tokens is not None:
-            out["image_tokens"] = tokens
-            if compares:
-                out["image"] = apply(params, tokens, method="image_embedding")
-        if "text" in batch and compares:
-            ids, mask = flat_inputs(batch, "text")
-            vectors = apply(params, ids, mask, method="encode_text")
-            out["text"] = vectors.reshape(*batch["text"].shape[:-1], -1)
-        alone = "text" in batch and batch["text"].ndim == 2
-        if alone and tokens is not None and self.model.config.matching:
-            logits = self._matching(params, batch["text"], batch["text_mask"], tokens, {}, False)
-            out["match"] = logits[:, 1] - logits[:, 0]
-        return out
+        return {"embed": self.fusion.embed, "generate": self.generate}
 
     def generate(
         self, variables: Variables, batch: Batch, keys: jax.Array, **changes: Any
     ) -> dict[str, Array]:
-        """A caption of each image, or the answer to its question where the model was trained to
-        answer: `text` [B, N] with its mask; `changes`: of Options."""
+        """Captions or answers, `text` [B, N] with its mask; `changes`: of Options."""
         options = dataclasses.replace(self.config.generate, **changes)
-        params = {"params": variables["params"]}
-        tokens = self.model.apply(params, batch["image"], method="image_tokens")
-        context, context_mask = self._context(params, batch, tokens, {}, False)
-        start = jnp.full((len(tokens), 1), self.model.config.start_id, jnp.int32)
-        prompt = dict(inputs=start, mask=jnp.ones(start.shape, bool), context=context)
-        if context_mask is not None:
-            prompt["context_mask"] = context_mask
-        keys = jnp.repeat(keys, options.returns)
-        said = answers(self.model, options, params, prompt, keys)
-        written = said.tokens[:, 0]
-        place = jnp.arange(written.shape[1])[None]
-        ended = jnp.isin(written, jnp.array(options.end_ids, jnp.int32))
-        return {"text": written, "text_mask": (place < said.lengths[:, :1]) & ~ended}
+        return self.fusion.generate(variables, batch, keys, options)
 
-    def _embedded(
-        self, params: Any, batch: Batch, rng: jax.Array | None, train: bool
-    ) -> dict[str, Array]:
+    def _embedded(self, params: Any, batch: Batch, rng: jax.Array | None) -> dict[str, Array]:
         """Image tokens, and the embeddings of both sides where they are compared."""
-        variables = {"params": params}
-        kwargs = dict(train=train, rngs={"dropout": rng} if train else {})
-        tokens = self.model.apply(variables, batch["image"], method="image_tokens", **kwargs)
+        apply = self.fusion.apply
+        tokens = apply(params, "image_tokens", batch["image"], rng=rng)
         if not self.config.itc:
             return {"image_tokens": tokens}
+        texts = batch["text"], batch["text_mask"]
         return {
             "image_tokens": tokens,
-            "image": self.model.apply(variables, tokens, method="image_embedding"),
-            "text": self.model.apply(
-                variables, batch["text"], batch["text_mask"], method="encode_text", **kwargs
-            ),
+            "image": apply(params, "image_embedding", tokens),
+            "text": apply(params, "encode_text", *texts, rng=rng),
         }
 
     def _scale(self, variables: Variables) -> Array:
         return self.model.apply({"params": variables["params"]}, method="scale")
 
     def _match(
-        self, variables: Variables, batch: Batch, encoded: Any, rng: jax.Array, train: bool
+        self, params: Any, batch: Batch, encoded: Any, rng: jax.Array | None
     ) -> tuple[Array, Array, Array]:
         """Losses, whether right, and weights [B, 3]: the pair itself, a wrong image beside the
         text, a wrong text beside the image."""
@@ -300,8 +259,7 @@ class Blip(Task):
         images = jnp.concatenate([tokens, encoded["wrong_image"], tokens])
         ids = jnp.concatenate([own, own, encoded["wrong_text"]])
         masks = jnp.concatenate([mask, mask, encoded["wrong_text_mask"]])
-        params = {"params": variables["params"]}
-        logits = self._matching(params, ids, masks, images, {"dropout": rng}, train)
+        logits = self.fusion.matching(params, ids, masks, images, rng)
         logits = jnp.swapaxes(logits.reshape(3, len(own), 2), 0, 1)
         label = jnp.broadcast_to(jnp.array([1, 0, 0]), logits.shape[:2])
         values = optax.softmax_cross_entropy_with_integer_labels(logits, label)
@@ -311,50 +269,21 @@ class Blip(Task):
         weights = jnp.stack([weight, *(weight * there for there in exists)], axis=1)
         return values, right, weights
 
-    def _matching(
-        self, params: Any, ids: Array, mask: Array, tokens: Array, rngs: Any, train: bool
-    ) -> Array:
-        """Logits [B, 2] of texts that are read beside images."""
-        opened = _opened(ids, self.model.config.match_id)
-        kwargs = dict(context=tokens, train=train, rngs=rngs if train else {})
-        fused = self.model.apply(params, opened, mask, method="fuse", **kwargs)
-        return self.model.apply(params, fused, mask, method="matching")
-
-    def _context(
-        self, params: Any, batch: Batch, tokens: Array, rngs: Any, train: bool
-    ) -> tuple[Array, Array | None]:
-        """What a text is written beside: an image's tokens, or a question that was read there."""
-        if self.model.config.texts != "both":
-            return tokens, None
-        opened = _opened(batch["text"], self.model.config.match_id)
-        kwargs = dict(context=tokens, train=train, rngs=rngs if train else {})
-        mask = batch["text_mask"]
-        return self.model.apply(params, opened, mask, method="fuse", **kwargs), mask
-
     def _write(
-        self, variables: Variables, batch: Batch, encoded: Any, rng: jax.Array, train: bool
+        self, params: Any, batch: Batch, encoded: Any, rng: jax.Array | None
     ) -> tuple[Array, Array, Array]:
         """Losses of each token but the first, whether it is the likeliest, and weights."""
-        params = {"params": variables["params"]}
-        keys = jax.random.split(rng)
-        tokens = encoded["image_tokens"]
-        context, context_mask = self._context(params, batch, tokens, {"dropout": keys[0]}, train)
+        reading, writing = (None, None) if rng is None else jax.random.split(rng)
+        context = self.fusion.context(params, batch, encoded["image_tokens"], reading)
         name = "answer" if "answer" in batch else "text"
-        output = self.model.apply(
-            params,
-            _opened(batch[name], self.model.config.start_id),
-            batch[f"{name}_mask"],
-            context=context,
-            context_mask=context_mask,
-            train=train,
-            rngs={"dropout": keys[1]} if train else {},
-            method="decode",
-        )
+        ids = with_first(batch[name], self.model.config.start_id)
+        mask = batch[f"{name}_mask"]
+        output = self.fusion.apply(params, "decode", ids, mask, **context, rng=writing)
         target, weights = _target(batch)
         logits = output.logits[:, :-1]
         values = optax.softmax_cross_entropy_with_integer_labels(logits, target)
         smoothing = self.config.label_smoothing
-        if smoothing and train:
+        if smoothing and rng is not None:
             flat = -jax.nn.log_softmax(logits).mean(-1)
             values = (1 - smoothing) * values + smoothing * flat
         right = (logits.argmax(-1) == target).astype(jnp.float32)
@@ -371,11 +300,6 @@ def _identity(batch: Batch) -> Array:
 
 def _same(a: Array, b: Array) -> Array:
     return (a[:, None] == b[None]).all(-1)
-
-
-def _opened(ids: Array, token: int) -> Array:
-    """Texts with another first token, which says what they are for."""
-    return ids.at[:, 0].set(token)
 
 
 def _target(batch: Batch) -> tuple[Array, Array]:

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
 
 from mmjax.objectives import momentum
 
@@ -77,7 +76,8 @@ def test_negatives_come_in_proportion_to_their_similarity():
         possible = chances[row] > 0
         assert not counts[~possible].any()
         expected = chances[row][possible] * len(keys)
-        assert stats.chisquare(counts[possible], expected).pvalue > 1e-3
+        apart = (np.square(counts[possible] - expected) / expected).sum()
+        assert apart < 18.5  # chi-square of 4 degrees of freedom at most: 1 in 1,000
 
 
 def test_a_row_without_any_negative_says_so():

@@ -170,7 +170,8 @@ def test_each_loss_is_the_papers():
 
 def test_negatives_come_from_other_devices():
     """The rows of each of two devices show one thing: their only negatives lie on the other."""
-    rows = jax.tree.map(jnp.asarray, batch(4, group=np.array([7, 7, 9, 9], np.int32)))
+    group = np.repeat(np.array([7, 9], np.int32), 4)
+    rows = jax.tree.map(jnp.asarray, batch(group=group))
     parts, each, alone = stepped(TASK, start(), rows)
     two = mesh(2)
     with jax.set_mesh(two):
@@ -179,10 +180,10 @@ def test_negatives_come_from_other_devices():
         variables = jax.device_put(start(), NamedSharding(two, PartitionSpec()))
         over_two, spread_each, drawn = stepped(TASK, variables, spread)
     np.testing.assert_allclose(over_two["itm"], parts["itm"], rtol=1e-5)
-    assert spread_each["itm"].weights.tolist() == [[1, 1, 1]] * 4, "each row has its negatives"
+    assert spread_each["itm"].weights.tolist() == [[1, 1, 1]] * 8, "each row has its negatives"
     texts = rows["text"].tolist()
     others = [texts.index(text) for text in np.asarray(drawn["wrong_text"]).tolist()]
-    assert all((row < 2) != (other < 2) for row, other in enumerate(others))
+    assert all((row < 4) != (other < 4) for row, other in enumerate(others))
     images = np.abs(drawn["wrong_image"] - alone["wrong_image"]).max()
     assert images < 1e-5, "the tokens of an image of the other device"
 
@@ -211,6 +212,7 @@ def test_a_step_moves_the_slow_copy_and_the_queue():
     assert float(metrics["loss"]) < first
 
 
+@pytest.mark.slow
 def test_answers_are_written_beside_the_question():
     config = task_file.Config(itc=0.0, itm=0.0, generate=OPTIONS, label_smoothing=0.0)
     answering = task(config, texts="both", embedding=0, matching=False, scale_init=None)
