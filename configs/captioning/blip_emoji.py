@@ -36,7 +36,7 @@ def held_out(split: str) -> dict:
             evaluator=dict(name="captions", **captions),
             baseline=dict(name="nearest_text", captions=captions),
         ),
-        match=dict(source=source, evaluator=dict(name="reranked", top=64)),
+        match=dict(source=source, evaluator=dict(name="reranked", top=16, cosine=40.0)),
     )
 
 

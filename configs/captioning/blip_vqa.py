@@ -45,7 +45,7 @@ def get_config():
         name="blip",
         image=dict(
             patch_size=8,
-            stem=(dict(width=64, stride=4),),
+            stem=(dict(width=48), dict(width=64)),
             pool="mean",
             transformer=dict(layers=3, activation="gelu_tanh", **BLOCK),
         ),

@@ -2,7 +2,8 @@
 
 * BLIP https://arxiv.org/abs/2201.12086, section 5.1, and its released evaluation: the `top`
   candidates by cosine are ordered anew by cosine + the log-odds that image and text belong
-  together; all others stay behind them, in the order of their cosines.
+  together; all others stay behind them, in the order of their cosines. Log-odds reach 10 where
+  cosines end at 1: `cosine` gives the first look more to say.
 * Metrics are those of retrieval.py, both directions; what the cosines alone give stands beside them
   as "itc/...".
 * Of all images the tokens are kept, [N, P, D] in float32, which is what limits a data set's size:
@@ -35,6 +36,7 @@ class Reranked(Retrieval):
     """Asks `predict` for "image", "text", "image_tokens" and "match"."""
 
     top: Positive = 64  # candidates that are matched, of each query
+    cosine: float = 1.0  # factor on cosines before the log-odds are added; the released code's is 1
 
     def check(self, context: Context) -> None:
         if self.average_over:
@@ -94,7 +96,7 @@ class Reranked(Retrieval):
             def matched(fields: dict) -> Array:
                 return predict(variables, fields)["match"]
 
-            scores = _scores(matched, query, prepared[other], self.top)
+            scores = _scores(matched, query, prepared[other], self.top, self.cosine)
             counts = _counts(scores, jnp.repeat(group, several), prepared[other]["group"])
             rows[f"{side}{RANKS}"] = counts.reshape(len(group), several, 3)
         return rows
@@ -125,8 +127,8 @@ class Reranked(Retrieval):
         )
 
 
-def _scores(matched, query: dict, candidates: dict, top: int) -> Array:
-    """[Q, C]: of the nearest candidates cosine + log-odds, of the others far below."""
+def _scores(matched, query: dict, candidates: dict, top: int, factor: float) -> Array:
+    """[Q, C]: of the nearest candidates cosine * factor + log-odds, of the others far below."""
     cosine = jnp.einsum(
         "QE,CE->QC", query["vectors"], candidates["vectors"], precision="highest"
     )
@@ -141,7 +143,7 @@ def _scores(matched, query: dict, candidates: dict, top: int) -> Array:
 
     odds = jax.lax.map(column, index.T).T  # [Q, top]
     row = jnp.arange(len(cosine))[:, None]
-    return (cosine - BEHIND).at[row, index].set(nearest + odds)
+    return (cosine - BEHIND).at[row, index].set(factor * nearest + odds)
 
 
 def _counts(scores: Array, query_group: Array, group: Array) -> Array:
