@@ -92,7 +92,7 @@ def test_questions_become_conversations():
 
 
 def test_each_picture_is_transformed():
-    double = EachImage((lambda example, rng: {"image": example["image"] * 2},))
+    double = EachImage((lambda example, rng: {"image": example["image"] * 2},), 2, 2)
     one = np.ones((2, 2, 3))
     rng = np.random.default_rng(0)
     assert double({"image": one}, rng)["image"].shape == (1, 2, 2, 3)
