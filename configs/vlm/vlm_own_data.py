@@ -7,14 +7,14 @@
 A line is {"image": a path beside the file, or a list of them, or nothing, "conversation": [{"role":
 "user", "content": "Is <image> larger than <image>?"}, {"role": "assistant", "content": "No."}]};
 LLaVA's "conversations" are read as well (mmjax/readers/conversations.py). Only what the assistant
-says is learned. Rows are split 80 / 10 / 10 by a hash of their `group`, else of their first picture.
-Look first: add `--mode=inspect`.
+says is learned. Rows are split 80 / 10 / 10 by a hash of their `group`, else of their first
+picture. Look first: add `--mode=inspect`.
 
-Conversations that are held out are measured by perplexity: there is more than one right answer. With
-`:packed` short conversations share rows, which saves most of the padding.
+Conversations that are held out are measured by perplexity: there is more than one right answer.
+With `:packed` short conversations share rows, which saves most of the padding.
 
-Without a path it runs on 34 conversations about the drawings that lie beside them, to show the form;
-they are too few to learn from. To go on from a checkpoint of LLaVA's size see llava.py.
+Without a path it runs on 34 conversations about the drawings that lie beside them, to show the
+form; they are too few to learn from. To go on from a checkpoint of LLaVA's size see llava.py.
 """
 
 from pathlib import Path

@@ -199,7 +199,7 @@ def _by_pack(batch: Batch, inputs: Mapping[str, Array]) -> dict[str, Array]:
     segment = batch["text_segment"]
     packs, rows = segment.shape[:2]
     examples = batch["weight"].shape[0] // packs
-    number = jnp.arange(examples)
+    number = jnp.arange(examples).reshape(1, 1, 1, -1)
     there = (segment[..., None] == number).any(2)  # [P, R, N]
     row = jnp.where(there.any(1), there.argmax(1), rows)  # of those without a text: the last
     order = jnp.argsort(row, axis=1, stable=True)  # within a row they lie in their own order

@@ -68,7 +68,7 @@ class EachImage:
     def deterministic(self) -> bool:
         return all(getattr(one, "deterministic", False) for one in self.transforms)
 
-    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
+    def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
         pictures = pictures_of(example)
         if len(pictures) > self.most:
             raise CorruptExample(f"{len(pictures)} pictures, more than max_images={self.most}")
