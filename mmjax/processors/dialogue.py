@@ -6,8 +6,8 @@
   `answered` is the whole conversation, for its perplexity.
 * With `pack`, conversations of neighbouring rows lie one behind the other, and their pictures stay
   apart: tasks/language.py.
-* The vocabulary is trained on what is said in the training data, or is one by name to which the
-  roles and the picture's token are added.
+* The vocabulary is trained on what is said in the training data, or is that of a language model to
+  which the picture's token is added, and the roles where they are no words.
 
 Letters: M pictures, P tokens of one, L tokens.
 """
@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from mmjax.data.batching import Transform
 from mmjax.data.collation import Arrays
 from mmjax.data.plan import BatchPlan, Bucketed, Packed, Shape, buckets
 from mmjax.data.source import CorruptExample, Example, Source
-from mmjax.processors import base
+from mmjax.processors import base, vocabularies
 from mmjax.processors.base import AtLeast, Sources
 from mmjax.processors.packed import ids_of
 from mmjax.processors.raw import raw
@@ -65,8 +65,12 @@ class Config:
     question: str = "text"  # field of the question, where a row is no conversation
     answer: str = "answer"  # field of its answer
     flip: float = 0.0  # probability of left-right, of training pictures
-    tokenizer: str = ""  # trained on what is said: "" byte-level BPE, "words" whole words
-    vocab_size: int = 2048  # entries at most
+    # trained on what is said: "" byte-level BPE, "words" whole words; or that of a language model:
+    # "gpt2", the path of a tokenizer.json or a hub folder
+    tokenizer: str = ""
+    vocab_size: int = 2048  # entries of a trained one at most, and of any on paper
+    # "tokens": roles are tokens of their own; "words": "USER:" and "ASSISTANT:", as in LLaVA-1.5
+    roles: Literal["tokens", "words"] = "tokens"
 
     @property
     def tokens(self) -> int:
@@ -88,7 +92,8 @@ class Processor(base.Processor):
 
     def _encode(self, answered: bool) -> EncodeConversation:
         c = self.config
-        return EncodeConversation(self.tokenizer, c.tokens, c.max_length, answered)
+        in_words = c.roles == "words"
+        return EncodeConversation(self.tokenizer, c.tokens, c.max_length, answered, in_words)
 
     def _pixels(self, *augmentation: Transform) -> EachImage:
         size = self.config.image_size
@@ -239,20 +244,38 @@ def _example(messages: Sequence[Mapping[str, Any]]) -> Example:
 
 
 def build(config: Config, sources: Sources | None, saved: Path | None) -> Processor:
-    """The processor, with the tokenizer that was saved, or that is trained on what is said."""
+    """The processor, with the tokenizer that was saved, that the config names, or that is trained
+    on what is said, in this order.
+
+    Raises:
+      FileNotFoundError: no tokenizer of that name, unless all is on paper.
+    """
+    named = config.tokenizer not in TRAINED
     if saved is not None and (saved / TOKENIZER).exists():
-        return Processor(config, bpe.load(saved / TOKENIZER))
-    if config.tokenizer not in TRAINED:
-        raise ConfigError(
-            f"data.processor.tokenizer is {config.tokenizer!r}: it is one of "
-            f"{', '.join(map(repr, TRAINED))}"
-        )
-    trainer = TRAINED[config.tokenizer]
+        tokenizer = bpe.load(saved / TOKENIZER)
+        return Processor(config, tokenizer, _rounded(tokenizer.vocab_size) if named else None)
+    if named and (sources is not None or Path(config.tokenizer).exists()):
+        tokenizer = _extended(vocabularies.load(config.tokenizer), config.roles)
+        return Processor(config, tokenizer, _rounded(tokenizer.vocab_size))
+    trainer = TRAINED.get(config.tokenizer, bpe)
     if sources is None:  # on paper it has all the entries that it may have
         tokenizer = trainer.train(["what is said"], config.vocab_size, specials=SPECIALS)
         return Processor(config, tokenizer, config.vocab_size)
     texts = _texts(config, sources())
     return Processor(config, trainer.train(texts, config.vocab_size, specials=SPECIALS))
+
+
+def _extended(tokenizer: Tokenizer, roles: str) -> Tokenizer:
+    """With the tokens that its vocabulary lacks, behind it."""
+    wanted = SPECIALS if roles == "tokens" else (IMAGE,)
+    backend = tokenizer.copy_of_backend()
+    backend.add_special_tokens([name for name in wanted if name not in tokenizer.special])
+    return Tokenizer(backend, clean=tokenizer.clean)
+
+
+def _rounded(entries: int) -> int:
+    """A number of entries that devices can share evenly: LLaVA has 32,064 for 32,002."""
+    return -(-entries // 64) * 64
 
 
 def unopened(source: Source) -> Iterator[Example]:
@@ -285,8 +308,9 @@ def _texts(config: Config, sources: Sequence[Source]) -> Iterator[str]:
 
 
 def paper(config: Config) -> Example:
-    """A black picture, a question and an answer, for plans on paper."""
+    """A black picture, a question and an answer as long as may be, for plans on paper."""
+    letters = max(1, config.max_length - config.tokens - 48)  # 48: the question and the roles
     return {
         "image": np.zeros((64, 64, 3), np.uint8),
-        config.question: "what is in the picture", config.answer: "nothing", "group": 0,
+        config.question: "what is in the picture", config.answer: "q" * letters, "group": 0,
     }  # fmt: skip

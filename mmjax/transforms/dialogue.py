@@ -6,6 +6,8 @@
   pictures stand before the first turn of the user.
 * Each turn is `<role>`, its words, and `<end>`. A picture is as many `<image>` tokens as the model
   makes of it. Only what the assistant says is learned, its `<end>` included.
+* In words (LLaVA-1.5, https://arxiv.org/abs/2310.03744) the roles are "USER:" and "ASSISTANT:",
+  only answers have an end, and the language model's own start stands first: nothing is new to it.
 * To answer, the last turn of the assistant is left out, and its `<assistant>` stands last. What
   could be said to that, the whole conversation, stands beside it under a name of its own.
 
@@ -27,6 +29,7 @@ END = "<end>"
 PADDING = "<pad>"
 ROLES = {"user": "<user>", "assistant": "<assistant>", "system": "<system>"}
 LLAVA_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
+SPOKEN = {"user": "USER:", "assistant": "ASSISTANT:", "system": ""}  # roles in words
 SPECIALS = (PADDING, END, IMAGE, *ROLES.values())
 
 
@@ -95,6 +98,7 @@ class EncodeConversation:
     image_tokens: int  # P
     max_length: int  # tokens at most, pictures included; a longer conversation is corrupt
     answered: bool  # False: up to where the assistant is to answer
+    in_words: bool = False  # roles are words, not tokens of their own
     field: ClassVar[str] = "conversation"
     deterministic = True
 
@@ -112,22 +116,25 @@ class EncodeConversation:
         if turns[-1]["role"] == "assistant":
             turns = turns[:-1]
         ids, weight = self._encoded(turns, pictures)
-        ids.append(self.tokenizer.special[ROLES["assistant"]])
-        weight.append(0.0)
-        self._check(ids)
-        return {**example, **_named("text", (ids, weight)), **_named("answered", whole)}
+        role = self._role("assistant")
+        prompt = ids + role, weight + [0.0] * len(role)
+        self._check(prompt[0])
+        return {**example, **_named("text", prompt), **_named("answered", whole)}
 
     def _encoded(
         self, turns: Sequence[Mapping[str, Any]], pictures: int
     ) -> tuple[list[int], list[float]]:
         """Token ids, and the weight of each."""
         ids: list[int] = []
-        weight: list[float] = []
+        if self.in_words and "<start>" in self.tokenizer.special:
+            ids.append(self.tokenizer.special["<start>"])
+        weight = [0.0] * len(ids)
         for turn in placed(turns, pictures):
-            said = self._turn(turn)
-            ids += said
+            role = self._role(turn["role"])
+            said = self._said(turn)
+            ids += role + said
             learned = float(turn["role"] == "assistant")
-            weight += [0.0] + [learned] * (len(said) - 1)  # the role itself is given
+            weight += [0.0] * len(role) + [learned] * len(said)  # the role itself is given
         self._check(ids)
         return ids, weight
 
@@ -137,14 +144,21 @@ class EncodeConversation:
                 f"the conversation has {len(ids)} tokens, more than max_length={self.max_length}"
             )
 
-    def _turn(self, turn: Mapping[str, Any]) -> list[int]:
+    def _role(self, role: str) -> list[int]:
+        if self.in_words:
+            return self.tokenizer.encode(SPOKEN[role])
+        return [self.tokenizer.special[ROLES[role]]]
+
+    def _said(self, turn: Mapping[str, Any]) -> list[int]:
         special = self.tokenizer.special
-        ids = [special[ROLES[turn["role"]]]]
+        ids: list[int] = []
         for number, words in enumerate(turn["content"].split(IMAGE)):
             if number:
                 ids += [special[IMAGE]] * self.image_tokens
             ids += self.tokenizer.encode(words)
-        return [*ids, special[END]]
+        if not self.in_words or turn["role"] == "assistant":
+            ids.append(special[END])
+        return ids
 
 
 def pictures_of(example: Example) -> list[Any]:
