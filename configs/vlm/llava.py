@@ -42,6 +42,7 @@ SECOND_STAGE = {
     "data.batch_size": 128,
     "data.processor.max_length": 2048,  # 576 of them are a picture's
     "train.steps": MORE_STEPS,
+    "optimizer.accumulate": 2,
     "warm_start": FIRST_STAGE,
 }
 SMALL = dict(width=32, layers=2, heads=2, hidden=64)
@@ -74,8 +75,8 @@ VARIANTS = {
         "train": dict(steps=6, evaluate_every=3, log_every=1),
         "model.image.transformer": SMALL,
         "model.language.decoder": dict(**SMALL, kv_heads=1, head_size=16),
-        "optimizer.groups.0.warmup": 2,
-        "optimizer.groups.1.warmup": 2,
+        "optimizer.groups.0.warmup": 1,
+        "optimizer.groups.1.warmup": 1,
         "execution.mesh.fsdp": 1,
         "warm_start": "",
     },

@@ -28,6 +28,7 @@ import optax
 
 from mmjax.generation.generate import answers
 from mmjax.generation.options import Options
+from mmjax.layers.adapters import Adapted
 from mmjax.tasks.base import Batch, Loss, Part, Predict, Task, Variables
 from mmjax.typing import Array, Bool, Shaped
 
@@ -46,7 +47,7 @@ class Config:
 class Language(Task):
     """One loss part, "text"; the share of tokens that are right is the metric "correct"."""
 
-    def __init__(self, config: Config, model: nn.Module) -> None:
+    def __init__(self, config: Config, model: nn.Module | Adapted) -> None:
         self.config = config
         self.model = model
 
@@ -212,5 +213,5 @@ def _by_pack(batch: Batch, inputs: Mapping[str, Array]) -> dict[str, Array]:
     return {name: sorted_in(x) for name, x in inputs.items()}
 
 
-def build(config: Config, model: nn.Module) -> Language:
+def build(config: Config, model: nn.Module | Adapted) -> Language:
     return Language(config, model)
