@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mmjax.config import ConfigError
 from mmjax.generation.generate import answers
 from mmjax.generation.options import Options
 from mmjax.layers.adapters import Adapted
@@ -87,8 +88,20 @@ class Language(Task):
     def generate(
         self, variables: Variables, batch: Batch, keys: jax.Array, **changes: Any
     ) -> dict[str, Array]:
-        """The best answer to each row, `text` [B, N] with its mask; `changes`: of Options."""
+        """The best answer to each row, `text` [B, N] with its mask; `changes`: of Options.
+
+        Raises:
+          ConfigError: prompts that leave no room for an answer, before anything is compiled.
+        """
         options = dataclasses.replace(self.config.generate, **changes)
+        limit = getattr(self.model.config, "context_length", None)
+        length = batch["text"].shape[1]
+        if limit is not None and length + options.max_new_tokens > limit:
+            raise ConfigError(
+                f"prompts of {length} tokens and {options.max_new_tokens} new ones do not fit the "
+                f"context length {limit}: lower data.processor.max_length or "
+                "task.generate.max_new_tokens, or enlarge the model's context_length"
+            )
         prompt = dict(inputs=batch["text"], mask=batch["text_mask"], **self._inputs(batch))
         if self._prefix_lm and "text_weight" in batch:  # what was said in it is no prefix
             prompt["prefix"] = prefix(batch)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax.linen import unbox
 
+from mmjax.config import ConfigError
 from mmjax.generation.generate import Generator
 from mmjax.generation.options import Options
 from mmjax.layers import transformer
@@ -146,6 +147,12 @@ def test_packed_conversations_with_pictures_have_the_gradient_of_those_apart(pre
     for one, other in zip(*map(jax.tree.leaves, (gradient, packed_gradient)), strict=True):
         np.testing.assert_allclose(other, one, atol=1e-5 * np.abs(one).max() + 1e-6)
         assert np.abs(one).max() > 0
+
+
+def test_prompts_that_leave_no_room_for_an_answer():
+    keys = jax.random.split(jax.random.key(0), 3)
+    with pytest.raises(ConfigError, match="prompts of 5 tokens and 28 new ones do not fit the con"):
+        TASK.generate(start(), batch(), keys, max_new_tokens=28)
 
 
 def test_a_prefix_is_what_stands_before_the_first_answer():
