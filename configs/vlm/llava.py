@@ -1,8 +1,7 @@
 """LLaVA-1.5 in its two stages, at the paper's size: CLIP L/14 at 336 pixels, an MLP, Llama-2-7B.
 
-    C=configs/vlm/llava.py
-    python -m mmjax.main --config=$C:projector --workdir=runs/llava/projector
-    python -m mmjax.main --config=$C:lora --workdir=runs/llava/lora     # or :full
+    python -m mmjax.main --config=configs/vlm/llava.py:projector --workdir=runs/llava/projector
+    python -m mmjax.main --config=configs/vlm/llava.py:lora --workdir=runs/llava/lora   # or :full
     python -m mmjax.main --mode=chat --model=runs/llava/lora --images=cat.jpg
 
 Papers: https://arxiv.org/abs/2304.08485, https://arxiv.org/abs/2310.03744; the numbers are those of

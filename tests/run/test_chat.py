@@ -109,6 +109,16 @@ def test_a_turn_that_cannot_be_read_changes_nothing(loaded, options, message):
     assert chat.messages == []
 
 
+def test_the_prefix_of_a_chat_is_its_first_prompt(loaded, options):
+    config = dataclasses.replace(loaded.config, prefix_lm=True)
+    chat = Chat(dataclasses.replace(loaded, model=vlm.Model(config)), options)
+    asked = [{"role": "user", "content": "what is red"}]
+    said = [*asked, {"role": "assistant", "content": "a cat"}, *asked]
+    assert chat._prefix(said, 15) == len("<user> what is red <end> <assistant>".split())
+    assert chat._prefix(asked, 6) == 6
+    assert Chat(loaded, options)._prefix(said, 15) == 0  # a causal model has none
+
+
 def test_a_template_that_refuses_is_said_before_anything_compiles(loaded, options):
     processor = types.SimpleNamespace(chat=refusing, end_ids=(0,))
     chat = Chat(dataclasses.replace(loaded, processor=processor), options)

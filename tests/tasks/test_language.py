@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from mmjax.generation.options import Options
 from mmjax.layers import transformer
 from mmjax.models import gpt2, vit, vlm
 from mmjax.tasks import language
-from mmjax.training import gradients
+from mmjax.training import gradients, sharding
 from tests import talks
 
 BODY = transformer.Config(width=24, layers=1, heads=2, hidden=48, initialisation="gpt2")
@@ -147,6 +148,31 @@ def test_packed_conversations_with_pictures_have_the_gradient_of_those_apart(pre
     for one, other in zip(*map(jax.tree.leaves, (gradient, packed_gradient)), strict=True):
         np.testing.assert_allclose(other, one, atol=1e-5 * np.abs(one).max() + 1e-6)
         assert np.abs(one).max() > 0
+
+
+@pytest.mark.slow
+def test_a_mesh_learns_the_same_of_packs_and_sends_no_pictures():
+    """Eight packs over eight devices; what is sent is no larger than a parameter."""
+    task, params = seeing(True)
+    arrays = talks.batch(pack=3, pack_length=24)
+    arrays = {name: np.concatenate([value] * 4) for name, value in arrays.items()}
+    mesh = sharding.make_mesh(sharding.Config(4, 2, 1))
+
+    def loss(params, batch):
+        key = jax.random.key(0)
+        variables = {"params": params, "state": {}}
+        return gradients.gradients(task, variables, params, batch, key, jnp.int32(0), 1)[:2]
+
+    with jax.set_mesh(mesh):
+        batch = jax.device_put(arrays, sharding.batch_sharding(mesh))
+        step = jax.jit(loss).lower(params, batch).compile()
+        found = jax.tree.leaves(step(params, batch))
+    for one, other in zip(jax.tree.leaves(learned(True, packed=True)), found, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-5)
+    sends = re.findall(r"= (.*?) (?:all-|collective-|reduce-scatter)", step.as_text())
+    shapes = [shape.split(",") for one in sends for shape in re.findall(r"\[([\d,]+)\]", one)]
+    sent = [int(np.prod([int(size) for size in shape])) for shape in shapes]
+    assert sent and max(sent) <= max(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def test_prompts_that_leave_no_room_for_an_answer():
