@@ -102,9 +102,7 @@ class Language(Task):
                 f"context length {limit}: lower data.processor.max_length or "
                 "task.generate.max_new_tokens, or enlarge the model's context_length"
             )
-        prompt = dict(inputs=batch["text"], mask=batch["text_mask"], **self._inputs(batch))
-        if self._prefix_lm and "text_weight" in batch:  # what was said in it is no prefix
-            prompt["prefix"] = prefix(batch)
+        prompt = self._prompt(batch)
         keys = jnp.repeat(keys, options.returns)
         said = answers(self.model, options, {"params": variables["params"]}, prompt, keys)
         tokens = said.tokens[:, 0]
@@ -121,6 +119,13 @@ class Language(Task):
         values, _ = self._values(variables, batch, None, False)
         weights = self._weights(batch)
         return {"loss": (values * weights).sum(1), "tokens": weights.sum(1)}
+
+    def _prompt(self, batch: Batch) -> dict[str, Array]:
+        """What the model's `prefill` takes."""
+        prompt = dict(inputs=batch["text"], mask=batch["text_mask"], **self._inputs(batch))
+        if self._prefix_lm and "text_weight" in batch:  # what was said in it is no prefix
+            prompt["prefix"] = prefix(batch)
+        return prompt
 
     def _inputs(self, batch: Batch) -> dict[str, Array]:
         names = self.config.inputs

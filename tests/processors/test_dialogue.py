@@ -1,9 +1,12 @@
 """Conversations as batches: another number of pictures in each row, packed or apart."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from mmjax.config import ConfigError
+from mmjax.processors import dialogue
 from mmjax.transforms.dialogue import pictures_of
 from tests.talks import GOOD, SOURCE, batch, picture, processor, talk
 
@@ -56,6 +59,25 @@ def test_an_evaluation_holds_the_prompt_and_what_was_said():
     first = arrays["answered"][0][arrays["answered_weight"][0] > 0]
     assert words(first) == "a dog a cat"
     assert words(arrays["text"][0][arrays["text_weight"][0] > 0]) == "a dog"
+
+
+def test_the_vocabulary_of_a_language_model(tmp_path):
+    """What it lacks stands behind it, and it is as long as devices can share."""
+    config = dataclasses.replace(processor().config, tokenizer="gpt2")
+    made = dialogue.build(config, lambda: [SOURCE], None)
+    assert made.sizes["image_id"] >= 50_257
+    assert made.sizes["language.vocab_size"] == 50_304
+    text = made.encode([SOURCE[0]])["text"][0].tolist()
+    assert made.decode(text) == "what is it"
+    made.save(tmp_path)
+    again = dialogue.build(config, None, tmp_path)
+    assert again.sizes == made.sizes
+    in_words = dialogue.build(dataclasses.replace(config, roles="words"), lambda: [], None)
+    assert in_words.sizes["image_id"] == 50_257  # nothing but a picture is new
+    with pytest.raises(FileNotFoundError, match="no tokenizer 'llama'"):
+        dialogue.build(dataclasses.replace(config, tokenizer="llama"), lambda: [], None)
+    paper = dialogue.build(dataclasses.replace(config, tokenizer="llama"), None, None)
+    assert paper.sizes["language.vocab_size"] == config.vocab_size
 
 
 def test_a_batch_of_chats_with_and_without_pictures():

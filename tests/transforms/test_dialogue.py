@@ -1,5 +1,7 @@
 """Conversations as tokens: what is read and what is to be said, and where pictures stand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,23 @@ def test_pictures_stand_first_or_where_the_text_says():
     later = [USER, CAT, {"role": "user", "content": "<image>what is it"}]
     assert encoded(later, image=PICTURES[:1])[0].count("<image>") == 2
     assert encoded([USER])[0].count("<image>") == 0
+
+
+def test_roles_in_words():
+    """As LLaVA-1.5 writes them: the model's own start, and an end behind answers alone."""
+    said = "user: assistant: be brief what is it a cat"
+    known = words.train([said], 40, specials=(*SPECIALS, "<start>"))
+    encode = EncodeConversation(known, 2, 40, True, in_words=True)
+    turns = [{"role": "system", "content": "be brief"}, USER, CAT, USER, CAT]
+    made = encode({"conversation": turns, "image": PICTURES[:1]})
+    tokens = known.tokens(made["text"].tolist())
+    turn = "what is it assistant: a cat <end>"
+    wanted = f"<start> be brief user: <image> <image> {turn} user: {turn}"
+    assert " ".join(tokens).replace("Ġ", "") == wanted
+    learned = [token for token, one in zip(tokens, made["text_weight"], strict=True) if one]
+    assert learned == [*tokens[-3:], *tokens[-3:]]
+    prompt = dataclasses.replace(encode, answered=False)({"conversation": turns[:3]})
+    assert known.decode(prompt["text"]).endswith("what is it assistant:")
 
 
 @pytest.mark.parametrize("turns, pictures, problem", [
