@@ -64,13 +64,13 @@ def test_roles_in_words():
     turns = [{"role": "system", "content": "be brief"}, USER, CAT, USER, CAT]
     made = encode({"conversation": turns, "image": PICTURES[:1]})
     tokens = known.tokens(made["text"].tolist())
-    turn = "what is it assistant: a cat <end>"
-    wanted = f"<start> be brief user: <image> <image> {turn} user: {turn}"
+    turn = "what is it assistant a cat <end>"  # these tokens know no colon
+    wanted = f"<start> be brief user <image> <image> {turn} user {turn}"
     assert " ".join(tokens).replace("Ġ", "") == wanted
     learned = [token for token, one in zip(tokens, made["text_weight"], strict=True) if one]
     assert learned == [*tokens[-3:], *tokens[-3:]]
     prompt = dataclasses.replace(encode, answered=False)({"conversation": turns[:3]})
-    assert known.decode(prompt["text"]).endswith("what is it assistant:")
+    assert known.decode(prompt["text"]).endswith("what is it assistant")
 
 
 @pytest.mark.parametrize("turns, pictures, problem", [
