@@ -28,6 +28,7 @@ import numpy as np
 from mmjax.config import ConfigError
 from mmjax.generation import beams, decode, history
 from mmjax.generation.options import Options
+from mmjax.layers.adapters import Adapted
 from mmjax.layers.placement import on_one_cpu
 from mmjax.layers.stack import layers_apart
 from mmjax.typing import Array, Float, Int, Key
@@ -60,7 +61,7 @@ class Generator:
       variables: its parameters, {"params": ...}.
     """
 
-    def __init__(self, model: nn.Module, variables: Mapping[str, Any]) -> None:
+    def __init__(self, model: nn.Module | Adapted, variables: Mapping[str, Any]) -> None:
         self.model = model
         params = nn.unbox(variables["params"])
         if on_one_cpu():
@@ -148,11 +149,11 @@ def row_keys(seed: int | Int[np.ndarray, " B"], rows: int, returns: int) -> Key[
     return each(keys, jnp.arange(returns)).reshape(-1)
 
 
-def _extend(model: nn.Module, variables: Any) -> decode.Extend:
+def _extend(model: nn.Module | Adapted, variables: Any) -> decode.Extend:
     return lambda token, cache, mask: model.apply(variables, token, cache, mask, method="extend")
 
 
-def _prefill(model: nn.Module, options: Options, variables: Any, prompt: dict) -> tuple:
+def _prefill(model: nn.Module | Adapted, options: Options, variables: Any, prompt: dict) -> tuple:
     """The model behind the prompts, and what it has read."""
     inputs = prompt["inputs"]
     rows, length = inputs.shape[:2]
@@ -185,7 +186,7 @@ def advance(model, options, variables, state):
 
 
 def answers(
-    model: nn.Module,
+    model: nn.Module | Adapted,
     options: Options,
     variables: Mapping[str, Any],
     prompt: Mapping[str, Any],

@@ -8,6 +8,8 @@
 * The caller states the whole conversation each time. What differs from what was read is forgotten
   (`Cache.rollback`) and read anew, so that an edited turn, or a template that rewrites earlier
   ones, is as right as an appended one.
+* In a model whose prompts see each other both ways the first prompt is read in one piece, and all
+  that follows sees what was before: as in training (tasks/language.py).
 * New tokens are padded to a few lengths on the right, and the padding is forgotten again: few
   programs, and no slots lost.
 
@@ -47,11 +49,15 @@ class Session:
         self._generator = generator
         self._cache_dtype = cache_dtype
         self._ids = np.zeros(0, np.int32)  # what the cache holds
+        self._prefix = 0  # of which so many were read as a prefix
         self._cache: Cache | None = None
         self._logits: jax.Array | None = None  # behind the last token read, [1, 1, V]
 
     def read(
-        self, ids: Int[np.ndarray, " L"], embeddings: Float[Array, "L D"] | None = None
+        self,
+        ids: Int[np.ndarray, " L"],
+        embeddings: Float[Array, "L D"] | None = None,
+        prefix: int = 0,
     ) -> int:
         """Brings the cache to exactly this conversation.
 
@@ -59,6 +65,7 @@ class Session:
           ids: all of it.
           embeddings: what the model reads of it, where that is not its tokens (pictures); tokens
             that are the same as before are taken to stand for the same pictures.
+          prefix: so many of the first tokens see each other both ways.
 
         Returns:
           How many tokens had to be read.
@@ -76,6 +83,9 @@ class Session:
             )
         known = _common(self._ids, ids)
         known = min(known, len(ids) - 1)  # the last token is read again: its logits are needed
+        if known < prefix or prefix != self._prefix:
+            known = 0
+            self._cache = None
         inputs = np.asarray(ids if embeddings is None else embeddings)[known:]
         count = len(inputs)
         size = min(bucket(count), self.slots - known)
@@ -84,12 +94,15 @@ class Session:
         model = self._generator.model
         variables = self._generator.variables
         if self._cache is None:
-            step = _first(model, self.slots, self._cache_dtype, variables, inputs, mask)
+            both_ways = (np.arange(size) < prefix)[None] if prefix else None
+            fixed = (model, self.slots, self._cache_dtype)
+            step = _first(*fixed, variables, inputs, mask, both_ways)
         else:
             step = _more(model, variables, self._cache, np.int32(known), inputs, mask)
         self._cache = step.cache
         self._logits = step.logits
         self._ids = ids
+        self._prefix = prefix
         return count
 
     def say(self, options: Options, seed: int = 0) -> Iterator[int]:
@@ -134,8 +147,8 @@ def _common(a: np.ndarray, b: np.ndarray) -> int:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _first(model, slots, cache_dtype, variables, inputs, mask):
-    kwargs = dict(slots=slots, logits_at="last", cache_dtype=cache_dtype)
+def _first(model, slots, cache_dtype, variables, inputs, mask, prefix):
+    kwargs = dict(slots=slots, prefix=prefix, logits_at="last", cache_dtype=cache_dtype)
     step = model.apply(variables, inputs, mask, method="prefill", **kwargs)
     return step._replace(cache=step.cache.rollback(mask.sum(dtype=jnp.int32)))
 

@@ -26,6 +26,7 @@ from mmjax.data.plan import BatchPlan, Bucketed, Packed, Shape, buckets
 from mmjax.data.source import Example, Source
 from mmjax.processors import base, vocabularies
 from mmjax.processors.base import AtLeast, Sources
+from mmjax.processors.packed import ids_of
 from mmjax.processors.raw import several
 from mmjax.tokenizers import bpe, words
 from mmjax.tokenizers.bpe import Tokenizer
@@ -193,7 +194,7 @@ class Processor(base.Processor):
         if "image" in arrays:
             shown["image"] = self.normalize.undone(arrays["image"][row])
         if "text" in arrays:
-            shown["text"] = self.tokenizer.decode(_ids(arrays, row))
+            shown["text"] = self.tokenizer.decode(ids_of(arrays, row))
         return shown
 
     def __call__(
@@ -248,18 +249,6 @@ class Processor(base.Processor):
         part = path.with_suffix(".part")  # another process never finds half of it
         self.tokenizer.save(part)
         part.replace(path)
-
-
-def _ids(arrays: Arrays, row: int) -> np.ndarray:
-    """The token ids of one example, also where several captions are packed into one row."""
-    ids = arrays["text"]
-    if "text_segment" in arrays:  # several captions lie in one row
-        pack = len(arrays["index"]) // len(ids)
-        number, place = divmod(row, pack)
-        return ids[number][arrays["text_segment"][number] == place]
-    if ids.ndim == 3:  # several captions a row: the first
-        return ids[row, 0][arrays["text_mask"][row, 0]]
-    return ids[row][arrays["text_mask"][row]]
 
 
 def build(config: Config, sources: Sources | None, saved: Path | None) -> Processor:

@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 from mmjax.data.source import DataError
 
-Kind = Literal["", "bytes", "text", "texts", "int", "float", "ints", "floats", "json"]
+Kind = Literal["", "bytes", "files", "text", "texts", "int", "float", "ints", "floats", "json"]
 
 OWN = ("image", "text", "label", "group", "id")  # fields that are options of every reader
 KINDS = {
@@ -50,8 +50,9 @@ class Column:
     # what the data calls it: a column, a field of the records, the ending of a member or of a file
     # beside another ("json.answer": a field of the .json); "": as the field
     name: str = ""
-    # bytes: a file's path or its bytes; text: one text or several; texts, ints, floats: always
-    # several; int, float: one number; json: anything; "": the kind of a known field
+    # bytes: a file's path or its bytes; files: paths of several files, of one, or none (manifests);
+    # text: one text or several; texts, ints, floats: always several; int, float: one number;
+    # json: anything; "": the kind of a known field
     kind: Kind = ""
 
 
@@ -63,11 +64,17 @@ class Declared(NamedTuple):
     needed: bool = True  # a data set without it is refused
 
 
-def declared(config: Any) -> dict[str, Declared]:
+def declared(config: Any, *, files: bool = False) -> dict[str, Declared]:
     """The columns of a reader's Config by field, those of `OWN` first; without those set to "".
+
+    Args:
+      files: the reader opens the files of a column of this kind.
 
     Raises DataError for a field whose name or kind cannot be.
     """
+    of_files = [field for field, column in config.columns.items() if column.kind == "files"]
+    if of_files and not files:
+        raise DataError(f"columns.{of_files[0]}: only a manifest has a column of files")
     more = {field: _declared(field, column) for field, column in config.columns.items()}
     defaults = {option.name: option.default for option in dataclasses.fields(config)}
     kinds = {column.kind for column in more.values()}
@@ -96,17 +103,19 @@ def _declared(field: str, column: Column) -> Declared:
     if not (column.kind or known):
         kinds = ", ".join(kind for kind in Kind.__args__ if kind)
         raise DataError(f"columns.{field} needs a kind: {kinds}")
-    if field in OWN and column.kind not in ("", known):
+    possible = ("", known, "files") if known == "bytes" else ("", known)
+    if field in OWN and column.kind not in possible:
         raise DataError(f"columns.{field} is {known}, not {column.kind}")
-    return Declared(column.name or field, column.kind or known)
+    kind = column.kind or known
+    return Declared(column.name or field, kind, needed=kind != "files")
 
 
 def extras(columns: Mapping[str, Declared]) -> dict[str, Declared]:
-    """The fields whose values are kept as they were declared: no bytes, none of `OWN`."""
+    """The fields whose values are kept as they were declared: no bytes, of `OWN` only files."""
     return {
         field: column
         for field, column in columns.items()
-        if field not in (*OWN, "split") and column.kind != "bytes"
+        if column.kind == "files" or (field not in (*OWN, "split") and column.kind != "bytes")
     }
 
 
@@ -120,15 +129,20 @@ def refuse_missing(
 ) -> None:
     """Raises DataError for a column that is needed and is not there, with what might be meant.
 
+    A column of files may be lacking, unless another one is called nearly so.
+
     Args:
       where: what has the columns, for messages: "list.jsonl has no column".
       have: the names that there are.
       classes: there are class names, from which captions can be made.
     """
     for field, column in columns.items():
-        if not column.needed or column.name in have:
+        if column.name in have:
             continue
         near = difflib.get_close_matches(column.name, have, n=1, cutoff=0.5)
+        misspelled = column.kind == "files" and near
+        if not column.needed and not misspelled:
+            continue
         hint = f"; did you mean {field}={near[0]!r}?" if near else ""
         if field == "text" and not near and classes:
             hint = "; text='' makes captions from the class names"

@@ -152,9 +152,10 @@ class Files:
         return captions_from(name, self._templates)
 
     def column(self, name: str) -> np.ndarray | None:
-        """As every source has it; also declared fields of numbers (int32 or int64, float32) and of
-        text (objects; None where a row cannot be used); and "image_id" (or "audio_id", ...), equal
-        in rows of one picture, where some picture has several rows."""
+        """As every source has it; also declared fields of numbers (int32 or int64, float32), and of
+        text, JSON and lists of files, the last as paths (objects; None where a row cannot be used);
+        and "image_id" (or "audio_id", ...), equal in rows of one picture, where some picture has
+        several rows."""
         if name == "group":
             return self._groups
         if name == "label":
@@ -168,7 +169,7 @@ class Files:
             return _narrow(self._part(f"value.{name}"))
         if kind == "float":
             return self._part(f"value.{name}").astype(np.float32)
-        if kind in ("text", "texts"):
+        if kind in ("text", "texts", "json", "files"):
             return objects(list(self._inside(self.table.values(name))))
         return None
 

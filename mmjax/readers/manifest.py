@@ -10,6 +10,8 @@
     dict(name="manifest", path="speech.csv", columns=dict(audio=dict(name="wav"), start=dict()))
     dict(name="manifest", path="vqa.jsonl", columns=dict(question=dict(), answer=dict(name="says")))
 
+* A row may have a list of images, one, or none: `columns=dict(image=dict(kind="files"))`. Rows are
+  then split by their group, else by the first of their images.
 * Several captions of a picture are a list, or a row each: a file that is named again, and files
   with the same bytes, are one picture.
 * Paths are relative to the manifest (or `root`); Windows' backslashes are understood, and so are a
@@ -77,7 +79,7 @@ def open(config: Config) -> Files:
         check_split(config.split, config.validation, config.test)
     path = Path(config.path)
     files = _files(config.path)
-    columns = declared(config)
+    columns = declared(config, files=True)
     if config.split_column:
         columns["split"] = Declared(config.split_column, KINDS["split"])
     root = Path(config.root) if config.root else files[0].parent
@@ -96,7 +98,8 @@ def open(config: Config) -> Files:
     _check_columns(path, config, table, columns)
     have = table.about["columns"]
     fields = tuple(field for field, column in media(columns).items() if column.name in have)
-    origin = Listed(table, root, fields)
+    lists = tuple(field for field, column in columns.items() if column.kind == "files")
+    origin = Listed(table, root, fields, lists)
     _check_files(path, origin, config.check_files)
     by_path = fields[0] if fields else "image"
     tell_repeated(path.name, table, "id" if table.about["counts"]["id"] else by_path)
@@ -137,6 +140,7 @@ class Listed:
     table: Table
     root: Path  # that paths are relative to
     fields: tuple[str, ...]  # of bytes, "image"
+    lists: tuple[str, ...] = ()  # fields of several files
 
     def where(self, number: int) -> str:
         """The line, or the row of a Parquet file counted from 0."""
@@ -147,7 +151,13 @@ class Listed:
         return (f"{name}, " if len(parts) > 1 else "") + f"row {number - first}"
 
     def load(self, number: int, row: Row) -> Example:
-        return {field: self._bytes(field, number, row) for field in self.fields}
+        example: Example = {}
+        for field in self.fields:
+            example[field] = self._bytes(field, number, row)
+        for field in self.lists:
+            paths = [located(self.root, written) for written in row.values[field]]
+            example[field] = [read(path) for path in paths]
+        return example
 
     def _bytes(self, field: str, number: int, row: Row) -> bytes:
         data = self.table.data(number, field)
@@ -205,7 +215,7 @@ def _check_columns(
 def _check_files(path: Path, origin: Listed, most: int) -> None:
     """Looks whether images exist, evenly spread over the rows."""
     table = origin.table
-    count = min(len(table), most) if origin.fields else 0
+    count = min(len(table), most) if origin.fields or origin.lists else 0
     missing = []
     for place in range(count):
         number = place * len(table) // count
@@ -213,7 +223,8 @@ def _check_files(path: Path, origin: Listed, most: int) -> None:
         if not row.problem:
             missing += _missing(origin, number, row)
     if missing:
-        what = f"{origin.fields[0]}s" if len(origin.fields) == 1 else "rows with files"
+        one_each = len(origin.fields) == 1 and not origin.lists
+        what = f"{origin.fields[0]}s" if one_each else "rows with files"
         raise DataError(
             f"{len(missing)} of {count} {what} named in {path} do not exist: {some(missing)}. "
             f"Paths are relative to {origin.root}: set root, or check_files=0 to have missing ones "
@@ -223,9 +234,14 @@ def _check_files(path: Path, origin: Listed, most: int) -> None:
 
 def _missing(origin: Listed, number: int, row: Row) -> list[str]:
     """The first file of a row that is not there, with its line; []: all are."""
-    for field, written in row.paths.items():
-        if origin.table.data(number, field) is not None:
-            continue
+    named = [
+        written
+        for field, written in row.paths.items()
+        if origin.table.data(number, field) is None
+    ]
+    for field in origin.lists:
+        named += row.values[field]
+    for written in named:
         try:
             path = located(origin.root, written)
         except CorruptExample as error:

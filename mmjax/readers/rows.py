@@ -129,19 +129,10 @@ def _paths(field: str, values: list, data: list | None, problems: Problems) -> l
     for row, value in enumerate(values):
         try:
             if data is None or data[row] is None:
-                _check_path(field, value)
+                declared_values.check_path(field, value)
         except CorruptExample as error:
             problems.setdefault(row, str(error))
     return [value if isinstance(value, str) and value.strip() else None for value in values]
-
-
-def _check_path(field: str, value: Any) -> None:
-    if not value:
-        raise CorruptExample(f"no {field} path")
-    if not isinstance(value, str) or not value.strip():
-        raise CorruptExample(f"the {field} path is {value!r}")
-    if "://" in value:
-        raise CorruptExample(f"the {field} is an address, {value}; download it and give its path")
 
 
 def _texts(values: list, problems: Problems) -> list:

@@ -221,7 +221,8 @@ class Builder:
             ids = [name or file for name, file in zip(ids, path, strict=True)]
         ids = ids or path
         if self.places:
-            numbers["place"] = rows.places(self._split_keys(chunk, (group, path, ids)))
+            by = (group, path, self._first_files(columns), ids)
+            numbers["place"] = rows.places(self._split_keys(chunk, by))
         for name, values in numbers.items():
             self.numbers.setdefault(name, []).append(values)
         contents = chunk.contents
@@ -241,6 +242,14 @@ class Builder:
             self.keys[name].append(self._hashes(values, chunk.size))
         self.rows += chunk.size
         return self._batch(chunk)
+
+    def _first_files(self, columns: Mapping[str, list]) -> list[str | None] | None:
+        """The first path of each row that has a list of files."""
+        field = next((field for field, kind in self.kinds.items() if kind == "files"), None)
+        if field is None:
+            return None
+        paths = [unpacked(packed, "files", True) for packed in columns[field]]
+        return [row[0] if row else None for row in paths]
 
     def _coded(self, name: str, values: list | None, size: int) -> np.ndarray:
         """int32 [size]: the number of each value, in order of appearance; -1: none."""
@@ -275,7 +284,8 @@ class Builder:
         return keys
 
     def _batch(self, chunk: rows.Chunk) -> pa.RecordBatch:
-        arrays = [_binary(chunk.columns.get(name), chunk.size) for name in ("image", "id")]
+        image = chunk.columns.get("image") if "image" in self.media else None
+        arrays = [_binary(column, chunk.size) for column in (image, chunk.columns.get("id"))]
         arrays += self._captions(chunk.columns.get("text"), chunk.size)
         problems = None
         if chunk.problems:

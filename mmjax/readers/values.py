@@ -103,6 +103,8 @@ def _reason(column: Declared, error: Exception) -> str:
 
 def _checked(check: Callable[[Any], Any], column: Declared, value: Any) -> Any:
     if value is None or (isinstance(value, (str, list, tuple)) and not value):
+        if column.kind == "files":
+            return []
         raise CorruptExample(f"nothing in {column.name!r}")
     try:
         return check(value)
@@ -113,6 +115,26 @@ def _checked(check: Callable[[Any], Any], column: Declared, value: Any) -> Any:
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def check_path(field: str, value: Any) -> None:
+    """Raises CorruptExample for what is no path of a file."""
+    if not value:
+        raise CorruptExample(f"no {field} path")
+    if not isinstance(value, str) or not value.strip():
+        raise CorruptExample(f"the {field} path is {value!r}")
+    if "://" in value:
+        raise CorruptExample(f"the {field} is an address, {value}; download it and give its path")
+
+
+def _files(value: Any) -> list[str]:
+    """Paths; a list may be written as JSON, where all is text."""
+    if isinstance(value, str) and value.startswith("["):
+        value = _json(value)
+    paths = list(value) if isinstance(value, (list, tuple)) else [value]
+    for path in paths:
+        check_path("file", path)
+    return paths
 
 
 def _text(value: Any) -> str | list[str]:
@@ -193,6 +215,7 @@ def _json(value: Any) -> Any:
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
+    "files": _files,
     "text": _text,
     "texts": _texts,
     "int": _int,

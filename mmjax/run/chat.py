@@ -96,11 +96,22 @@ class Chat:
         batch = self._processor.chat([messages], answer=True)
         mask = np.asarray(batch["mask"][0]).astype(bool)
         ids = np.asarray(batch["inputs"][0])[mask]
+        prefix = self._prefix(messages, len(ids))
         if "images" not in batch:
-            self._session.read(ids)
+            self._session.read(ids, prefix=prefix)
             return
         images = [jnp.asarray(batch[name]) for name in ("images", "image_mask")]
         embeddings = self._generator.model.apply(
             self._generator.variables, jnp.asarray(ids)[None], *images, method="embed"
         )
-        self._session.read(ids, embeddings[0])
+        self._session.read(ids, embeddings[0], prefix)
+
+    def _prefix(self, messages: Sequence[dict[str, Any]], tokens: int) -> int:
+        """Tokens that see each other both ways: what stands before the first answer."""
+        if not getattr(self._generator.model.config, "prefix_lm", False):
+            return 0
+        roles = [message["role"] for message in messages]
+        if "assistant" not in roles:
+            return tokens
+        first = self._processor.chat([messages[: roles.index("assistant")]], answer=True)
+        return int(np.asarray(first["mask"]).sum())

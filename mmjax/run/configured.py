@@ -44,13 +44,11 @@ def configured(
         for path, value in open_paths.items():
             _put(fields, path, value)
         return module, build(module.Config, fields, where=where)
-    for path, value in open_paths.items():
-        if _has(config, path):
-            try:
-                config = _with(config, path, value)
-            except ValueError as error:  # of a __post_init__, as at the config's door
-                raise ConfigError(f"{where}: {error}") from error
-    return module, config
+    try:
+        there = {path: value for path, value in open_paths.items() if _has(config, path)}
+        return module, _with(config, there)
+    except ValueError as error:  # of a __post_init__, as at the config's door
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def _row(module: Any, name: str, variant: str, where: str) -> Any:
@@ -76,14 +74,20 @@ def _has(config: Any, path: str) -> bool:
     return True
 
 
-def _with(config: Any, path: str, value: Any) -> Any:
-    """The config with another value at a path."""
-    first, _, rest = path.partition(".")
-    if rest:
-        changed = _with(getattr(config, first), rest, value)
-    else:
-        changed = int(value) if isinstance(value, AtLeast) else value
-    return dataclasses.replace(config, **{first: changed})
+def _with(config: Any, values: Mapping[str, Any]) -> Any:
+    """The config with other values at some paths, put in together: a check of several fields sees
+    them all."""
+    fields: dict[str, Any] = {}
+    inside: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        first, _, rest = path.partition(".")
+        if rest:
+            inside.setdefault(first, {})[rest] = value
+        else:
+            fields[first] = int(value) if isinstance(value, AtLeast) else value
+    for first, below in inside.items():
+        fields[first] = _with(getattr(config, first), below)
+    return dataclasses.replace(config, **fields)
 
 
 def _check(stated: Any, needed: Any, where: str) -> None:

@@ -2,8 +2,9 @@
 
 * A source is a work directory, a checkpoint's folder, a model of the package ("emoji_clip"), one of
   the prepared weights ("minilm") or an id of the hub; "source#text" is a part of it, by path.
-* What fits goes in, and what does not is named. A frozen parameter that a source ought to have
-  given is an error: it would stay as it was drawn.
+* What fits goes in, and what does not is named. A vocabulary may have a few tokens more than that
+  of its source (the picture's, the roles): these stay as they were drawn. A frozen parameter that a
+  source ought to have given is an error: it would stay as it was drawn.
 * Checkpoints that leave out what is not trained (`checkpoint.trained_only`) take it from here.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from mmjax import tree
 from mmjax.conversion.files import CheckpointFileError
@@ -29,6 +31,8 @@ from mmjax.run.names import NAMES, located
 from mmjax.terminal import printable
 from mmjax.training.checkpoint import CheckpointError, Checkpoints, Frozen, warm_start
 from mmjax.training.state import State
+
+ADDED = 256  # tokens that a vocabulary may have more than its source's; one of far more is another
 
 
 def begin(run: Run, *, report: bool = True) -> State:
@@ -50,12 +54,13 @@ def begin(run: Run, *, report: bool = True) -> State:
         where = f"warm_start{f'[{prefix!r}]' if prefix else ''}"
         under = f"{prefix}/" if prefix else ""
         part = _part(tree.unflatten(flat), prefix, f"{where}: this model")
-        part, found = warm_start(part, offered(source, where))
+        tensors, lines = longer(part, offered(source, where), spec.axes, under)
+        part, found = warm_start(part, tensors)
         if not found.matched:
             raise CheckpointError(f"{where}: nothing in {source} fits this model\n{found.report()}")
         if report and jax.process_index() == 0:
             said = f"{where} from {source}: {_without_fresh(found).report()}"
-            print(printable(said, keep="\n"))
+            print(printable("\n".join([said, *lines]), keep="\n"))
         flat |= {under + path: leaf for path, leaf in tree.flatten(part).items()}
         given |= {under + path for path in found.matched}
     covered = tuple(f"{prefix}/" if prefix else "" for prefix in wanted)
@@ -71,6 +76,37 @@ def begin(run: Run, *, report: bool = True) -> State:
         for name, copy in state.teachers.items()
     }
     return state.replace(params=tree.unflatten(flat), teachers=teachers)
+
+
+def longer(
+    part: Mapping[str, Any],
+    given: Mapping[str, Any],
+    axes: Mapping[str, tuple[str | None, ...]],
+    under: str = "",
+) -> tuple[Mapping[str, Any], list[str]]:
+    """What a source gives, its vocabulary continued with the tokens that the model has more; and a
+    line about each parameter where it is.
+
+    Args:
+      part: parameters of the model, as they were drawn.
+      axes: by path with `under` before it, the logical names of a parameter's axes.
+    """
+    flat = tree.flatten(given)
+    lines = []
+    for path, drawn in tree.flatten(part).items():
+        names = axes.get(under + path, ())
+        if path not in flat or "vocab" not in names:
+            continue
+        axis = names.index("vocab")
+        count = flat[path].shape[axis]
+        shape = [*drawn.shape]
+        more = shape[axis] - count
+        shape[axis] = count
+        if 0 < more <= ADDED and flat[path].shape == tuple(shape):
+            place = (slice(None),) * axis + (slice(count),)
+            flat[path] = jnp.asarray(drawn).at[place].set(flat[path].astype(drawn.dtype))
+            lines.append(f"{under}{path}: {count:,} tokens, and {more} more as they were drawn")
+    return tree.unflatten(flat), lines
 
 
 def sources(option: str | Mapping[str, str]) -> Mapping[str, str]:

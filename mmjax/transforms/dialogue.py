@@ -1,11 +1,15 @@
 """Conversations with pictures: turns -> token ids, each token marked as read or as to be said.
 
-* A conversation is a list of turns, {"role": "user" | "assistant" | "system", "content": text}.
+* A conversation is a list of turns, {"role": "user" | "assistant" | "system", "content": text}, or
+  LLaVA's {"from": "human" | "gpt" | "system", "value": text}.
   "<image>" in a text is the place of the example's next picture; where no text names a place, the
   pictures stand before the first turn of the user.
 * Each turn is `<role>`, its words, and `<end>`. A picture is as many `<image>` tokens as the model
   makes of it. Only what the assistant says is learned, its `<end>` included.
-* To answer, the last turn of the assistant is left out, and its `<assistant>` stands last.
+* In words (LLaVA-1.5, https://arxiv.org/abs/2310.03744) the roles are "USER:" and "ASSISTANT:",
+  only answers have an end, and the language model's own start stands first: nothing is new to it.
+* To answer, the last turn of the assistant is left out, and its `<assistant>` stands last. What
+  could be said to that, the whole conversation, stands beside it under a name of its own.
 
 Letters: M pictures, P tokens of one, L tokens.
 """
@@ -24,12 +28,15 @@ IMAGE = "<image>"
 END = "<end>"
 PADDING = "<pad>"
 ROLES = {"user": "<user>", "assistant": "<assistant>", "system": "<system>"}
+LLAVA_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
+SPOKEN = {"user": "USER:", "assistant": "ASSISTANT:", "system": ""}  # roles in words
 SPECIALS = (PADDING, END, IMAGE, *ROLES.values())
 
 
 @dataclasses.dataclass(frozen=True)
 class AsConversation:
-    """A question and its answer as a conversation, where an example has none."""
+    """A question and its answer as a conversation, where an example has none; one in LLaVA's form
+    in the form of the house."""
 
     question: str = "text"  # field
     answer: str = "answer"  # field; without it there is only the question
@@ -38,7 +45,10 @@ class AsConversation:
 
     def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
         if self.conversation in example:
-            return example
+            turns = example[self.conversation]
+            if not _in_llava_form(turns):
+                return example
+            return {**example, self.conversation: list(map(_from_llava, turns, range(len(turns))))}
         if self.question not in example:
             raise CorruptExample(f"neither a {self.conversation!r} nor a {self.question!r}")
         turns = [{"role": "user", "content": example[self.question]}]
@@ -49,19 +59,25 @@ class AsConversation:
 
 @dataclasses.dataclass(frozen=True)
 class EachImage:
-    """One encoded picture or several -> `image` [M, ...]: each goes through the transforms."""
+    """Encoded pictures, one, several or none -> `image` [M, ...]: each goes through the
+    transforms."""
 
-    transforms: tuple[Transform, ...]  # of a single picture
+    transforms: tuple[Transform, ...]  # of a single picture, which make float32
+    image_size: int  # pixels along each edge, where there is none
+    most: int  # M; an example with more is corrupt
     field: ClassVar[str] = "image"
 
     @property
     def deterministic(self) -> bool:
         return all(getattr(one, "deterministic", False) for one in self.transforms)
 
-    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
-        pictures = example["image"]
-        if not isinstance(pictures, (list, tuple)):
-            pictures = [pictures]
+    def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
+        pictures = pictures_of(example)
+        if len(pictures) > self.most:
+            raise CorruptExample(f"{len(pictures)} pictures, more than max_images={self.most}")
+        if not pictures:
+            edge = self.image_size
+            return {**example, "image": np.zeros((0, edge, edge, 3), np.float32)}
         made = []
         for picture in pictures:
             single: Example = {"image": picture}
@@ -73,52 +89,106 @@ class EachImage:
 
 @dataclasses.dataclass(frozen=True)
 class EncodeConversation:
-    """`conversation` -> `text` int32 [L], and to learn from `text_weight` float32 [L]; 1: is to be
-    said."""
+    """`conversation` -> `text` int32 [L] and `text_weight` float32 [L]; 1: what the assistant says.
+
+    To answer: `text` up to there, and `answered`, `answered_weight` [L] with what was said.
+    """
 
     tokenizer: Tokenizer
     image_tokens: int  # P
     max_length: int  # tokens at most, pictures included; a longer conversation is corrupt
     answered: bool  # False: up to where the assistant is to answer
+    in_words: bool = False  # roles are words, not tokens of their own
     field: ClassVar[str] = "conversation"
     deterministic = True
 
     @property
     def padding(self) -> dict[str, int]:
-        return {"text": self.tokenizer.special[PADDING]}
+        padding = self.tokenizer.special[PADDING]
+        return {"text": padding, "answered": padding}
 
     def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
         turns = checked(example["conversation"])
-        if not self.answered and turns[-1]["role"] == "assistant":
+        pictures = len(pictures_of(example))
+        whole = self._encoded(turns, pictures)
+        if self.answered:
+            return {**example, **_named("text", whole)}
+        if turns[-1]["role"] == "assistant":
             turns = turns[:-1]
-        pictures = len(example["image"]) if "image" in example else 0
-        turns = placed(turns, pictures)
+        ids, weight = self._encoded(turns, pictures)
+        role = self._role("assistant")
+        prompt = ids + role, weight + [0.0] * len(role)
+        self._check(prompt[0])
+        return {**example, **_named("text", prompt), **_named("answered", whole)}
+
+    def _encoded(
+        self, turns: Sequence[Mapping[str, Any]], pictures: int
+    ) -> tuple[list[int], list[float]]:
+        """Token ids, and the weight of each."""
         ids: list[int] = []
-        weight: list[float] = []
-        for turn in turns:
-            said = self._turn(turn)
-            ids += said
+        if self.in_words and "<start>" in self.tokenizer.special:
+            ids.append(self.tokenizer.special["<start>"])
+        weight = [0.0] * len(ids)
+        for turn in placed(turns, pictures):
+            role = self._role(turn["role"])
+            said = self._said(turn)
+            ids += role + said
             learned = float(turn["role"] == "assistant")
-            weight += [0.0] + [learned] * (len(said) - 1)  # the role itself is given
-        if not self.answered:
-            ids.append(self.tokenizer.special[ROLES["assistant"]])
+            weight += [0.0] * len(role) + [learned] * len(said)  # the role itself is given
+        self._check(ids)
+        return ids, weight
+
+    def _check(self, ids: Sequence[int]) -> None:
         if len(ids) > self.max_length:
             raise CorruptExample(
                 f"the conversation has {len(ids)} tokens, more than max_length={self.max_length}"
             )
-        made = {**example, "text": np.asarray(ids, np.int32)}
-        if self.answered:
-            made["text_weight"] = np.asarray(weight, np.float32)
-        return made
 
-    def _turn(self, turn: Mapping[str, Any]) -> list[int]:
+    def _role(self, role: str) -> list[int]:
+        if self.in_words:
+            return self.tokenizer.encode(SPOKEN[role])
+        return [self.tokenizer.special[ROLES[role]]]
+
+    def _said(self, turn: Mapping[str, Any]) -> list[int]:
         special = self.tokenizer.special
-        ids = [special[ROLES[turn["role"]]]]
+        ids: list[int] = []
         for number, words in enumerate(turn["content"].split(IMAGE)):
             if number:
                 ids += [special[IMAGE]] * self.image_tokens
             ids += self.tokenizer.encode(words)
-        return [*ids, special[END]]
+        if not self.in_words or turn["role"] == "assistant":
+            ids.append(special[END])
+        return ids
+
+
+def pictures_of(example: Example) -> list[Any]:
+    """Those of an example that has one, several or none."""
+    pictures = example.get("image", ())
+    several = isinstance(pictures, (list, tuple))
+    prepared = isinstance(pictures, np.ndarray) and pictures.ndim == 4
+    return list(pictures) if several or prepared else [pictures]
+
+
+def _named(name: str, encoded: tuple[list[int], list[float]]) -> dict[str, np.ndarray]:
+    """The fields of a text and its weights."""
+    ids, weight = encoded
+    return {name: np.asarray(ids, np.int32), f"{name}_weight": np.asarray(weight, np.float32)}
+
+
+def _in_llava_form(turns: Any) -> bool:
+    if not isinstance(turns, (list, tuple)):
+        return False
+    return any(isinstance(turn, Mapping) and "from" in turn for turn in turns)
+
+
+def _from_llava(turn: Any, number: int) -> Any:
+    """A turn in the form of the house. Raises CorruptExample for a role that there is not."""
+    if not isinstance(turn, Mapping) or "from" not in turn:
+        return turn  # whatever it is, it is named where it is read
+    role = turn["from"]
+    if role not in LLAVA_ROLES:
+        raise CorruptExample(f"turn {number} is from {role!r}; there are {', '.join(LLAVA_ROLES)}")
+    return {"role": LLAVA_ROLES[role], "content": turn.get("value")}
 
 
 def checked(turns: Any) -> list[Mapping[str, Any]]:

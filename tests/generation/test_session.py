@@ -24,8 +24,9 @@ def generator():
     return Generator(model, jax.tree.map(lambda x: 6 * x if x.ndim > 1 else x, variables))
 
 
-def from_scratch(generator, ids, seed):
-    said = generator(dict(inputs=np.array([ids])), OPTIONS, seed)
+def from_scratch(generator, ids, seed, prefix=None):
+    both_ways = {} if prefix is None else {"prefix": (np.arange(len(ids)) < prefix)[None]}
+    said = generator(dict(inputs=np.array([ids]), **both_ways), OPTIONS, seed)
     return said.tokens[0, 0, : said.lengths[0, 0]].tolist()
 
 
@@ -44,6 +45,23 @@ def test_every_turn_is_what_it_would_be_from_scratch(generator):
     assert session.read(np.array(text[:9] + [17] + text[10:])) == len(text) - 9  # an edited turn
     text[9] = 17
     assert list(session.say(OPTIONS, 5)) == from_scratch(generator, text, 5)
+
+
+@pytest.mark.slow
+def test_the_first_prompt_of_a_prefix_model(generator):
+    """It is read in one piece, whatever part of it was read before."""
+    session = Session(generator, slots=64)
+    text = [5, 9, 2, 11, 7, 8]
+    assert session.read(np.array(text), prefix=6) == 6
+    answer = list(session.say(OPTIONS, 1))
+    assert answer == from_scratch(generator, text, 1, prefix=6)
+    assert answer != from_scratch(generator, text, 1)
+    text += [*answer, 20, 21]
+    assert session.read(np.array(text), prefix=6) == 3
+    assert list(session.say(OPTIONS, 2)) == from_scratch(generator, text, 2, prefix=6)
+    text[4] = 17
+    assert session.read(np.array(text), prefix=6) == len(text)  # an edited prompt
+    assert list(session.say(OPTIONS, 3)) == from_scratch(generator, text, 3, prefix=6)
 
 
 def test_an_answer_that_is_broken_off(generator):

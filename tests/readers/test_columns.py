@@ -205,7 +205,7 @@ def test_one_text_or_several_is_the_same_in_all_rows(tmp_path):
 
 
 def test_declarations_that_cannot_be(tmp_path, data):
-    with pytest.raises(DataError, match=r"columns.mood needs a kind: bytes, text"):
+    with pytest.raises(DataError, match=r"columns.mood needs a kind: bytes, files, text"):
         listed(tmp_path, [{"text": "a"}], {"mood": Column()}, image="")
     with pytest.raises(DataError, match="columns.label is label, not text"):
         listed(tmp_path, [{"text": "a"}], {"label": Column(kind="text")}, image="")

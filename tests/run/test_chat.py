@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import types
 
 import jax
 import numpy as np
@@ -14,10 +15,12 @@ from mmjax.commands import chat as command
 from mmjax.config import ConfigError
 from mmjax.conversion.load import Loaded
 from mmjax.data.source import InMemory
+from mmjax.errors import UserError
 from mmjax.generation.options import Options
 from mmjax.layers import transformer
 from mmjax.models import gpt2, vit, vlm
 from mmjax.processors import dialogue
+from mmjax.processors.chat_template import ChatTemplateError
 from mmjax.run.chat import Chat
 
 BODY = transformer.Config(width=16, layers=1, heads=2, hidden=32)
@@ -84,11 +87,51 @@ def test_what_cannot_talk_or_is_too_long(loaded, options):
         chat.ask("what is red")
 
 
+def refusing(*_, **__):
+    raise ChatTemplateError("the chat template cannot be used: roles must alternate")
+
+
+MISTAKES = {  # message -> what is asked with which pictures
+    "0 pictures, but <image> stands 1 times": ("what is <image>", []),
+    "2 pictures, but <image> stands 3 times": ("what is <image>", [RED, RED]),
+    "5 pictures, more than max_images=4": ("what is red", [RED] * 5),
+    "the conversation has .. tokens, more than max_length=60": ("a cat " * 40, []),
+}
+
+
+@pytest.mark.parametrize("message", MISTAKES)
+def test_a_turn_that_cannot_be_read_changes_nothing(loaded, options, message):
+    """Said before anything is compiled; the conversation goes on without it."""
+    chat = Chat(loaded, options, slots=64)
+    text, images = MISTAKES[message]
+    with pytest.raises(UserError, match=message):
+        chat.ask(text, images)
+    assert chat.messages == []
+
+
+def test_the_prefix_of_a_chat_is_its_first_prompt(loaded, options):
+    config = dataclasses.replace(loaded.config, prefix_lm=True)
+    chat = Chat(dataclasses.replace(loaded, model=vlm.Model(config)), options)
+    asked = [{"role": "user", "content": "what is red"}]
+    said = [*asked, {"role": "assistant", "content": "a cat"}, *asked]
+    assert chat._prefix(said, 15) == len("<user> what is red <end> <assistant>".split())
+    assert chat._prefix(asked, 6) == 6
+    assert Chat(loaded, options)._prefix(said, 15) == 0  # a causal model has none
+
+
+def test_a_template_that_refuses_is_said_before_anything_compiles(loaded, options):
+    processor = types.SimpleNamespace(chat=refusing, end_ids=(0,))
+    chat = Chat(dataclasses.replace(loaded, processor=processor), options)
+    with pytest.raises(UserError, match="roles must alternate"):
+        chat.ask("what is red")
+
+
 def test_in_the_terminal(loaded, monkeypatch, capsys, tmp_path):
     (tmp_path / "red.png").write_bytes(png())
     monkeypatch.setattr(command, "load", lambda name: loaded)
     picture = tmp_path / "red.png"
-    typed = ["what is red", f"/image {picture}", "/image no.png", "or blue", "/new", "/quit", "a"]
+    typed = ["what is red", f"/image {picture}", "/image no.png", "is <image>", "or blue", "/new"]
+    typed += ["/quit", "a"]
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(typed)))
     command.run(command.Options(model="tiny", max_new_tokens=3))
     out, err = capsys.readouterr()

@@ -1,5 +1,7 @@
 """Conversations as tokens: what is read and what is to be said, and where pictures stand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,23 @@ def test_pictures_stand_first_or_where_the_text_says():
     assert encoded([USER])[0].count("<image>") == 0
 
 
+def test_roles_in_words():
+    """As LLaVA-1.5 writes them: the model's own start, and an end behind answers alone."""
+    said = "user: assistant: be brief what is it a cat"
+    known = words.train([said], 40, specials=(*SPECIALS, "<start>"))
+    encode = EncodeConversation(known, 2, 40, True, in_words=True)
+    turns = [{"role": "system", "content": "be brief"}, USER, CAT, USER, CAT]
+    made = encode({"conversation": turns, "image": PICTURES[:1]})
+    tokens = known.tokens(made["text"].tolist())
+    turn = "what is it assistant a cat <end>"  # these tokens know no colon
+    wanted = f"<start> be brief user <image> <image> {turn} user {turn}"
+    assert " ".join(tokens).replace("Ġ", "") == wanted
+    learned = [token for token, one in zip(tokens, made["text_weight"], strict=True) if one]
+    assert learned == [*tokens[-3:], *tokens[-3:]]
+    prompt = dataclasses.replace(encode, answered=False)({"conversation": turns[:3]})
+    assert known.decode(prompt["text"]).endswith("what is it assistant")
+
+
 @pytest.mark.parametrize("turns, pictures, problem", [
     ([{"role": "user", "content": "<image>"}], 2, "2 pictures, but <image> stands 1 times"),
     ([{"role": "user", "content": "<image>"}], 0, "0 pictures, but <image> stands 1 times"),
@@ -92,7 +111,7 @@ def test_questions_become_conversations():
 
 
 def test_each_picture_is_transformed():
-    double = EachImage((lambda example, rng: {"image": example["image"] * 2},))
+    double = EachImage((lambda example, rng: {"image": example["image"] * 2},), 2, 2)
     one = np.ones((2, 2, 3))
     rng = np.random.default_rng(0)
     assert double({"image": one}, rng)["image"].shape == (1, 2, 2, 3)
