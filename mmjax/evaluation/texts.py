@@ -3,15 +3,22 @@
 * Predictions come as a batch's fields (token ids, and a mask where there is one) and are read as
   words by the processor's `show`.
 * References are a column or a field of the data: one text a row, or several.
+* What people see of them is a sheet (answer_sheet.py) where the rows have pictures, else a text.
 """
 
 import dataclasses
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from jaxtyping import Shaped
+
 from mmjax.config import ConfigError
-from mmjax.evaluation.base import Context, Evaluator
+from mmjax.data.source import Example
+from mmjax.evaluation import answer_sheet
+from mmjax.evaluation.base import Context, Evaluator, draw
 from mmjax.evaluation.gather import Rows
 
 
@@ -20,6 +27,7 @@ class Texts(Evaluator):
     predict: str = "generate"  # the task's predict function
     text: str = "text"  # key of the predicted ids, which is the processor's field that they are of
     reference: str = "text"  # column, or field, of what should be said
+    questions: str = ""  # column, or field, that is shown beside the texts; "": none
 
     @property
     def _fields(self) -> tuple[str, str]:
@@ -56,6 +64,55 @@ class Texts(Evaluator):
                 said = context.decode(int(index))[self.reference]
             references.append([said] if isinstance(said, str) else list(said))
         return references
+
+    def shown(
+        self,
+        rows: Rows,
+        context: Context,
+        predictions: Sequence[str],
+        references: Sequence[str],
+        right: Shaped[np.ndarray, " R"],
+        notes: Sequence[str] = (),
+    ) -> Any:
+        """What people see of `keep` rows: a sheet of their pictures, or else a text.
+
+        Args:
+          right: of each row, whether what was said counts as right.
+          notes: of each row, a number that is written below; (): none.
+        """
+        right = np.asarray(right).astype(bool)
+        chosen = answer_sheet.chosen(right, self.keep)
+        examples = [context.decode(int(rows["index"][row])) for row in chosen]
+        if not any("image" in example for example in examples):
+            few = draw(len(predictions), self.keep).tolist()
+            return "\n\n".join(f"{references[row]}\n{predictions[row]}" for row in few)
+        cells = []
+        for row, example in zip(chosen.tolist(), examples, strict=True):
+            asked = self.question(example, int(rows["index"][row]), context)
+            note = notes[row] if notes else ""
+            pictures = _pictures(example)
+            said = (references[row], predictions[row], bool(right[row]))
+            cells.append(answer_sheet.Row(pictures, asked, *said, note))
+        wrong = int((~right[chosen]).sum())
+        title = (
+            f"{right.mean():.1%} of {len(right):,} right; here {wrong} wrong and "
+            f"{len(chosen) - wrong} right ones"
+        )
+        return answer_sheet.draw(cells, title)
+
+    def question(self, example: Example, index: int, context: Context) -> str:
+        """What was asked in a row; "" where nothing was."""
+        asked = example.get(self.questions)
+        if asked is None and self.questions:
+            column = context.source.column(self.questions)
+            asked = None if column is None else column[index]
+        return asked if isinstance(asked, str) else ""
+
+
+def _pictures(example: Example) -> tuple[np.ndarray, ...]:
+    """Of a decoded row: none, one or several."""
+    pictures = example.get("image", ())
+    return tuple(pictures) if isinstance(pictures, list | tuple) else (pictures,)
 
 
 def normalised(text: str) -> str:

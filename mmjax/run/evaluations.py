@@ -91,8 +91,12 @@ class EvaluationRun:
         return self.part.of_the_same_set(self.options.source.name)
 
     def decode(self, index: int, source: Source | None = None) -> Example:
-        """A raw row whose image is decoded, so that it can be drawn."""
+        """A raw row whose image is decoded, or all of several, so that it can be drawn."""
         example = (self.source if source is None else source)[index]
+        pictures = example.get("image")
+        if isinstance(pictures, list | tuple):
+            decoded = tuple(DECODE({"image": picture})["image"] for picture in pictures)
+            return {**example, "image": decoded}
         return DECODE(example) if "image" in example else example
 
     def encode(self, examples: Sequence[Example]) -> Mapping[str, np.ndarray]:
