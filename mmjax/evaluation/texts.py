@@ -4,6 +4,10 @@
   words by the processor's `show`.
 * References are a column or a field of the data: one text a row, or several.
 * What people see of them is a sheet (answer_sheet.py) where the rows have pictures, else a text.
+* Another sheet (attention_sheet.py) says where the model looked, where the task has a predict
+  function "attention". Its batch has `said` [B, N] and `said_mask`, the predicted text behind each
+  prompt; it gives `attention` [B, N, M, G, G], of each token that was said to the patches of the
+  row's M pictures, or nothing where there are none.
 """
 
 import dataclasses
@@ -17,8 +21,8 @@ from jaxtyping import Shaped
 
 from mmjax.config import ConfigError
 from mmjax.data.source import Example
-from mmjax.evaluation import answer_sheet
-from mmjax.evaluation.base import Context, Evaluator, draw
+from mmjax.evaluation import answer_sheet, attention_sheet
+from mmjax.evaluation.base import Ask, Context, Evaluator, draw
 from mmjax.evaluation.gather import Rows
 
 
@@ -28,6 +32,7 @@ class Texts(Evaluator):
     text: str = "text"  # key of the predicted ids, which is the processor's field that they are of
     reference: str = "text"  # column, or field, of what should be said
     questions: str = ""  # column, or field, that is shown beside the texts; "": none
+    attention: int = 4  # rows of which people see where the model looked; 0: none
 
     @property
     def _fields(self) -> tuple[str, str]:
@@ -99,6 +104,45 @@ class Texts(Evaluator):
             f"{len(chosen) - wrong} right ones"
         )
         return answer_sheet.draw(cells, title)
+
+    def illustrate(self, rows: Rows, context: Context, ask: Ask) -> dict[str, Any]:
+        """Where the model looked for each word, in rows that are always the same."""
+        order = draw(len(rows["index"]), self.attention)
+        said = rows[self.text][order]
+        mask = rows.get(f"{self.text}_mask", np.ones_like(rows[self.text], bool))[order]
+        part, slash, _ = self.predict.rpartition("/")
+        name = f"{part}{slash}attention"
+        found = ask(name, rows["index"][order], {"said": said, "said_mask": mask})
+        if found is None or "attention" not in found:
+            return {}
+        looked = []
+        for row, index in enumerate(found["index"].tolist()):
+            one = self._looked(found, row, context)
+            if one is not None:
+                question = self.question(context.decode(index), index, context)
+                looked.append(one._replace(question=question))
+        if not looked:
+            return {}
+        title = "Where the model looked for each word, and how much of its attention was there"
+        return {"attention": attention_sheet.draw(looked, title)}
+
+    def _looked(self, found: Rows, row: int, context: Context) -> attention_sheet.Looked | None:
+        """Of one row; None where it has no picture, or nothing was said."""
+        picture = context.show(found, row).get("image")
+        real = found["said"][row][found["said_mask"][row].astype(bool)]
+        pictures = found["attention"].shape[2]
+        if "image_mask" in found:
+            pictures = int(found["image_mask"][row].sum())
+        if picture is None or not len(real) or not pictures:
+            return None
+
+        def text(count: int) -> str:
+            said = {self.text: real[None, :count], f"{self.text}_mask": np.ones((1, count), bool)}
+            return context.show(said, 0)[self.text]
+
+        of_tokens = found["attention"][row, :, :pictures]
+        words, maps = attention_sheet.by_word(of_tokens, len(real), text)
+        return attention_sheet.Looked(picture, maps, words) if words else None
 
     def question(self, example: Example, index: int, context: Context) -> str:
         """What was asked in a row; "" where nothing was."""

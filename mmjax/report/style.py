@@ -19,6 +19,7 @@ EXPLANATIONS = (
     (r"perplexity", "perplexity", "choices between which a token is open, on average; 1 is best"),
     (r"captions", "captions", "What the references say and what the model wrote."),
     (r"answers", "answers", "The right answers and what the model answered."),
+    (r"attention", "attention", "Light and warm: where the model looked when it chose the word."),
     (r"loss", "loss", "the training objective; lower is better"),
     (r"examples_per_second", "examples per second", ""),
     (r"image_to_text", "image to text", "Fixed held-out pictures, the five nearest texts of each."),

@@ -6,6 +6,7 @@
 * Packed rows have `text_segment` and several examples each; their losses are those of the examples
   apart.
 * Of an evaluation's batch the text is the prompt; what is behind it is generated.
+* `attention` says where the model looked in the pictures for each token that it said.
 
 Letters: B rows, L tokens, V vocabulary.
 """
@@ -21,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mmjax.generation import attention
 from mmjax.generation.generate import answers
 from mmjax.generation.options import Options
 from mmjax.tasks.base import Batch, Loss, Part, Predict, Task, Variables
@@ -69,14 +71,17 @@ class Language(Task):
 
     @property
     def predict(self) -> Mapping[str, Predict]:
-        return {"generate": self.generate, "score": self.score}
+        functions = {"generate": self.generate, "score": self.score}
+        if attention.shows_places(self.model.config):
+            functions["attention"] = self.attention
+        return functions
 
     def generate(
         self, variables: Variables, batch: Batch, keys: jax.Array, **changes: Any
     ) -> dict[str, Array]:
         """The best answer to each row, `text` [B, N] with its mask; `changes`: of Options."""
         options = dataclasses.replace(self.config.generate, **changes)
-        prompt = dict(inputs=batch["text"], mask=batch["text_mask"], **self._inputs(batch))
+        prompt = self._prompt(batch)
         keys = jnp.repeat(keys, options.returns)
         said = answers(self.model, options, {"params": variables["params"]}, prompt, keys)
         tokens = said.tokens[:, 0]
@@ -85,11 +90,32 @@ class Language(Task):
         mask = (place < said.lengths[:, :1]) & ~ended
         return {"text": tokens, "text_mask": mask}
 
+    def attention(
+        self, variables: Variables, batch: Batch, keys: jax.Array, layer: int | None = None
+    ) -> dict[str, Array]:
+        """`attention` [B, N, M, G, G]: of each token that was said, its attention to each patch of
+        the row's pictures (generation/attention.py); nothing where there are none.
+
+        Args:
+          batch: with `said` [B, N] and `said_mask`, the text behind each prompt.
+          layer: whose attention it is; None: the mean over all.
+        """
+        prompt = self._prompt(batch)
+        if "images" not in prompt:
+            return {}
+        params = {"params": variables["params"]}
+        said = (batch["said"], batch["said_mask"])
+        return {"attention": attention.over_pictures(self.model, params, prompt, *said, layer)}
+
     def score(self, variables: Variables, batch: Batch, keys: jax.Array) -> dict[str, Array]:
         """Of each row the sum of its tokens' losses and their number, for the perplexity."""
         values, _ = self._values(variables, batch, None, False)
         weights = self._weights(batch)
         return {"loss": (values * weights).sum(1), "tokens": weights.sum(1)}
+
+    def _prompt(self, batch: Batch) -> dict[str, Array]:
+        """What the model's `prefill` takes."""
+        return dict(inputs=batch["text"], mask=batch["text_mask"], **self._inputs(batch))
 
     def _inputs(self, batch: Batch) -> dict[str, Array]:
         names = self.config.inputs

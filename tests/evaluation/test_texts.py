@@ -145,6 +145,40 @@ def test_captions_and_yes_or_no_of_pictures_are_sheets():
     assert "'a cat?': 'Yes.' for 'no', wrong; 'a dog?'" in sheet.info[page.DESCRIPTION]
 
 
+def test_where_the_model_looked_is_drawn_for_each_word():
+    """Of a task that says it, in the words of the processor; those of several tokens averaged."""
+    said = ["a cat", "it"]
+    rows = pictured([dict(text="what?", answer="a cat"), dict(text="who?", answer="it")])
+
+    def ask(name, numbers, fields):
+        if name != "attention":
+            return None
+        maps = np.zeros((2, 40, 2, 2, 2), np.float32)
+        for row, number in enumerate(numbers.tolist()):
+            ids = fields["said"][row][fields["said_mask"][row]]
+            assert bytes(ids.tolist()).decode() == said[number]
+            maps[row, 0, 0, 0, 1] = 0.5  # of "a", or "i"
+            maps[row, 2:, 0, 1, 0] = 0.25  # of "cat"
+        there = np.array([[True, False]] * 2)
+        images = np.stack([rows[number]["image"] for number in numbers])
+        return dict(fields, attention=maps, image_mask=there, index=numbers, image=images)
+
+    def shown(arrays, row):
+        words = show(arrays, row) if "text" in arrays else {}
+        return words | ({"image": arrays["image"][row]} if "image" in arrays else {})
+
+    ours = context(InMemory(rows), show=shown, decode=lambda index: rows[index])
+    evaluator = Answers(attention=2)
+    found = base.run(evaluator, generate, None, stream(said), ours, ask=ask).media
+    assert set(found) == {"answers", "attention"}
+    words = found["attention"].info[page.DESCRIPTION]
+    assert "what? a: line 1, column 2 of 2, cat: line 2, column 1 of 2" in words
+    assert "who? it: line 1, column 2 of 2" in words
+    for ask in (lambda *arguments: None, lambda name, numbers, fields: dict(fields)):
+        found = base.run(evaluator, generate, None, stream(said), ours, ask=ask).media
+        assert set(found) == {"answers"}  # no such function, or no pictures
+
+
 @pytest.mark.parametrize("right, count, wanted", [
     (8, 8, 4), (0, 8, 0), (2, 8, 2), (18, 8, 6), (20, 8, 8), (10, 3, 1), (10, 0, 0),
 ])  # fmt: skip
