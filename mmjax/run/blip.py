@@ -43,6 +43,7 @@ class Blip:
             raise ConfigError(f"a {kind} neither describes pictures nor matches texts: give a BLIP")
         if model.processor is None:
             raise ConfigError("the model's folder does not say how its inputs are prepared")
+        self.loaded = model
         self.model = model.model
         self.config: blip.Config = model.model.config
         self.processor = model.processor
