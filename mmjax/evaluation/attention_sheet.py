@@ -89,9 +89,9 @@ def overlay(
     share = side_by_side / max(float(side_by_side.max()), 1e-12)
     smooth = Image.fromarray(share.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
     strength = np.asarray(smooth)[..., None]
-    colours = colormaps["plasma"](strength[..., 0])[..., :3]
+    colours = colormaps["plasma"](0.2 + 0.8 * strength[..., 0])[..., :3]
     below = np.asarray(grey, np.float32)[..., None] / 255
-    alpha = STRENGTH * (0.4 + 0.6 * strength)
+    alpha = STRENGTH * (0.15 + 0.85 * strength)
     return ((below * (1 - alpha) + colours * alpha) * 255).round().astype(np.uint8)
 
 
