@@ -58,7 +58,7 @@ class EachImage:
     def deterministic(self) -> bool:
         return all(getattr(one, "deterministic", False) for one in self.transforms)
 
-    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
+    def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
         pictures = example["image"]
         if not isinstance(pictures, (list, tuple)):
             pictures = [pictures]

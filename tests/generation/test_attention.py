@@ -1,6 +1,10 @@
 """Where a decoder looked: whose weights they are, and models that look at one patch."""
 
 import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +12,7 @@ import numpy as np
 import pytest
 from flax.linen import unbox
 from models.test_vlm import batch, longer, start
+from PIL import Image
 
 from mmjax import tree
 from mmjax.config import ConfigError
@@ -22,6 +27,7 @@ from mmjax.models import blip, gpt2, vit, vlm
 from mmjax.processors import dialogue
 from mmjax.run.attention import attended, look
 
+ROOT = Path(__file__).parents[2]
 BODY = transformer.Config(width=8, layers=2, heads=2, hidden=8)
 TOWER = vit.Config(8, 4, pool="mean", transformer=transformer.Config(8, 0, 2, 8))
 READ = transformer.Config(8, 2, 2, 8, norm="post", initialisation="bert")
@@ -146,3 +152,33 @@ def test_what_has_no_places_is_refused():
         look(other, picture(0, 0), "where is it")
     with pytest.raises(ConfigError, match="tokens that stand for no part of a picture"):
         attention.over_pictures(vlm.Model(config), {}, {}, *[jnp.ones((1, 1), int)] * 2)
+
+
+RUN = """
+import numpy as np, mmjax, sys
+from mmjax.generation.options import Options
+from mmjax.run.attention import attended
+
+few = "train.steps=6,train.evaluate_every=6,task.generate.min_new_tokens=2"
+mmjax.train(mmjax.load_config(f"configs/vlm/vlm_easyvqa.py:smoke,{few}"), sys.argv[1])
+restored = mmjax.restore(sys.argv[1])
+special = tuple(restored.processor.tokenizer.special.values())
+white = np.full((20, 20, 3), 255, np.uint8)
+options = Options(max_new_tokens=2, suppressed=special)
+looked = attended(restored, white, "is it red?", options)
+assert looked.maps.shape[1:] == (1, 8, 8) and 0 < looked.maps[0].sum() < 1
+assert looked.picture.shape == (64, 64, 3) and looked.picture.min() == 255
+"""
+
+
+@pytest.mark.slow
+def test_a_run_shows_answers_and_where_it_looked_for_them(tmp_path):
+    """Through the data, the processor and the task; in the pictures of the work directory."""
+    environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    subprocess.run([sys.executable, "-c", RUN, tmp_path], cwd=ROOT, env=environment, check=True)
+    for split in ("validation", "test"):
+        folder = tmp_path / "pictures" / "00000006" / split / "vqa"
+        assert {path.name for path in folder.iterdir()} == {"answers.png", "attention.png"}
+        with Image.open(folder / "attention.png") as sheet:
+            words = sheet.info[page.DESCRIPTION]
+        assert words.startswith("Where the model looked") and "of 8" in words
