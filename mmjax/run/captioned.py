@@ -8,13 +8,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from pathlib import Path
 
 from mmjax.data.captions import decode_utf8
 from mmjax.data.source import CorruptExample, DataError
-from mmjax.data.storage import Stamp, reaching
+from mmjax.data.storage import reaching
 from mmjax.readers import manifest
 from mmjax.readers.files import read
 from mmjax.readers.table import Row
@@ -58,25 +57,23 @@ def open(data: str, image: str = "", text: str = "") -> Pictures:
 
 
 def _folder(root: Path) -> Pictures:
-    rows = listing.open(str(root))
-    # absolute names: the listing has them as people read them
-    paths = sorted(str(root.absolute() / name) for name in listing.pictures_in(root))
-    texts = []
+    names = listing.pictures_in(root)
+    texts: list[tuple[str, ...]] = []
     faults = []
-    stamps = []
-    for path in paths:
-        beside = f"{os.path.splitext(path)[0]}.txt"
+    beside = []
+    for name in names:
+        path = root / f"{os.path.splitext(name)[0]}.txt"
         found: tuple[str, ...] = ()
-        if os.path.isfile(beside):
-            stamps.append(Stamp.of(beside))
+        if path.is_file():
+            beside.append(str(path.relative_to(root)))
             try:
-                lines = decode_utf8(read(beside).removeprefix(b"\xef\xbb\xbf")).splitlines()
+                lines = decode_utf8(read(str(path)).removeprefix(b"\xef\xbb\xbf")).splitlines()
                 found = tuple(line.strip() for line in lines if line.strip())
             except CorruptExample as error:
-                faults.append(f"{beside}: {error}")
+                faults.append(f"{path}: {error}")
         texts.append(found)
-    digest = hashlib.sha256(f"{rows.fingerprint} {stamps}".encode()).hexdigest()
-    return Pictures(tuple(paths), tuple(texts), tuple(faults), digest)
+    paths = tuple(str(root.absolute() / name) for name in names)
+    return Pictures(paths, tuple(texts), tuple(faults), listing.identity(root, [*names, *beside]))
 
 
 def _manifest(path: Path, image: str, text: str) -> Pictures:

@@ -87,8 +87,13 @@ def _folder(path: Path) -> Listing:
         len(names),
         lambda row: read(os.path.join(path, names[row])),
         lambda row: printable(names[row]),
-        _digest([(name, *_state(path / name)) for name in names]),
+        identity(path, names),
     )
+
+
+def identity(path: Path, names: list[str]) -> str:
+    """Of files of a folder, as they are now."""
+    return _digest([(name, *_state(path / name)) for name in names])
 
 
 def _state(path: Path) -> tuple[int, ...]:

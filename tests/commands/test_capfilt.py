@@ -280,7 +280,8 @@ def test_checkpoints_of_the_hub_and_a_whole_model(photos, tmp_path, monkeypatch)
 def test_a_match_is_that_of_the_text_behind_enc(tmp_path):
     """Whatever it is padded to; and where such a model looks, for a caption and for an answer."""
     params = drawn()
-    processor = mmjax.load(checkpoint(tmp_path / "captions", "decoder", params)).processor
+    of_hub = mmjax.load(checkpoint(tmp_path / "captions", "decoder", params))
+    processor = of_hub.processor
     model = Loaded("native", blip.Model(WHOLE), params, processor, WHOLE)
     whole = Blip(model)
     pixels = whole.pixels([np.asarray(Image.new("RGB", (9, 9), name)) for name in ("red", "blue")])
@@ -300,5 +301,10 @@ def test_a_match_is_that_of_the_text_behind_enc(tmp_path):
         assert (shares > 0.05).all() and (shares < 1).all()  # the class token has the rest
         assert np.abs(looked.picture.astype(int) - red).max() <= 1
     assert not np.array_equal(caption.maps[0], answer.maps[0])
+    same = attended(of_hub, red, options=GREEDY)
+    assert same.words == caption.words
+    np.testing.assert_allclose(same.maps, caption.maps, atol=1e-5)
+    with pytest.raises(ConfigError, match="reads no questions: it has texts='decoder'"):
+        attended(of_hub, red, "the red heart")
     with pytest.raises(ConfigError, match="BLIP describes one picture, not 2: ask it of each"):
         attended(model, [red, red])
