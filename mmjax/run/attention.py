@@ -138,11 +138,15 @@ def _chat(
     model: Inference, images: list[Any], question: str
 ) -> tuple[dict[str, Any], np.ndarray]:
     """The prompt, and its pictures side by side as they are seen."""
-    parts = [{"type": "image", "image": image} for image in images]
-    asked = [*parts, {"type": "text", "text": question}]
-    batch = model.processor.chat([[{"role": "user", "content": asked}]], answer=True)
+    processor = model.processor
+    if getattr(processor, "template", True) is None:  # a checkpoint that holds no conversations
+        batch = processor([images], [processor.image_token * len(images) + question])
+    else:
+        parts = [{"type": "image", "image": image} for image in images]
+        asked = [*parts, {"type": "text", "text": question}]
+        batch = processor.chat([[{"role": "user", "content": asked}]], answer=True)
     arrays = {"image": batch["images"], "image_mask": batch["image_mask"]}
-    return batch, model.processor.show(arrays, 0)["image"]
+    return batch, processor.show(arrays, 0)["image"]
 
 
 def _ends(model: Inference) -> tuple[int, ...]:
