@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmjax.evaluation.base import Context, Result, draw
+from mmjax.evaluation.base import Context, Result
 from mmjax.evaluation.gather import Rows
 from mmjax.evaluation.texts import Texts
 
@@ -33,7 +33,7 @@ PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 @dataclasses.dataclass(frozen=True)
 class Answers(Texts):
     reference: str = "answer"  # column, or field, of the answer or answers
-    questions: str = "question"  # column, or field, that is shown beside them
+    questions: str = "text"  # column, or field, that is shown beside them; "": none
 
     def finish(self, rows: Rows, context: Context) -> Result:
         predictions = [comparable(text) for text in self.predictions(rows, context)]
@@ -48,12 +48,13 @@ class Answers(Texts):
             soft = np.array([soft_accuracy(said, answers) for said, answers in pairs])
             metrics["accuracy"] = float(soft.mean())
             queries["accuracy"] = soft
-        shown = [
-            f"{most_common(references[row])}\n{predictions[row]}"
-            for row in draw(len(pairs), self.keep).tolist()
-        ]
-        return Result(metrics, media={"answers": "\n\n".join(shown)} if shown else {},
-                      queries=queries)  # fmt: skip
+        media = {}
+        if self.keep:
+            wanted = [most_common(answers) for answers in references]
+            soft = queries.get("accuracy", ())
+            notes = [f"accuracy {value:.2f}" for value in soft]
+            media["answers"] = self.shown(rows, context, predictions, wanted, exact, notes)
+        return Result(metrics, media=media, queries=queries)
 
 
 def most_common(answers: Sequence[str]) -> str:

@@ -28,6 +28,10 @@ from mmjax.config import Spec
 from mmjax.data.source import Example, Source
 from mmjax.evaluation.gather import Predict, Rows, gather
 
+# (name of a predict function of the task, row numbers of the source, further fields of their batch)
+# -> what it says of these rows, beside the fields; None where the task has no such function
+Ask = Callable[[str, Int[np.ndarray, " K"], Mapping[str, np.ndarray]], Rows | None]
+
 
 class Ratio(NamedTuple):
     """A metric that is a ratio of sums, such as words that are wrong over words that were said."""
@@ -119,6 +123,13 @@ class Evaluator:
         """
         raise NotImplementedError
 
+    def illustrate(self, rows: Rows, context: Context, ask: Ask) -> dict[str, Any]:
+        """Media beside those of `finish`, of few rows that another predict function is asked about.
+
+        rows: as in `finish`.
+        """
+        return {}
+
 
 def run(
     evaluator: Evaluator,
@@ -129,6 +140,7 @@ def run(
     *,
     put: Callable[[Any], Any] | None = None,
     seed: int = 0,
+    ask: Ask | None = None,
 ) -> Result:
     """Evaluates `variables` over `batches`, each example once.
 
@@ -138,6 +150,7 @@ def run(
       predict: `task.predict[evaluator.predict]`, always the same object, or it compiles again.
       batches: of `context.source`, with "weight" [B] and "index" [B]; see `gather`.
       put: places a process's own numpy batch on the devices; needed with several processes.
+      ask: asks other predict functions of the task; None: nothing more is illustrated.
     """
     collect = functools.partial(
         gather, predict, variables, put=put, seed=seed, arguments=evaluator.arguments
@@ -145,7 +158,12 @@ def run(
     prepared = evaluator.prepare(context, collect)
     kept = draw(len(context.source), evaluator.keep)
     rows = collect(evaluator.records, batches, prepared=prepared, kept=kept)
-    return evaluator.finish(join_columns(rows, evaluator.columns, context.source), context)
+    rows = join_columns(rows, evaluator.columns, context.source)
+    result = evaluator.finish(rows, context)
+    if ask is None:
+        return result
+    more = evaluator.illustrate(rows, context, ask)
+    return dataclasses.replace(result, media={**result.media, **more})
 
 
 def join_columns(rows: Rows, names: Iterable[str], source: Source) -> Rows:

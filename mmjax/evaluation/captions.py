@@ -13,7 +13,7 @@ import numpy as np
 import sacrebleu
 
 from mmjax.evaluation import cider
-from mmjax.evaluation.base import Context, Result, draw
+from mmjax.evaluation.base import Context, Result
 from mmjax.evaluation.gather import Rows
 from mmjax.evaluation.texts import Texts, normalised
 
@@ -49,12 +49,12 @@ class Captions(Texts):
         references = self.references(rows, context)
         result = self.compare(predictions, rows, context)
         result.queries["index"] = rows["index"]
-        shown = [
-            f"{' | '.join(map(normalised, references[row]))}\n{normalised(predictions[row])}"
-            for row in draw(len(predictions), self.keep).tolist()
-        ]
-        if shown:
-            result.media["captions"] = "\n\n".join(shown)
+        if self.keep:
+            wanted = [" | ".join(texts) for texts in references]
+            exact = result.queries["exact_match"]
+            notes = [f"CIDEr-D {value:.2f}" for value in result.queries["cider_d"]]
+            shown = self.shown(rows, context, predictions, wanted, exact, notes)
+            result.media["captions"] = shown
         return result
 
 

@@ -26,6 +26,8 @@ LINE = "#d8dee4"
 PAPER = "#ffffff"
 GREEN = "#1a7f37"
 GREEN_TINT = "#dff3e4"
+RED = "#cf222e"
+RED_TINT = "#ffebe9"
 # Keys of a finished page's `info`, texts both. The first is PNG's own word for it.
 DESCRIPTION = "Description"  # what is seen
 IMAGES = "Images"  # "x y width height" of each in pixels of the file, ";" between them
@@ -125,6 +127,12 @@ class Page:
         self._axes.add_patch(
             Rectangle((x, y), width, height, edgecolor=edge, facecolor=fill, linewidth=line)
         )
+
+    def mark(self, x: Pixels, y: Pixels, right: bool) -> None:
+        """A green tick or a red cross, with its middle at (x, y)."""
+        self.box(x - 8, y - 8, 16, 16, fill=GREEN_TINT if right else RED_TINT)
+        sign = "✓" if right else "✗"
+        self.text(x, y, sign, size=11, color=GREEN if right else RED, align="center")
 
     def axes(self, x, y, width, height):
         """Axes of a plot whose frame is the given rectangle of the page, in the page's style."""

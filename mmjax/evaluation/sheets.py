@@ -14,16 +14,7 @@ from PIL import Image
 
 from mmjax.evaluation import pictures
 from mmjax.evaluation.letters import fit, width_of
-from mmjax.evaluation.page import (
-    GREEN,
-    GREEN_TINT,
-    INK,
-    LINE,
-    MARGIN,
-    MUTED,
-    WIDTH,
-    Page,
-)
+from mmjax.evaluation.page import GREEN, INK, LINE, MARGIN, MUTED, WIDTH, Page
 from mmjax.evaluation.ranking import Items
 
 Example = Callable[[int], Mapping[str, Any]]
@@ -142,12 +133,7 @@ def _show(example, side, items, place):
 def _header(page: Page, title: str) -> None:
     page.text(MARGIN, 28, title, size=15, bold=True)
     page.text(WIDTH - MARGIN, 28, "right answer", color=MUTED, align="right")
-    _mark(page, WIDTH - MARGIN - 88, 28)
-
-
-def _mark(page: Page, x, y) -> None:
-    page.box(x - 8, y - 8, 16, 16, fill=GREEN_TINT)
-    page.text(x, y, "✓", size=11, color=GREEN, align="center")
+    page.mark(WIDTH - MARGIN - 88, 28, right=True)
 
 
 def _described(answers: Sequence[Answer], title: str) -> str:
@@ -192,7 +178,7 @@ def _text_card(page: Page, x, y, card, side, answer: Answer) -> None:
         middle = y + 29 + 20 * line
         page.text(left, middle, f"{score:.2f}", size=11, color=MUTED)
         if right:
-            _mark(page, left + 38, middle)
+            page.mark(left + 38, middle, right=True)
         color = GREEN if right else INK
         page.text(left + 52, middle, fit(text, width - 52), color=color)
 
@@ -233,4 +219,4 @@ def _candidate(page: Page, x, y, side, image, label: str, right: bool) -> None:
     page.box(x, y, side, side, edge=GREEN if right else LINE, line=2.5 if right else 1)
     page.text(x + side / 2, y + side + 14, label, size=11, color=MUTED, align="center")
     if right:
-        _mark(page, x + side / 2 - width_of(label, 11) / 2 - 13, y + side + 14)
+        page.mark(x + side / 2 - width_of(label, 11) / 2 - 13, y + side + 14, right=True)

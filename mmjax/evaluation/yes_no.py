@@ -19,10 +19,12 @@ from mmjax.evaluation.texts import Texts
 @dataclasses.dataclass(frozen=True)
 class YesNo(Texts):
     reference: str = "answer"  # column, or field, that is "yes" or "no"
+    questions: str = "text"  # column, or field, that is shown beside them; "": none
 
     def finish(self, rows: Rows, context: Context) -> Result:
         wanted = np.array([self._wanted(texts[0]) for texts in self.references(rows, context)])
-        said = np.array([is_yes(text) for text in self.predictions(rows, context)])
+        predictions = self.predictions(rows, context)
+        said = np.array([is_yes(text) for text in predictions])
         right = said == wanted
         both = float(np.sum(said & wanted))
         precision = both / max(int(said.sum()), 1)
@@ -36,7 +38,11 @@ class YesNo(Texts):
         }
         majority = max(float(wanted.mean()), 1 - float(wanted.mean()))
         queries = {"accuracy": right.astype(np.float64), "index": rows["index"]}
-        return Result(metrics, {"majority": {"accuracy": majority}}, queries=queries)
+        media = {}
+        if self.keep:
+            answers = ["yes" if yes else "no" for yes in wanted]
+            media["answers"] = self.shown(rows, context, predictions, answers, right)
+        return Result(metrics, {"majority": {"accuracy": majority}}, media, queries)
 
     def _wanted(self, text: str) -> bool:
         answer = text.strip().lower()

@@ -149,6 +149,17 @@ class Processor(base.Processor):
         """As every processor's."""
         return self(images=fields.get("image"), text=fields.get("text"))
 
+    def show(self, arrays: Mapping[str, Any], row: int) -> dict[str, Any]:
+        """The picture of a row, or several side by side, and its words."""
+        shown: dict[str, Any] = {}
+        if "image" in arrays and self.pixels is not None and self.pixels.patch is None:
+            pixels = np.asarray(arrays["image"][row])
+            several = pixels if pixels.ndim == 4 else pixels[None]
+            shown["image"] = np.concatenate([self.pixels.undone(one) for one in several], axis=1)
+        if "text" in arrays and self.tokens is not None:
+            shown["text"] = self.tokens.decode(arrays["text"][row])
+        return shown
+
     def resized(self, image_size: int) -> Processor:
         """Its file of pictures says so too."""
         if self.pixels is None:

@@ -108,6 +108,11 @@ class Pixels:
         pixels = (pixels.astype(np.float64) * self.scale).astype(np.float32)
         return (pixels - np.float32(self.mean)) / np.float32(self.std)
 
+    def undone(self, pixels: np.ndarray) -> np.ndarray:
+        """The picture again: float32 [H, W, C] -> uint8 [H, W, C]."""
+        values = (pixels * np.float32(self.std) + np.float32(self.mean)) / np.float32(self.scale)
+        return np.rint(values).clip(0, 255).astype(np.uint8)
+
     def resized(self, image_size: int) -> Pixels:
         """The same steps to pictures of another size; what lies about the crop grows with it.
 

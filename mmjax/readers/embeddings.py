@@ -2,15 +2,14 @@
 
 * `.npy`: float32 [N, E], with the names of the rows and what made them in a JSON file beside it.
 * `.parquet`: columns row, name, embedding; what made them in the file's own metadata.
-* Until all is done, the chunks lie in `<file>.part/`. They are used again only where the same model
-  embeds the same data; otherwise they are thrown away.
+* Until all is done, the chunks are kept as readers/chunks.py says.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmjax.data.source import DataError
+from mmjax.readers.chunks import Chunks
 
 SUFFIXES = (".npy", ".parquet")
 KEY = b"mmjax"  # of a Parquet file's metadata
@@ -55,26 +55,19 @@ class Writer:
         """
         self.out = Path(out)
         self.about = dict(about)
-        self.chunks = chunks
         if self.out.suffix not in SUFFIXES:
             raise DataError(f"{out}: embeddings are kept as {' or '.join(SUFFIXES)}")
-        self.folder = self.out.with_name(self.out.name + ".part")
-        note = self.folder / "about.json"
-        if self.folder.exists() and (not note.exists() or _parsed(note) != self.about):
-            shutil.rmtree(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps(self.about), encoding="utf-8")
+        self._chunks = Chunks(out, about, chunks)
 
     def missing(self) -> list[int]:
         """The numbers of the chunks that are not made yet."""
-        return [number for number in range(self.chunks) if not self._path(number).exists()]
+        return self._chunks.missing()
 
     def put(self, number: int, chunk: Chunk) -> None:
         """Keeps one chunk, in full or not at all."""
-        draft = self._path(number).with_suffix(".draft")
-        with draft.open("wb") as file:
-            np.savez(file, vectors=chunk.vectors.astype(np.float32), rows=chunk.rows)
-        draft.replace(self._path(number))
+        file = io.BytesIO()
+        np.savez(file, vectors=chunk.vectors.astype(np.float32), rows=chunk.rows)
+        self._chunks.put(number, file.getvalue())
 
     def finish(self, name: Callable[[int], str]) -> None:
         """Makes the file of the chunks and removes them.
@@ -99,14 +92,11 @@ class Writer:
         else:
             self._parquet(draft, sum(counts), readable)
         draft.replace(self.out)
-        shutil.rmtree(self.folder)
-
-    def _path(self, number: int) -> Path:
-        return self.folder / f"{number:08d}.npz"
+        self._chunks.remove()
 
     def _all(self) -> Iterator[Chunk]:
-        for number in range(self.chunks):
-            with np.load(self._path(number)) as found:
+        for number in range(self._chunks.count):
+            with np.load(self._chunks.path(number)) as found:
                 yield Chunk(found["vectors"], found["rows"])
 
     def _npy(self, draft: Path, count: int, name: Callable[[int], str]) -> None:
@@ -222,10 +212,3 @@ def _check_finite(path: Path, vectors: np.ndarray) -> None:
 
 def _beside(path: Path) -> Path:
     return path.with_suffix(".json")
-
-
-def _parsed(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return None

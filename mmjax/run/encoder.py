@@ -13,6 +13,7 @@ from mmjax import tree
 from mmjax.config import ConfigError
 from mmjax.errors import NotFinite
 from mmjax.models import clip
+from mmjax.processors.inference import Inference
 from mmjax.run.load import Loaded
 from mmjax.transforms.decode import DecodeImage
 
@@ -43,11 +44,7 @@ class Encoder:
     @functools.cached_property
     def fingerprint(self) -> str:
         """A hash of the model's config and its parameters."""
-        digest = hashlib.sha256(repr(self.loaded.config).encode())
-        for path, leaf in sorted(tree.flatten(self.loaded.params).items()):
-            digest.update(path.encode())
-            digest.update(np.ascontiguousarray(np.asarray(leaf)).view(np.uint8).data)
-        return digest.hexdigest()
+        return fingerprint_of(self.loaded)
 
     def images(self, pictures: Sequence[Any], size: int = 0) -> np.ndarray:
         """Bytes or uint8 [H, W, 3] -> float32 [N, E].
@@ -80,6 +77,15 @@ class Encoder:
                 "weights cannot be used, or not in the type that it computes in"
             )
         return vectors
+
+
+def fingerprint_of(model: Inference) -> str:
+    """A hash of a model's config and its parameters."""
+    digest = hashlib.sha256(repr(model.model.config).encode())
+    for path, leaf in sorted(tree.flatten(model.params).items()):
+        digest.update(path.encode())
+        digest.update(np.ascontiguousarray(np.asarray(leaf)).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def decode(picture: Any) -> np.ndarray:

@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from mmjax.config import ConfigError, Spec
 from mmjax.data.batching import Corrupt
 from mmjax.data.source import Example, Source, Subset
 from mmjax.evaluation import base
+from mmjax.evaluation.gather import Rows, gather
 from mmjax.run.assembly import Run
 from mmjax.run.configured import configured
 from mmjax.run.options import Evaluation
@@ -91,8 +93,12 @@ class EvaluationRun:
         return self.part.of_the_same_set(self.options.source.name)
 
     def decode(self, index: int, source: Source | None = None) -> Example:
-        """A raw row whose image is decoded, so that it can be drawn."""
+        """A raw row whose image is decoded, or all of several, so that it can be drawn."""
         example = (self.source if source is None else source)[index]
+        pictures = example.get("image")
+        if isinstance(pictures, list | tuple):
+            decoded = tuple(DECODE({"image": picture})["image"] for picture in pictures)
+            return {**example, "image": decoded}
         return DECODE(example) if "image" in example else example
 
     def encode(self, examples: Sequence[Example]) -> Mapping[str, np.ndarray]:
@@ -192,6 +198,7 @@ class EvaluationRun:
             self.read(self._pipeline, corrupt),
             self.context,
             put=self.put,
+            ask=functools.partial(self.ask, variables),
         )
         if corrupt and not self._named:
             self._named.extend(corrupt)
@@ -202,6 +209,32 @@ class EvaluationRun:
                 f"examples, the first ones:\n{names}"
             )
         return result
+
+    def ask(
+        self,
+        variables: Mapping[str, Any],
+        name: str,
+        numbers: Int[np.ndarray, " K"],
+        fields: Mapping[str, np.ndarray],
+    ) -> Rows | None:
+        """What another predict function of the task says of some rows, beside their fields.
+
+        Args:
+          numbers: of the rows in `source`; those that cannot be used are left out.
+          fields: of these rows, beside those that the processor makes.
+        """
+        known = {} if self.run is None else self.run.task.predict
+        if name not in known or not len(numbers):
+            return None
+        cut = self.run.mesh.shape["data"] * self.run.mesh.shape["fsdp"]
+        size = -(-len(numbers) // cut) * cut
+        pipeline = self.part.evaluation_pipeline(Subset(self.source, numbers), size)
+        batches = (
+            {**batch, **{field: values[batch["index"]] for field, values in fields.items()}}
+            for batch in self.read(pipeline, [])
+        )
+        rows = gather(known[name], variables, _whole, batches, put=self.put)
+        return {**rows, "index": numbers[rows["index"]]}
 
     @functools.cached_property
     def _named(self) -> list[Corrupt]:
@@ -275,6 +308,11 @@ def located(where: str) -> Iterator[None]:
         yield
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def _whole(predict: Callable, variables: Any, batch: Mapping[str, Any], prepared: Any) -> dict:
+    """A batch's fields, and what predict says of its rows in the place of those of its names."""
+    return {**batch, **predict(variables, batch)}
 
 
 def _check_arguments(predict: Callable[..., Any], evaluator: base.Evaluator) -> None:

@@ -72,17 +72,28 @@ def _opened(data: str, path: Path, kind: Kind, column: str) -> Listing:
     return _named(data, kind)
 
 
-def _folder(path: Path) -> Listing:
+def pictures_in(path: Path) -> list[str]:
+    """Names of the pictures below a folder, with "/", sorted. Raises DataError: there are none."""
     names = sorted(name for name in folder.below(path) if name.lower().endswith(folder.SUFFIXES))
     if not names:
         found = sorted(one.name for one in path.iterdir())
         raise DataError(f"no picture in {path}; it has {some(found) if found else 'nothing'}")
+    return names
+
+
+def _folder(path: Path) -> Listing:
+    names = pictures_in(path)
     return Listing(
         len(names),
         lambda row: read(os.path.join(path, names[row])),
         lambda row: printable(names[row]),
-        _digest([(name, *_state(path / name)) for name in names]),
+        identity(path, names),
     )
+
+
+def identity(path: Path, names: list[str]) -> str:
+    """Of files of a folder, as they are now."""
+    return _digest([(name, *_state(path / name)) for name in names])
 
 
 def _state(path: Path) -> tuple[int, ...]:

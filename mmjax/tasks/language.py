@@ -9,6 +9,7 @@
   as the prompt does when an answer is generated.
 * Of an evaluation's batch the text is the prompt; what is behind it is generated. `answered` is the
   text with what was said, where the batch has it: the perplexity is that of these words.
+* `attention` says where the model looked in the pictures for each token that it said.
 
 Letters: B examples, L tokens, V vocabulary, P packs, R rows of a pack, N examples of a pack, M
     pictures of an example at most.
@@ -27,6 +28,7 @@ import jax.numpy as jnp
 import optax
 
 from mmjax.config import ConfigError
+from mmjax.generation import attention
 from mmjax.generation.generate import answers
 from mmjax.generation.options import Options
 from mmjax.layers.adapters import Adapted
@@ -83,7 +85,10 @@ class Language(Task):
 
     @property
     def predict(self) -> Mapping[str, Predict]:
-        return {"generate": self.generate, "score": self.score}
+        functions = {"generate": self.generate, "score": self.score}
+        if attention.shows_places(self.model.config):
+            functions["attention"] = self.attention
+        return functions
 
     def generate(
         self, variables: Variables, batch: Batch, keys: jax.Array, **changes: Any
@@ -110,6 +115,23 @@ class Language(Task):
         ended = jnp.isin(tokens, jnp.array(options.end_ids, jnp.int32))
         mask = (place < said.lengths[:, :1]) & ~ended
         return {"text": tokens, "text_mask": mask}
+
+    def attention(
+        self, variables: Variables, batch: Batch, keys: jax.Array, layer: int | None = None
+    ) -> dict[str, Array]:
+        """`attention` [B, N, M, G, G]: of each token that was said, its attention to each patch of
+        the row's pictures (generation/attention.py); nothing where there are none.
+
+        Args:
+          batch: with `said` [B, N] and `said_mask`, the text behind each prompt.
+          layer: whose attention it is; None: the mean over all.
+        """
+        prompt = self._prompt(batch)
+        if "images" not in prompt:
+            return {}
+        params = {"params": variables["params"]}
+        said = (batch["said"], batch["said_mask"])
+        return {"attention": attention.over_pictures(self.model, params, prompt, *said, layer)}
 
     def score(self, variables: Variables, batch: Batch, keys: jax.Array) -> dict[str, Array]:
         """Of each row the sum of its tokens' losses and their number, for the perplexity."""

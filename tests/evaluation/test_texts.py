@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from evaluation.contexts import context
+from evaluation.test_pictures import colours, rgb
 from evaluation.test_word_errors import generate, show, stream
 
 from mmjax.config import ConfigError
 from mmjax.data.source import InMemory
-from mmjax.evaluation import base
+from mmjax.evaluation import answer_sheet, base, page
 from mmjax.evaluation.answers import Answers, comparable, soft_accuracy
 from mmjax.evaluation.captions import Captions, scored
 from mmjax.evaluation.cider import cider_d
@@ -116,3 +117,83 @@ def test_perplexity_is_of_all_tokens():
     assert found.metrics == {"token_loss": 1.0, "perplexity": pytest.approx(np.e)}
     with pytest.raises(ConfigError, match="gave no 'loss', only text"):
         base.run(Perplexity(), generate, None, stream(["a"]), context(InMemory([{}])))
+
+
+def pictured(rows, pictures=1):
+    """Rows with one picture, or several, of one colour each."""
+    made = []
+    for number, row in enumerate(rows):
+        image = np.full((6, 8, 3), 20 * number, np.uint8)
+        made.append({**row, "image": image if pictures == 1 else (image,) * pictures})
+    return made
+
+
+@pytest.mark.parametrize("pictures", [1, 3])
+def test_answers_about_pictures_are_a_sheet(pictures):
+    asked = [("is it red?", "yes"), ("which shape?", "circle"), ("how many?", "2")]
+    rows = pictured([dict(text=text, answer=answer) for text, answer in asked], pictures)
+    sheet = measured(Answers(), rows, ["yes", "square", "two"]).media["answers"]
+    assert sheet.info[page.DESCRIPTION] == (
+        "66.7% of 3 right; here 1 wrong and 2 right ones. 'which shape?': 'square' for 'circle', "
+        "wrong; 'how many?': '2' for '2', right; 'is it red?': 'yes' for 'yes', right"
+    )
+    assert len(sheet.info[page.IMAGES].split(";")) == 3 * pictures
+    assert {rgb(page.GREEN_TINT), rgb(page.RED_TINT)} <= colours(sheet)
+    few = measured(Answers(keep=1), rows, ["yes", "square", "two"]).media["answers"]
+    assert "'square' for 'circle', wrong" in few.info[page.DESCRIPTION]
+    assert measured(Answers(keep=0), rows, ["yes", "square", "two"]).media == {}
+
+
+def test_captions_and_yes_or_no_of_pictures_are_sheets():
+    rows = pictured([{"text": ["A cat.", "The small cat"]}, {"text": ["two dogs run", "dogs!"]}])
+    sheet = measured(Captions(), rows, ["a cat", "two dogs ran"]).media["captions"]
+    said = sheet.info[page.DESCRIPTION]
+    assert "'two dogs ran' for 'two dogs run | dogs', wrong; 'a cat' for 'a cat | the sm" in said
+    rows = pictured([dict(text="a dog?", answer="yes"), dict(text="a cat?", answer="no")])
+    sheet = measured(YesNo(), rows, ["Yes, one.", "Yes."]).media["answers"]
+    assert "'a cat?': 'Yes.' for 'no', wrong; 'a dog?'" in sheet.info[page.DESCRIPTION]
+
+
+def test_where_the_model_looked_is_drawn_for_each_word():
+    """Of a task that says it, in the words of the processor; those of several tokens averaged."""
+    said = ["a cat", "it"]
+    rows = pictured([dict(text="what?", answer="a cat"), dict(text="who?", answer="it")])
+
+    def ask(name, numbers, fields):
+        if name != "attention":
+            return None
+        maps = np.zeros((2, 40, 2, 2, 2), np.float32)
+        for row, number in enumerate(numbers.tolist()):
+            ids = fields["said"][row][fields["said_mask"][row]]
+            assert bytes(ids.tolist()).decode() == said[number]
+            maps[row, 0, 0, 0, 1] = 0.5  # of "a", or "i"
+            maps[row, 2:, 0, 1, 0] = 0.25  # of "cat"
+        there = np.array([[True, False]] * 2)
+        images = np.stack([rows[number]["image"] for number in numbers])
+        return dict(fields, attention=maps, image_mask=there, index=numbers, image=images)
+
+    def shown(arrays, row):
+        words = show(arrays, row) if "text" in arrays else {}
+        return words | ({"image": arrays["image"][row]} if "image" in arrays else {})
+
+    ours = context(InMemory(rows), show=shown, decode=lambda index: rows[index])
+    evaluator = Answers(attention=2)
+    found = base.run(evaluator, generate, None, stream(said), ours, ask=ask).media
+    assert set(found) == {"answers", "attention"}
+    words = found["attention"].info[page.DESCRIPTION]
+    assert "what? a: line 1, column 2 of 2, cat: line 2, column 1 of 2" in words
+    assert "who? it: line 1, column 2 of 2" in words
+    for ask in (lambda *arguments: None, lambda name, numbers, fields: dict(fields)):
+        found = base.run(evaluator, generate, None, stream(said), ours, ask=ask).media
+        assert set(found) == {"answers"}  # no such function, or no pictures
+
+
+@pytest.mark.parametrize("right, count, wanted", [
+    (8, 8, 4), (0, 8, 0), (2, 8, 2), (18, 8, 6), (20, 8, 8), (10, 3, 1), (10, 0, 0),
+])  # fmt: skip
+def test_half_of_a_sheet_is_wrong_as_far_as_there_are_so_many(right, count, wanted):
+    answers = np.arange(20) < right
+    rows = answer_sheet.chosen(answers, count)
+    assert len(set(rows.tolist())) == len(rows) == count
+    assert answers[rows].sum() == wanted
+    assert answers[rows].tolist() == sorted(answers[rows].tolist()), "wrong ones first"

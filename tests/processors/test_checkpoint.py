@@ -11,8 +11,9 @@ from PIL import Image
 from mmjax.processors import checkpoint as checkpoint_processor
 from mmjax.processors import open_clip as open_clip_processor
 from mmjax.processors import vocabularies
-from mmjax.processors.checkpoint_pixels import from_config, native_size
+from mmjax.processors.checkpoint_pixels import Pixels, from_config, native_size
 from mmjax.tokenizers import bpe
+from mmjax.transforms.images import CLIP_MEAN, CLIP_STD
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -159,3 +160,13 @@ def test_llavas_pictures_are_made_square_and_its_successors_are_refused():
     assert (out[[0, 3, 4]] == (51, 102, 255)).all()
     with pytest.raises(ValueError, match="LlavaNextImageProcessor is not supported"):
         from_config(dict(image_processor_type="LlavaNextImageProcessor"))
+
+
+def test_a_picture_is_shown_as_the_model_sees_it():
+    """One, or several of a row side by side."""
+    picture = np.random.default_rng(0).integers(0, 256, (4, 6, 3)).astype(np.uint8)
+    processor = checkpoint_processor.Processor(Pixels(4, 6, mean=CLIP_MEAN, std=CLIP_STD), None)
+    pixels = processor.inputs({"image": [picture, 255 - picture]})["images"]
+    np.testing.assert_array_equal(processor.show({"image": pixels}, 1)["image"], 255 - picture)
+    both = processor.show({"image": pixels[None]}, 0)["image"]
+    np.testing.assert_array_equal(both, np.concatenate([picture, 255 - picture], axis=1))
