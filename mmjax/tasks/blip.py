@@ -224,7 +224,9 @@ class Blip(Task):
 
     @property
     def predict(self) -> Mapping[str, Predict]:
-        return {"embed": self.fusion.embed, "generate": self.generate}
+        fusion = self.fusion
+        made = {"embed": fusion.embed, "generate": self.generate, "attention": fusion.attention}
+        return made if self.model.config.writes else {"embed": fusion.embed}
 
     def generate(
         self, variables: Variables, batch: Batch, keys: jax.Array, **changes: Any

@@ -7,7 +7,7 @@ and for evaluators alike.
   decoder of its own beside an encoder; else what is written stands beside the image itself.
 
 Letters: B rows, P image tokens, D their width, L tokens of a text, K texts of a row, E embedding, N
-    new tokens.
+    new tokens, G patches along an edge.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mmjax.generation import attention
 from mmjax.generation.generate import answers
 from mmjax.generation.options import Options
 from mmjax.tasks.base import Batch, Variables
@@ -96,15 +97,42 @@ class Fusion:
         """A caption of each image, or the answer to its question: `text` [B, N] with its mask."""
         params = variables["params"]
         tokens = self.apply(params, "image_tokens", batch["image"])
-        start = jnp.full((len(tokens), 1), self.model.config.start_id, jnp.int32)
-        prompt = dict(inputs=start, mask=jnp.ones(start.shape, bool))
-        prompt |= self.context(params, batch, tokens)
+        prompt = self._prompt(params, batch, tokens)
         keys = jnp.repeat(keys, options.returns)
         said = answers(self.model, options, {"params": params}, prompt, keys)
         written = said.tokens[:, 0]
         place = jnp.arange(written.shape[1])[None]
         ended = jnp.isin(written, jnp.array(options.end_ids, jnp.int32))
         return {"text": written, "text_mask": (place < said.lengths[:, :1]) & ~ended}
+
+
+    def attention(
+        self, variables: Variables, batch: Batch, keys: Any = None, layer: int | None = None
+    ) -> dict[str, Array]:
+        """`attention` [B, N, 1, G, G]: of each token of `said` [B, N] its attention to each patch
+        of the image; of an answer, through the question that was read beside the image.
+
+        Args:
+          batch: with `said` and `said_mask`, the text that was written.
+          layer: whose attention it is; None: the mean over all.
+        """
+        params = {"params": variables["params"]}
+        tokens = self.apply(params["params"], "image_tokens", batch["image"])
+        prompt = self._prompt(params["params"], batch, tokens)
+        said = batch["said"], batch["said_mask"]
+        weights = attention.over_context(self.model, params, prompt, *said, layer)
+        if "context_mask" in prompt:
+            ids = with_first(batch["text"], self.model.config.match_id)
+            mask = batch["text_mask"]
+            seen = attention.over_question(self.model, params, ids, mask, tokens, layer)
+            weights = jnp.einsum("BNL,BLP->BNP", weights, seen)
+        return {"attention": attention.on_picture(weights, self.model.config.image)}
+
+    def _prompt(self, params: Any, batch: Batch, tokens: Array) -> dict[str, Array]:
+        """What the decoder begins with, and what it stands beside."""
+        start = jnp.full((len(tokens), 1), self.model.config.start_id, jnp.int32)
+        prompt = dict(inputs=start, mask=jnp.ones(start.shape, bool))
+        return prompt | self.context(params, batch, tokens)
 
 
 def with_first(ids: Array, token: int) -> Array:
