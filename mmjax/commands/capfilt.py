@@ -33,11 +33,12 @@ from mmjax.errors import NotFinite
 from mmjax.generation.options import Options as Generation
 from mmjax.readers.chunks import Chunks
 from mmjax.readers.files import read
-from mmjax.run import captioned
+from mmjax.run import captioned, workdir
 from mmjax.run.blip import Blip
 from mmjax.run.encoder import decode, fingerprint_of
 from mmjax.run.load import load
 from mmjax.run.options import Execution
+from mmjax.run.restore import restore
 from mmjax.run.runtime import prepare
 from mmjax.terminal import printable
 from mmjax.typing import Natural, Positive
@@ -93,9 +94,14 @@ def run(options: Options) -> Summary:
             raise ConfigError(f"{name}={getattr(options, name)}: {low} or more")
     prepare(Execution())
     rows = captioned.open(options.data, options.image, options.text)
-    captioner = Blip(load(options.captioner))
+    captioner = _opened(options.captioner)
     same = options.filter in ("", options.captioner)
-    return filtered(captioner, captioner if same else Blip(load(options.filter)), rows, options)
+    return filtered(captioner, captioner if same else _opened(options.filter), rows, options)
+
+
+def _opened(name: str) -> Blip:
+    """A run's best weights, whatever its training keeps besides; or a checkpoint."""
+    return Blip(restore(name) if workdir.holds_run(name) else load(name))
 
 
 def filtered(

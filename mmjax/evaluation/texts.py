@@ -88,7 +88,7 @@ class Texts(Evaluator):
         right = np.asarray(right).astype(bool)
         chosen = answer_sheet.chosen(right, self.keep)
         examples = [context.decode(int(rows["index"][row])) for row in chosen]
-        if not any("image" in example for example in examples):
+        if not any(_pictures(example) for example in examples):
             few = draw(len(predictions), self.keep).tolist()
             return "\n\n".join(f"{references[row]}\n{predictions[row]}" for row in few)
         cells = []

@@ -40,7 +40,7 @@ def over_context(
     """The cross-attention of a decoder to its context, for each token that it said.
 
     Args:
-      prompt: what `prefill` took: `inputs` [B, L], `mask`, `context` [B, C, E], `context_mask`.
+      prompt: what `prefill` took by name: `inputs` [B, L], `mask`, `context` [B, C, E], ...
       tokens: what was said behind it; `mask`: True = a token of it.
       layer: None: the mean over all.
 
@@ -142,8 +142,11 @@ def _of_said(
     length = inputs.shape[1]
     ids = jnp.concatenate([inputs, tokens[:, :-1]], axis=1)
     valid = jnp.concatenate([read, mask[:, :-1].astype(bool)], axis=1)
-    if getattr(model.config, "prefix_lm", False):
-        arguments["prefix"] = jnp.concatenate([read, jnp.zeros_like(valid[:, length:])], axis=1)
+    prefix = arguments.pop("prefix", None)
+    if prefix is None and getattr(model.config, "prefix_lm", False):
+        prefix = read
+    if prefix is not None:  # what was said sees only what was before
+        arguments["prefix"] = jnp.concatenate([prefix, jnp.zeros_like(valid[:, length:])], axis=1)
     method = "decode" if hasattr(model, "decode") else "__call__"
     _, kept = model.apply(
         variables, ids, valid, **arguments, logits_at="none", method=method, mutable=[WEIGHTS]

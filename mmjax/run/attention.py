@@ -121,12 +121,13 @@ def _blip(
     image_tokens = describer.image_tokens(pixels)
     prompt = {**describer.prompt([""]), "context": image_tokens}
     texts = describer.config.texts
-    if not question and texts != "both":
+    if texts != "both":
+        if question:
+            raise ConfigError(f"this BLIP answers no questions: it has texts={texts!r}, not 'both'")
         return prompt, picture, None
-    if texts == "decoder":
-        raise ConfigError("this BLIP reads no questions: it has texts='decoder'; leave it out")
     # the hub's class of answers leaves [CLS] where [ENC] was in training
-    ids, mask = describer.ids([question], beside_image=texts == "shared")
+    of_hub = getattr(model, "family", "native") == "blip"
+    ids, mask = describer.ids([question], beside_image=not of_hub)
     prompt["context"] = describer.fuse(ids, mask, image_tokens)
     prompt["context_mask"] = mask
     function = _compiled[attention.over_question]

@@ -12,6 +12,7 @@ Letters: B pictures, P image tokens, D their width, T texts, L tokens of a text.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -88,7 +89,7 @@ class Blip:
         seeds: int | Int[np.ndarray, " B"] = 0,
         begin: str = "",
     ) -> list[str]:
-        """Captions.
+        """Captions, at most as long as the model's context.
 
         Args:
           seeds: of the random numbers, one of each picture, where the options ask for any.
@@ -98,6 +99,9 @@ class Blip:
           ConfigError: a model that writes no texts.
         """
         prompt = self.prompt([begin] * len(context))
+        room = self.config.context_length - prompt["inputs"].shape[1]
+        if 0 < room < options.max_new_tokens:
+            options = dataclasses.replace(options, max_new_tokens=room)
         said = self.generate({**prompt, "context": context}, options, seeds)
         texts = []
         for ids, length in zip(said.tokens[:, 0], said.lengths[:, 0], strict=True):

@@ -294,7 +294,9 @@ def test_a_match_is_that_of_the_text_behind_enc(tmp_path):
 
     red = np.zeros((8, 8, 3), np.uint8) + np.array([255, 0, 0], np.uint8)
     caption = attended(model, red, options=GREEDY)
-    answer = attended(model, red, "the red heart", GREEDY)
+    config, own = conversion.separated(WHOLE, params, "both")
+    answering = Loaded("native", blip.Model(config), own, processor, config)
+    answer = attended(answering, red, "the red heart", GREEDY)
     for looked in (caption, answer):
         assert looked.maps.shape[1:] == (1, 2, 2) and len(looked.maps) == len(looked.words) > 0
         shares = looked.maps.sum((1, 2, 3))
@@ -304,7 +306,7 @@ def test_a_match_is_that_of_the_text_behind_enc(tmp_path):
     same = attended(of_hub, red, options=GREEDY)
     assert same.words == caption.words
     np.testing.assert_allclose(same.maps, caption.maps, atol=1e-5)
-    with pytest.raises(ConfigError, match="reads no questions: it has texts='decoder'"):
-        attended(of_hub, red, "the red heart")
+    with pytest.raises(ConfigError, match="answers no questions: it has texts='shared', not 'bot"):
+        attended(model, red, "the red heart")
     with pytest.raises(ConfigError, match="BLIP describes one picture, not 2: ask it of each"):
         attended(model, [red, red])
