@@ -38,7 +38,10 @@ def exported(restored: Restored, dtype: Any = None, part: str = "") -> Loaded:
             )
         params = adapters.merge(params, model.rules)
         model = model.model
-    if tree.flatten(restored.variables["state"]):
+    trained_with = restored.run.task.training_state
+    state = [path for path in tree.flatten(restored.variables["state"])
+             if not any(f"{path}/".startswith(f"{own}/") for own in trained_with)]  # fmt: skip
+    if state:
         raise ConfigError(f"{folder}: the model keeps more than parameters, which have no file")
     flat = {path: np.asarray(leaf) for path, leaf in tree.flatten(params).items()}
     if dtype is not None:

@@ -110,6 +110,8 @@ class Task:
     """Defaults for everything but `init` and `loss`."""
 
     teachers: ClassVar[Mapping[str, Teacher]] = {}  # copies that the loss reads
+    # paths of the state that the loss alone reads (a queue): a model that is exported needs it not
+    training_state: ClassVar[tuple[str, ...]] = ()
     # (variables, batch, rng, *, train) -> dict of arrays with a leading row axis
     encode: Callable[..., dict[str, Any]] | None = None
     # (variables, batch, encoded, rng, step, *, train) -> Loss, of the rows that it is given and of

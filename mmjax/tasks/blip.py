@@ -55,6 +55,8 @@ class Blip(Task):
     """batch: image [B, H, W, C], text [B, L], text_mask [B, L], weight [B], index [B]; optional
     group [B], answer and answer_mask [B, A]."""
 
+    training_state = ("queue",)
+
     def __init__(self, config: Config, model: nn.Module) -> None:
         """
         Raises:

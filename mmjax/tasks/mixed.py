@@ -59,6 +59,9 @@ class Mixed(Task):
         if bad:
             raise ConfigError(f"task.tasks: {bad[0]!r} has a '/', which separates names")
         self.teachers = _teachers(tasks)
+        self.training_state = tuple(
+            f"{name}/{path}" for name, task in tasks.items() for path in task.training_state
+        )
         # a task is looked at in `loss` if it needs its whole sub-batch, and otherwise in `local`
         whole = [name for name, task in tasks.items() if task.encode is not None]
         self.encode = self._encode if whole else None
