@@ -2,9 +2,10 @@
 
 * A picture is 32 x 32 pixels with one coloured shape on a pale ground, its place and size by
   chance. A question needs all pictures of its row: which of them differs and how, on how many
-  something is seen, which came first. The pictures stand behind the question, as "<image>" each.
+  something is seen, which came first. The pictures stand behind the question, "first <image>
+  second <image>".
 * "describe", a kind of its own, asks what each picture shows: an easy lesson to begin with, whose
-  answers are long. Each of KINDS is asked in every fourth row.
+  long answers tie what is seen to its place. Each of KINDS is asked in every fourth row.
 * A row is drawn from (seed, split, row) alone: no split shares a picture with another, and more
   `rows` begin with the same ones.
 * Answers of the other kinds are drawn before the pictures and evenly, so a question gives little
@@ -99,7 +100,10 @@ def _attribute(rng: np.random.Generator) -> str:
 def _describe(rng: np.random.Generator, count: int) -> Asked:
     """What each picture shows."""
     looks = _looks(rng, count)
-    shown = [f"{look['colour']} {look['shape']}" for look in looks]
+    shown = [
+        f"{place} {look['colour']} {look['shape']}"
+        for place, look in zip(PLACES, looks, strict=False)
+    ]
     return "what do the images show?", ", ".join(shown), looks
 
 
@@ -176,7 +180,8 @@ def question(seed: int, split: str, row: int) -> Question:
     fewest = 3 if kind == "different" else FEWEST  # of two pictures none is the odd one
     count = int(rng.integers(fewest, MOST + 1))
     text, answer, looks = KINDS[kind](rng, count)
-    text = f"{text} {IMAGE * count}"
+    places = [f"{place} {IMAGE}" for place in PLACES[:count]]
+    text = " ".join([text, *places])
     return Question(kind, text, answer, tuple(_placed(rng, look) for look in looks))
 
 

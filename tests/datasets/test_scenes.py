@@ -40,10 +40,11 @@ def asked():
 
 def answered(text, pictures):
     """The answer, worked out from what the pictures show; "": they do not say."""
-    words = re.findall(r"\w+", text.replace("<image>", ""))
+    words = re.findall(r"\w+", text.partition("?")[0])
     values = [word for word in words if word in (*scenes.COLOURS, *scenes.SHAPES)]
     if words[:2] == ["what", "do"]:
-        return ", ".join(f"{picture.colour} {picture.shape}" for picture in pictures)
+        named = zip(scenes.PLACES, pictures, strict=False)
+        return ", ".join(f"{place} {picture.colour} {picture.shape}" for place, picture in named)
     if "differs" in words:
         seen = [getattr(picture, words[1]) for picture in pictures]
         odd = [value for value, count in Counter(seen).items() if count == 1]
