@@ -7,9 +7,8 @@ makes of 16 patches. What the pictures show is learned first, for 200 steps; the
 Numbers to read beside `scenes/exact_match`: each kind of question alone, the same questions with
 the pictures of other rows (`shuffled`), and with their own in another order (`rolled`).
 
-The 3,000 steps have not been run to their end yet. A first form, whose text did not number the
-pictures, was stopped after 1,800 steps: 0.611 of the validation answers exactly right (counts
-1.000, order 0.573, different 0.260). It said what differs, but not in which picture.
+The 3,000 steps have not been run to their end yet. After 1,000 of them, seed 0: 0.495 of the
+validation answers exactly right (different 0.390, count 0.510, order 0.585), and still rising.
 """
 
 from mmjax.config import relative
