@@ -23,7 +23,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from mmjax.data.source import Example, InMemory
+from mmjax.data.source import DataError, Example, InMemory
 from mmjax.datasets import bundled, prepared
 from mmjax.datasets.prepared import Place
 from mmjax.datasets.prepared.captions import in_split
@@ -42,6 +42,7 @@ class Config:
     split: str = "train"  # one of SPLITS
     full: bool = False  # all 5,000 images, not only the 400 that are bundled
     images: bool = False  # one example an image: what it shows, "teal circle", not what is asked
+    question: str = ""  # with `images`: this is asked of each, and what it shows is the answer
 
 
 def _build(members: prepared.Members, out: prepared.Writer) -> Iterator[tuple[int, int]]:
@@ -82,12 +83,16 @@ def open(config: Config) -> InMemory:
     """One example a question: image (PNG bytes, 64 x 64), text (the question), answer, label, id.
 
     `label` is the answer as an index into ANSWERS. Columns: text, label, group.
-    With `images`, one an image: text and `label` are of KINDS, and there is no answer.
-    Raises DataError for an unknown split, or where the full set is not prepared.
+    With `images`, one an image: text and `label` are of KINDS, and there is no answer; or with a
+    `question` that is the text, and the answer one of KINDS.
+    Raises DataError for an unknown split, a question without `images`, or where the full set is not
+    prepared.
     """
+    if config.question and not config.images:
+        raise DataError("easy_vqa: its questions have their own words; `question` is for `images`")
     prepared.check_choice("easy_vqa: split", config.split, SPLITS)
     source = _open_full(config) if config.full else _open_bundled(config)
-    return _pictures(source) if config.images else source
+    return _pictures(source, config.question) if config.images else source
 
 
 def _part(split: str) -> str:
@@ -138,7 +143,7 @@ def _open_bundled(config: Config) -> InMemory:
     return InMemory(examples, f"bundled easy-VQA {config.split}")
 
 
-def _pictures(source: InMemory) -> InMemory:
+def _pictures(source: InMemory, question: str) -> InMemory:
     """The images of a source of questions."""
     columns = (source.column(name) for name in ("group", "text", "label"))
     questions = zip(*columns, range(len(source)), strict=True)
@@ -148,9 +153,10 @@ def _pictures(source: InMemory) -> InMemory:
         kind = shown((text, ANSWERS[label]) for _, text, label, _ in several)
         if kind:
             first = source[several[0][-1]]
+            said = {"text": question, "answer": kind} if question else {"text": kind}
             examples.append({
                 "image": first["image"],
-                "text": kind,
+                **said,
                 "label": KINDS.index(kind),
                 "group": int(group),
                 "id": first["id"].rsplit("/", 1)[0],

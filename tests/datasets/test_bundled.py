@@ -261,6 +261,10 @@ def test_easy_vqa_images():
         pixels = np.asarray(Image.open(io.BytesIO(one["image"])).convert("RGB"), np.int32)
         red, rest = pixels[..., 0], pixels[..., 1:].max(-1)
         assert ((red - rest) > 60).any()
+    asked = easy_vqa.open(easy_vqa.Config("test", images=True, question="what is it?"))[0]
+    assert (asked["text"], asked["answer"]) == ("what is it?", sets[1][0]["text"])
+    with pytest.raises(DataError, match="`question` is for `images`"):
+        easy_vqa.open(easy_vqa.Config(question="what is it?"))
     questions = [("is there not a teal shape?", "no"), ("is it a circle?", "no")]
     assert easy_vqa.shown(questions) == ""
     assert easy_vqa.shown([*questions, ("what is the teal shape?", "triangle")]) == "teal triangle"
