@@ -66,7 +66,7 @@ def get_config():
     config.task = dict(
         name="blip", itc=0.0, itm=0.0, label_smoothing=0.0, generate=dict(max_new_tokens=3)
     )
-    config.train = dict(steps=1500, log_every=20, evaluate_every=300)
+    config.train = dict(steps=3000, log_every=20, evaluate_every=500)
     config.optimizer.groups = (
         dict(optimizer="adamw", learning_rate=1e-3, b2=0.98, weight_decay=0.05, warmup=100),
     )

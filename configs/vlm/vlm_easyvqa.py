@@ -1,14 +1,21 @@
 """A GPT that sees: questions about a coloured shape are answered in words, after 64 image tokens.
 
+    python -m mmjax.main --mode=prepare --set=easy_vqa
     python -m mmjax.main --config=configs/vlm/vlm_easyvqa.py:bundled --workdir=runs/vlm
 
 `:bundled` reads the part of easy-VQA that is in the package, 2,951 questions on 300 pictures;
-without it the whole set, 38,575 on 4,000, which `--mode=prepare --set=easy_vqa` fetches once.
-Choices are made on a tenth of the training pictures; the test split is asked at the end.
+without it the whole set, 38,575 on 4,000. Choices are made on a tenth of the training pictures; the
+test split is asked at the end. Beside the questions, what a picture shows is asked too, "teal
+circle": a lesson in shapes.
 
-`:bundled,train.steps=700,train.evaluate_every=350`, seed 0, 8 minutes of training on 2 CPU cores
-that did other work too: 0.870 of the test answers exactly right, 0.640 from the question alone. The
-1,200 steps of `:bundled` and the whole set have not been run to their end yet.
+The whole set, 1,000 steps, seed 0, 13 minutes of training on one CPU core: 0.869 of the test
+answers exactly right, 0.669 from the question alone. On validation "what" is answered rightly in
+97 to 100 of 100 cases, and "is there a teal shape?" as often as always saying the likelier of yes
+and no (0.88 of colours, 0.66 of shapes): the asked word is not compared with the picture yet. 3,000
+steps with Muon and without the lesson ended at the same 0.868. What learns to compare, after 1,200
+steps, is a question that is read beside the picture: captioning/blip_vqa.py. `:bundled` with Muon,
+without the lesson, had 0.870 after 700 steps (0.640 from the question alone); it has not been run
+since.
 """
 
 from mmjax.config import relative
