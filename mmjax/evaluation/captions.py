@@ -50,10 +50,11 @@ class Captions(Texts):
         result = self.compare(predictions, rows, context)
         result.queries["index"] = rows["index"]
         if self.keep:
-            wanted = [" | ".join(texts) for texts in references]
+            said = [normalised(text) for text in predictions]
+            wanted = [" | ".join(map(normalised, texts)) for texts in references]
             exact = result.queries["exact_match"]
             notes = [f"CIDEr-D {value:.2f}" for value in result.queries["cider_d"]]
-            shown = self.shown(rows, context, predictions, wanted, exact, notes)
+            shown = self.shown(rows, context, said, wanted, exact, notes)
             result.media["captions"] = shown
         return result
 

@@ -177,9 +177,13 @@ def test_lora_is_merged_and_a_bottleneck_refused(tmp_path, monkeypatch, processo
             nn.unbox(shapes["params"]),
         )
         part = types.SimpleNamespace(processor=inner)
-        run = types.SimpleNamespace(part=lambda *unused: part, model=model, workdir="run")
+        task = types.SimpleNamespace(training_state=("queue",))  # which an export leaves out
+        run = types.SimpleNamespace(
+            part=lambda *unused: part, model=model, task=task, workdir="run"
+        )
         made = object.__new__(Restored)  # of a run that has nothing else
-        for name, value in dict(run=run, variables={"params": params, "state": {}}).items():
+        variables = {"params": params, "state": {"queue": {"image": np.ones(3)}}}
+        for name, value in dict(run=run, variables=variables).items():
             object.__setattr__(made, name, value)
         return made
 
