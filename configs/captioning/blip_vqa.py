@@ -3,6 +3,13 @@ is written beside what was read.
 
     python -m mmjax.main --mode=prepare --set=easy_vqa
     python -m mmjax.main --config=configs/captioning/blip_vqa.py --workdir=runs/blip_vqa
+
+The whole set with its own test split, choices on a tenth of the training pictures. Seed 0, 24
+minutes of training on one CPU core: 0.946 of the test answers exactly right, 0.669 from the
+question alone. On validation 0.79 until 900 steps, then 0.81, 0.864, 0.897 and 0.939 after 1,000,
+1,500, 2,000 and 2,500: the asked word is compared with the picture late, and it is still rising.
+Beside the questions, what a picture shows is asked too, "teal circle", a lesson in shapes; without
+it 1,200 steps gave 0.849. `:bundled` has not been run.
 """
 
 from mmjax.config import relative
