@@ -31,7 +31,7 @@ from mmjax.generation.options import Options
 from mmjax.layers.adapters import Adapted
 from mmjax.layers.placement import on_one_cpu
 from mmjax.layers.stack import layers_apart
-from mmjax.typing import Array, Float, Int, Key
+from mmjax.typing import Array, Bool, Float, Int, Key
 
 SHORTEST = 16  # tokens that every prompt is padded to
 
@@ -43,6 +43,15 @@ class Generated(NamedTuple):
     lengths: Int[Array, "B returns"]  # tokens of each answer, its end included
     log_probs: Float[Array, "B returns N"]  # of each token, as the model has it; 0 behind
     scores: Float[Array, "B returns"]  # a beam's score; else the sum of the log-probabilities
+
+
+def first_answers(
+    generated: Generated, options: Options
+) -> tuple[Int[Array, "B N"], Bool[Array, "B N"]]:
+    """The first answer to each prompt, and which of its tokens are words: no end, no padding."""
+    tokens = generated.tokens[:, 0]
+    place = jnp.arange(tokens.shape[1])[None]
+    return tokens, (place < generated.lengths[:, :1]) & ~decode.is_end(tokens, options)
 
 
 def bucket(length: int) -> int:

@@ -28,7 +28,7 @@ import optax
 from mmjax import tree
 from mmjax.config import ConfigError
 from mmjax.generation.options import Options
-from mmjax.objectives import momentum
+from mmjax.objectives import momentum, words
 from mmjax.tasks.base import Batch, Loss, Part, Predict, Task, Teacher, Variables, rows
 from mmjax.tasks.fusion import Fusion, with_first
 from mmjax.typing import Array, Natural
@@ -285,11 +285,8 @@ class Blip(Task):
         output = self.fusion.apply(params, "decode", ids, mask, **context, rng=writing)
         target, weights = _target(batch)
         logits = output.logits[:, :-1]
-        values = optax.softmax_cross_entropy_with_integer_labels(logits, target)
-        smoothing = self.config.label_smoothing
-        if smoothing and rng is not None:
-            flat = -jax.nn.log_softmax(logits).mean(-1)
-            values = (1 - smoothing) * values + smoothing * flat
+        smoothing = 0.0 if rng is None else self.config.label_smoothing
+        values = words.cross_entropy(logits, target, smoothing)
         right = (logits.argmax(-1) == target).astype(jnp.float32)
         return values, right, weights
 

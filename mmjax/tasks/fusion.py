@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.generation import attention
-from mmjax.generation.generate import answers
+from mmjax.generation.generate import answers, first_answers
 from mmjax.generation.options import Options
 from mmjax.tasks.base import Batch, Variables
 from mmjax.tasks.contrastive import inputs as flat_inputs
@@ -100,10 +100,8 @@ class Fusion:
         prompt = self._prompt(params, batch, tokens)
         keys = jnp.repeat(keys, options.returns)
         said = answers(self.model, options, {"params": params}, prompt, keys)
-        written = said.tokens[:, 0]
-        place = jnp.arange(written.shape[1])[None]
-        ended = jnp.isin(written, jnp.array(options.end_ids, jnp.int32))
-        return {"text": written, "text_mask": (place < said.lengths[:, :1]) & ~ended}
+        written, mask = first_answers(said, options)
+        return {"text": written, "text_mask": mask}
 
 
     def attention(

@@ -25,13 +25,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 
 from mmjax.config import ConfigError
 from mmjax.generation import attention
-from mmjax.generation.generate import answers
+from mmjax.generation.generate import answers, first_answers
 from mmjax.generation.options import Options
 from mmjax.layers.adapters import Adapted
+from mmjax.objectives import words
 from mmjax.tasks.base import Batch, Loss, Part, Predict, Task, Variables
 from mmjax.typing import Array, Bool, Shaped
 
@@ -110,10 +110,7 @@ class Language(Task):
         prompt = self._prompt(batch)
         keys = jnp.repeat(keys, options.returns)
         said = answers(self.model, options, {"params": variables["params"]}, prompt, keys)
-        tokens = said.tokens[:, 0]
-        place = jnp.arange(tokens.shape[1])[None]
-        ended = jnp.isin(tokens, jnp.array(options.end_ids, jnp.int32))
-        mask = (place < said.lengths[:, :1]) & ~ended
+        tokens, mask = first_answers(said, options)
         return {"text": tokens, "text_mask": mask}
 
     def attention(
@@ -174,12 +171,7 @@ class Language(Task):
         """The loss of each token but the first, [..., L - 1], and the logits, [..., L - 1, V]."""
         logits = self._logits(variables, batch, rng, train)[..., :-1, :]
         target = batch["text"][..., 1:]
-        values = optax.softmax_cross_entropy_with_integer_labels(logits, target)
-        smoothing = self.config.label_smoothing
-        if smoothing and train:
-            flat = -jax.nn.log_softmax(logits).mean(-1)
-            values = (1 - smoothing) * values + smoothing * flat
-        return values, logits
+        return words.cross_entropy(logits, target, self.config.label_smoothing * train), logits
 
     def _logits(
         self, variables: Variables, batch: Batch, rng: jax.Array | None, train: bool
