@@ -25,9 +25,8 @@ class Captions(Texts):
     # what is exactly right is the text before this, such as the first name before ","; "": all
     name_before: str = ""
 
-    def compare(self, said: Sequence[str], rows: Rows, context: Context) -> Result:
-        """The metrics of texts that were said to the rows of `rows["index"]`."""
-        references = self.references(rows, context)
+    def compare(self, said: Sequence[str], references: Sequence[Sequence[str]]) -> Result:
+        """The metrics of texts, each beside what should have been said."""
         result = scored(
             [normalised(text) for text in said],
             [[normalised(text) for text in texts] for texts in references],
@@ -47,7 +46,7 @@ class Captions(Texts):
     def finish(self, rows: Rows, context: Context) -> Result:
         predictions = self.predictions(rows, context)
         references = self.references(rows, context)
-        result = self.compare(predictions, rows, context)
+        result = self.compare(predictions, references)
         result.queries["index"] = rows["index"]
         if self.keep:
             said = [normalised(text) for text in predictions]

@@ -49,7 +49,8 @@ def measure(config: Config, context: Context) -> dict[str, float]:
     lent = []
     for vector in thumbnails(images, config.size):
         lent.append(texts[int(np.square(reference - vector).sum(1).argmin())])
-    return config.captions.compare(lent, {"index": rows}, context).metrics
+    references = config.captions.references({"index": rows}, context)
+    return config.captions.compare(lent, references).metrics
 
 
 def _text(value: str | tuple[str, ...]) -> str:
