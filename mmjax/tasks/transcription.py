@@ -1,4 +1,6 @@
-"""What is said in a recording is written down: Whisper's training (https://arxiv.org/abs/2212.04356).
+"""What is said in a recording is written down, as Whisper learns it.
+
+https://arxiv.org/abs/2212.04356
 
 * A batch has `audio` [B, T, M], log-mel frames, and a text as tasks/language.py has it. The
   encoder's vectors are what the decoder's cross-attention sees.
