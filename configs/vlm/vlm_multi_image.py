@@ -7,12 +7,12 @@ makes of 16 patches. What the pictures show is learned first, for 200 steps; the
 Numbers to read beside `scenes/exact_match`: each kind of question alone, the same questions with
 the pictures of other rows (`shuffled`), and with their own in another order (`rolled`).
 
-Questions are read both ways beside the pictures (`prefix_lm`). Test, 4,500 steps, seed 0, 21 minutes
-of training on one CPU core (260 examples/s): 1.000 of 2,000 answers exactly right, with the
+Questions are read both ways beside the pictures (`prefix_lm`). Test, 4,500 steps, seed 0, 21
+minutes of training on one CPU core (260 examples/s): 1.000 of 2,000 answers exactly right, with the
 pictures of other rows 0.227, with its own in another order 0.382, from the question alone 0.262.
 Validation by kind (different, count, order) had 0.91, 0.93, 0.79 after 2,000 steps and 0.99, 1.00,
-0.98 after 3,000. Read from left to right it had 0.495 of all after 1,000 steps of 3,000, and was not
-run further.
+0.98 after 3,000. Read from left to right it had 0.495 of all after 1,000 steps of 3,000, and was
+not run further.
 """
 
 from mmjax.config import relative
