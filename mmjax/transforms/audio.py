@@ -15,6 +15,7 @@ T samples.
 
 import dataclasses
 import io
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -169,3 +170,11 @@ def missing_bytes(data: bytes) -> int:
             return 0 if size >= 0x7FFF_0000 else max(0, start + 8 + size - len(data))
         start += 8 + size + size % 2  # chunks begin at even bytes
     return 0
+
+
+def seconds_of(path: str | Path) -> float | None:
+    """The length of a recording as its header states it; None where it does not."""
+    try:
+        return soundfile.info(str(path)).duration
+    except (soundfile.LibsndfileError, OSError):
+        return sound_track.seconds_of(path)

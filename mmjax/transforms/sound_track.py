@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
@@ -81,3 +82,12 @@ def _check(seconds: float, longest: float) -> None:
             f"more than {seconds:.0f} seconds of sound; at most {longest:g} are accepted "
             "(DecodeAudio.longest)"
         )
+
+
+def seconds_of(path: str | Path) -> float | None:
+    """The length of a file as its header states it; None where it does not."""
+    try:
+        with av.open(str(path)) as file:
+            return None if file.duration is None else file.duration / av.time_base
+    except (av.error.FFmpegError, ValueError, OSError):
+        return None

@@ -77,7 +77,7 @@ class Listener:
     def __init__(
         self, model: nn.Module, variables: Mapping[str, Any], processor: speech.Whisper
     ) -> None:
-        if not isinstance(processor, speech.Whisper) or not hasattr(model, "encode_audio"):
+        if not hasattr(processor, "decoding") or not hasattr(model, "encode_audio"):
             name = type(model).__module__.rpartition(".")[2]
             raise ConfigError(f"a {name} writes nothing down: give a Whisper")
         if processor.tokenizer is None:
