@@ -99,14 +99,15 @@ def needed(config: Any) -> tuple[str, ...]:
     for questions in (options.validation, options.test):
         specs += [question.source for question in questions.values()]
     return tuple(
-        name for name, one in prepared.sets().items() if any(_reads(spec, one) for spec in specs)
+        name for name, one in prepared.sets().items() if any(reads(spec, one) for spec in specs)
     )
 
 
-def _reads(spec: Spec, one: prepared.Set) -> bool:
+def reads(spec: Spec, one: prepared.Set) -> bool:
+    """Whether a config's source reads a set."""
     if spec.options.get("weight") == 0:  # left out of the mixture
         return False
-    return spec.name == one.name and one.read_by(spec.options)
+    return spec.name == (one.source or one.name) and one.read_by(spec.options)
 
 
 def listing(root: Path) -> str:
