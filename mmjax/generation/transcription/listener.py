@@ -35,7 +35,6 @@ from mmjax.generation.transcription.words import Spelling
 from mmjax.layers.cache import KeyValues
 from mmjax.layers.placement import on_one_cpu
 from mmjax.layers.stack import layers_apart
-from mmjax.processors import speech
 from mmjax.typing import Float
 
 PROMPT = 4  # tokens of a prompt without a text before it
@@ -74,9 +73,7 @@ class Listener:
       ConfigError: a model or a processor that is no Whisper's, or has no tokenizer.
     """
 
-    def __init__(
-        self, model: nn.Module, variables: Mapping[str, Any], processor: speech.Whisper
-    ) -> None:
+    def __init__(self, model: nn.Module, variables: Mapping[str, Any], processor: Any) -> None:
         if not hasattr(processor, "decoding") or not hasattr(model, "encode_audio"):
             name = type(model).__module__.rpartition(".")[2]
             raise ConfigError(f"a {name} writes nothing down: give a Whisper")
@@ -264,7 +261,7 @@ class Listener:
         if options.words:
             frames = max(1, round(len(samples) / self.mel.hop))
             found = self.align(context, 0, draft, language, options, frames)
-            words = timing.finished(timing.Placed([one for one in found.words if one.text], 0, 0))
+            words = timing.finished(timing.Placed([one for one in found.words if one.text], 0.0, 0.0))
         return Heard(draft.text, draft.tokens, words, draft, language, False)
 
     def _any_language(self, options: Options) -> str:

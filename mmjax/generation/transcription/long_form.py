@@ -173,7 +173,7 @@ class Piece:
 
 def transcribe(
     listener: Listener,
-    recordings: Iterable[Float[np.ndarray, " S"]],
+    recordings: Iterable[np.ndarray],
     options: Options,
     batch_size: int = 8,
     advance: Advance = lambda seconds: None,
@@ -181,7 +181,7 @@ def transcribe(
     """The transcripts of recordings, each with its number, in the order in which they are done.
 
     Args:
-      recordings: samples of one channel at the mel's rate; read when there is room.
+      recordings: samples [S] of one channel at the mel's rate; read when there is room.
       batch_size: windows that are computed together.
       advance: told how many seconds more are done.
     """
