@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -49,7 +50,8 @@ class Transcriber:
       batch_size: windows of 30 seconds that are computed together.
 
     Raises:
-      ConfigError: a model that writes nothing down. And what `mmjax.load` raises.
+      ConfigError: a model that writes nothing down. ProcessorError: a language or a task that it
+        does not know. And what `mmjax.load` raises.
     """
 
     def __init__(
@@ -65,6 +67,14 @@ class Transcriber:
         self.listener = Listener(model.model, {"params": params}, model.processor)
         self.options = options or Options()
         self.batch_size = batch_size
+        # a language or a task that the model does not know is refused before anything is heard
+        self.listener.prompt(self.options, self.options.language)
+
+    def with_options(self, options: Options) -> Transcriber:
+        """The same model with other options."""
+        other = copy.copy(self)
+        other.options = options
+        return other
 
     def __call__(self, recording: Any) -> Transcript:
         """One recording.

@@ -28,6 +28,7 @@ from mmjax.config import ConfigError
 from mmjax.generation.generate import bucket
 from mmjax.generation.options import Options as Generation
 from mmjax.generation.transcription import alignment, programs, segments, timing
+from mmjax.generation.transcription.alignment import Aligned
 from mmjax.generation.transcription.options import Options
 from mmjax.generation.transcription.rules import Timestamps
 from mmjax.generation.transcription.transcript import Word
@@ -210,33 +211,37 @@ class Listener:
         return out
 
     def align(
-        self, context: KeyValues, row: int, draft: Draft, language: str, options: Options,
-        frames: int,
-    ) -> timing.Timing:  # fmt: skip
+        self, context: KeyValues, row: int, tokens: Sequence[int], language: str, frames: int
+    ) -> timing.Timing:
         """The words of a window's text, in seconds from its start.
 
         Args:
           row: of the context.
+          tokens: of the text; times among them are passed over.
           frames: of sound in the window.
         """
-        end = self.decoding.end
-        text = [token for token in draft.tokens if token < end]
-        words = self.spelling.words(text, language)
+        words = self.spelling.words([one for one in tokens if one < self.decoding.end], language)
         if not words:
             return timing.Timing([], 0.0)
-        plain = dataclasses.replace(options, timestamps=False)
-        prompt = self.prompt(plain, language)
-        tokens = [*prompt, *text, end]
-        length = bucket(len(tokens))
+        return timing.timing(words, self.attention(context, row, tokens, language, frames))
+
+    def attention(
+        self, context: KeyValues, row: int, tokens: Sequence[int], language: str, frames: int
+    ) -> Aligned:
+        """When each token of a text is said, and what of the sound it looked at; as `align`."""
+        end = self.decoding.end
+        text = [token for token in tokens if token < end]
+        prompt = self.prompt(Options(timestamps=False), language)
+        whole = [*prompt, *text, end]
+        length = bucket(len(whole))
         ids = np.full((1, length), end, np.int32)
-        ids[0, : len(tokens)] = tokens
-        real = (np.arange(length) < len(tokens))[None].astype(np.int32)
+        ids[0, : len(whole)] = whole
+        real = (np.arange(length) < len(whole))[None].astype(np.int32)
         arguments = (self.variables, _rows(context, [row]), ids, real)
         weights, probabilities = alignment.attended(self.model, self._heads, end, *arguments)
         steps = max(1, frames // segments.STEP)
-        weights = np.asarray(weights)[:, : len(tokens), :steps]
-        aligned = alignment.align(weights, np.asarray(probabilities)[: len(tokens)], len(prompt))
-        return timing.timing(words, aligned)
+        weights = np.asarray(weights)[:, : len(whole), :steps]
+        return alignment.align(weights, np.asarray(probabilities)[: len(whole)], len(prompt))
 
     def hear(
         self,
@@ -260,8 +265,8 @@ class Listener:
         words: tuple[Word, ...] = ()
         if options.words:
             frames = max(1, round(len(samples) / self.mel.hop))
-            found = self.align(context, 0, draft, language, options, frames)
-            words = timing.finished(timing.Placed([one for one in found.words if one.text], 0.0, 0.0))
+            timed = self.align(context, 0, draft.tokens, language, frames)
+            words = timing.finished(timing.Placed([one for one in timed.words if one.text], 0.0, 0.0))
         return Heard(draft.text, draft.tokens, words, draft, language, False)
 
     def _any_language(self, options: Options) -> str:

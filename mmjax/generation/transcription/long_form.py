@@ -224,7 +224,7 @@ def _step(
         found = None
         if options.words and not window.quiet and not silent(draft, options):
             language = piece.sound.language
-            found = listener.align(context, row, draft, language, options, window.frames)
+            found = listener.align(context, row, draft.tokens, language, window.frames)
         advance(piece.take(window, draft, found))
 
 
