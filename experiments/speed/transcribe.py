@@ -4,8 +4,8 @@
     python -m experiments.speed.transcribe --clips=0      # all 551
 
 * The same weights, float32, full windows of 30 seconds, the likeliest token each time, no times;
-  from samples to tokens, spectrograms included. `transformers` and mmjax take batches, faster-whisper
-  one recording after the other with 2 threads, as it is made.
+  from samples to tokens, spectrograms included. `transformers` and mmjax take batches,
+  faster-whisper one recording after the other with 2 threads, as it is made.
 * All in one process and in turn, batch by batch: what else the machine does is shared. Each side is
   warmed up by one batch before.
 * Then the encoder alone beside a product of matrices, in GFLOP/s.
@@ -44,9 +44,7 @@ Side = Callable[[Sequence[Clip]], Tokens]
 
 def ours(loaded: checkpoints.Loaded, tokens: int) -> tuple[Side, Transcriber]:
     """By mmjax."""
-    options = Options(
-        language="en", temperatures=(0.0,), timestamps=False, max_new_tokens=tokens
-    )
+    options = Options(language="en", temperatures=(0.0,), timestamps=False, max_new_tokens=tokens)
     transcriber = Transcriber(loaded, options)
     listener = transcriber.listener
     prompt = listener.prompt(options, "en")

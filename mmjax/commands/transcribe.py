@@ -26,6 +26,7 @@ from mmjax.generation.transcription.formats import FORMATS
 from mmjax.generation.transcription.options import Options as Transcription
 from mmjax.generation.transcription.transcript import Transcript
 from mmjax.readers import folder
+from mmjax.run import heard
 from mmjax.run.transcribe import DEFAULT, Transcriber
 from mmjax.terminal import printable
 from mmjax.transforms.audio import seconds_of
@@ -47,6 +48,7 @@ class Options:
     words: bool = False  # each word has a start and an end
     formats: tuple[str, ...] = ("txt",)  # txt, srt, vtt, tsv, json
     out: str = ""  # folder for a file of each recording in each format; "": they are printed
+    pictures: bool = False  # with --out, a .png of each: spectrogram, words, what they looked at
     prompt: str = ""  # stands before the first window, as if said before: names, spellings
     forget: bool = False  # the text of a window is no prompt for the next one
     pieces: bool = False  # a long recording is cut at quiet places, for speed; forgets too
@@ -67,6 +69,8 @@ def run(options: Options) -> int:
     unknown = [name for name in options.formats if name not in FORMATS]
     if unknown or not options.formats:
         raise ConfigError(f"--formats={','.join(options.formats)}: of {', '.join(FORMATS)}")
+    if options.pictures and not options.out:
+        raise ConfigError("--pictures needs --out, a folder for them")
     paths, faults = found(options.audio)
     if options.model in weights.WEIGHTS and not weights.there(options.model):
         raise ConfigError(
@@ -91,6 +95,9 @@ def run(options: Options) -> int:
 
         for number, transcript in transcriber.several(paths, advance, fault):
             _put(transcript, paths[number], names[number], options, len(paths) > 1)
+            if options.pictures:
+                sheet = heard.picture(transcriber, paths[number], transcript)
+                sheet.save(Path(options.out).expanduser() / f"{names[number]}.png")
     for one in faults:
         print(printable(f"not transcribed: {one}"), file=sys.stderr)
     return 1 if faults else 0
@@ -118,7 +125,7 @@ def _transcription(options: Options) -> Transcription:
     return Transcription(
         language=options.language,
         task=options.task,
-        words=options.words,
+        words=options.words or options.pictures,
         prompt=options.prompt,
         condition=not (options.forget or options.pieces),
         pieces=options.pieces,

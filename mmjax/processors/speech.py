@@ -122,7 +122,7 @@ def decoding(settings: Mapping[str, Any]) -> Decoding:
         languages=settings.get("lang_to_id") or {},
         tasks=settings.get("task_to_id") or {},
         longest=settings.get("max_length") or 448,
-        alignment_heads=tuple((layer, head) for layer, head in settings.get("alignment_heads") or ()),
+        alignment_heads=tuple(tuple(pair) for pair in settings.get("alignment_heads") or ()),
         settings=settings,
     )
 

@@ -1,6 +1,6 @@
 """What a Whisper heard, as a picture: the words on the spectrogram, and where they were looked for.
 
-    picture(Transcriber("whisper-tiny.en"), "talk.mp3").save("talk.png")  # a notebook shows it
+picture(Transcriber("whisper-tiny.en"), "talk.mp3").save("talk.png")  # a notebook shows it
 """
 
 from __future__ import annotations
@@ -12,13 +12,21 @@ from PIL import Image
 
 from mmjax.evaluation import speech_sheet
 from mmjax.evaluation.speech_sheet import Attention, Spoken
+from mmjax.generation.transcription.transcript import Transcript
 from mmjax.run.transcribe import Transcriber
 
 
-def picture(transcriber: Transcriber, recording: Any, attention: bool = True) -> Image.Image:
+def picture(
+    transcriber: Transcriber,
+    recording: Any,
+    transcript: Transcript | None = None,
+    *,
+    attention: bool = True,
+) -> Image.Image:
     """The sheet of a recording.
 
     Args:
+      transcript: of it, with words; None: it is written down first.
       attention: what the tokens of its first 30 seconds looked at, below.
 
     Raises:
@@ -27,8 +35,7 @@ def picture(transcriber: Transcriber, recording: Any, attention: bool = True) ->
     listener = transcriber.listener
     samples = transcriber.samples(recording)
     options = dataclasses.replace(transcriber.options, words=True)
-    timed = transcriber.with_options(options)
-    found = timed(samples)
+    found = transcript or transcriber.with_options(options)(samples)
     whole = dataclasses.replace(listener.mel, seconds=max(0.03, len(samples) / listener.mel.rate))
     spectrogram = whole.batch([samples]).features[0]
     words = [Spoken(word.text, word.start, word.end) for word in found.words]

@@ -26,7 +26,6 @@ from mmjax.data.source import CorruptExample, Example
 from mmjax.transforms import sound_track
 from mmjax.typing import Float
 
-
 BLOCK = 1 << 20  # samples of each channel that are decoded at a time
 
 

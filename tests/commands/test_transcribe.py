@@ -25,7 +25,6 @@ from mmjax.tokenizers.bpe import Tokenizer
 from mmjax.transforms.mel import LogMel
 
 
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A checkpoint as the hub has it, of windows of one second."""
@@ -69,7 +68,8 @@ def test_subtitles_of_a_folder(folder, sounds, tmp_path, capsys):
     """What cannot be read is named, and alone."""
     out = tmp_path / "out"
     arguments = [f"--model={folder}", f"--audio={sounds},{sounds / 'gone.wav'}", f"--out={out}"]
-    status = main.main(["--mode=transcribe", *arguments, "--formats=txt,json", "--words"])
+    arguments += ["--formats=txt,json", "--words", "--pictures"]
+    status = main.main(["--mode=transcribe", *arguments])
     said = capsys.readouterr()
     assert status == 1
     for name in ("broken.mp3: not a readable", "nan.wav: 1 of 24001 samples", "gone.wav: there is"):
@@ -77,7 +77,7 @@ def test_subtitles_of_a_folder(folder, sounds, tmp_path, capsys):
     assert "notes.txt" not in said.err + said.out
     names = {path.name for path in out.iterdir()}
     stems = ("a", "a.wav", "quiet")  # of a.flac, of a.wav, whose stem is taken, and of quiet.wav
-    assert names == {f"{stem}.{kind}" for stem in stems for kind in ("txt", "json")}
+    assert names == {f"{stem}.{kind}" for stem in stems for kind in ("txt", "json", "png")}
     found = json.loads((out / "a.wav.json").read_text())
     assert found["seconds"] == 1.5 and found["segments"][0]["words"]
     assert (out / "quiet.txt").read_text() == ""
@@ -103,6 +103,8 @@ def test_what_is_refused(folder, sounds, tmp_path, monkeypatch):
     audio = (str(sounds / "a.wav"),)
     with pytest.raises(ConfigError, match="needs --audio, such as --audio=talk.mp3"):
         transcribe.run(transcribe.Options())
+    with pytest.raises(ConfigError, match="--pictures needs --out"):
+        transcribe.run(transcribe.Options(audio, pictures=True))
     with pytest.raises(ConfigError, match="--formats=doc: of txt, srt, vtt, tsv, json"):
         transcribe.run(transcribe.Options(audio, formats=("doc",)))
     with pytest.raises(ProcessorError, match="writes down English: it takes no language='fr'"):

@@ -1,4 +1,4 @@
-"""Times among tokens, segments, words, long recordings: on numbers, and on a tiny random Whisper."""
+"""Times among tokens, segments, words, long recordings: by hand, and of a tiny random Whisper."""
 
 import dataclasses
 import json

@@ -80,9 +80,7 @@ def _layers(collection: Mapping[str, Any]) -> list[Array]:
 
 def upper_heads(layers: int, heads: int) -> tuple[tuple[int, int], ...]:
     """All heads of the upper half of the layers."""
-    return tuple(
-        (layer, head) for layer in range(layers // 2, layers) for head in range(heads)
-    )
+    return tuple((layer, head) for layer in range(layers // 2, layers) for head in range(heads))
 
 
 def align(

@@ -14,7 +14,6 @@ Letters: B windows, T frames, M mel bins, C encoded frames, S samples.
 
 from __future__ import annotations
 
-import dataclasses
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -80,6 +79,8 @@ class Listener:
             raise ConfigError(f"a {name} writes nothing down: give a Whisper")
         if processor.tokenizer is None:
             raise ConfigError("the Whisper's folder has no tokenizer.json: nobody can read it")
+        if processor.decoding.no_timestamps is None:
+            raise ConfigError("the Whisper's files name no <|notimestamps|>: its times are unknown")
         self.model = model
         params = nn.unbox(variables["params"])
         if on_one_cpu():
@@ -266,7 +267,8 @@ class Listener:
         if options.words:
             frames = max(1, round(len(samples) / self.mel.hop))
             timed = self.align(context, 0, draft.tokens, language, frames)
-            words = timing.finished(timing.Placed([one for one in timed.words if one.text], 0.0, 0.0))
+            own = [word for word in timed.words if word.text]
+            words = timing.finished(timing.Placed(own, 0.0, frames / segments.FRAMES))
         return Heard(draft.text, draft.tokens, words, draft, language, False)
 
     def _any_language(self, options: Options) -> str:

@@ -203,9 +203,7 @@ def transcribe(
         sounds = [sound for sound in sounds if not sound.done]
 
 
-def _step(
-    listener: Listener, pieces: Sequence[Piece], options: Options, advance: Advance
-) -> None:
+def _step(listener: Listener, pieces: Sequence[Piece], options: Options, advance: Advance) -> None:
     """One window of each piece."""
     windows = [piece.window() for piece in pieces]
     context = listener.encode(np.stack([window.features for window in windows]))

@@ -173,6 +173,4 @@ def _edges(found: Timing, segment: Placed) -> None:
 
 def finished(segment: Placed) -> tuple[Word, ...]:
     """The words of a segment, which move no more."""
-    return tuple(
-        Word(word.text, word.start, word.end, word.probability) for word in segment.words
-    )
+    return tuple(Word(word.text, word.start, word.end, word.probability) for word in segment.words)
