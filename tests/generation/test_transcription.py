@@ -239,6 +239,7 @@ def test_a_bad_text_is_tried_at_higher_temperatures(listener):
 def test_silence_says_nothing(listener):
     quiet = listener.hear(np.zeros(8_000, np.float32), ONCE)
     assert quiet.silent and quiet.text == "" and quiet.tokens == ()
+    assert listener.hear(SOUND[:800], ONCE).silent  # 0.05 seconds hold no word
     ((_, found),) = long_form.transcribe(listener, [np.zeros(40_000, np.float32)], ONCE, 1)
     assert found.segments == () and found.seconds == 2.5
     draft = Draft((1,), "a", -0.5, 1.0, 0.9, 0.0)

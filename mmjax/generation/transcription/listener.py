@@ -261,7 +261,7 @@ class Listener:
         language = options.language or self.languages(context)[0][0]
         prompt = self.prompt(options, language, before)
         (draft,) = self.write(context, [prompt], options, [options.seed])
-        if silent(draft, options) or too_quiet(samples, options):
+        if silent(draft, options) or empty(samples, self.mel.rate, options):
             return Heard("", (), (), draft, language, True)
         words: tuple[Word, ...] = ()
         if options.words:
@@ -304,9 +304,10 @@ def silent(draft: Draft, options: Options) -> bool:
     return options.log_prob is None or draft.log_prob <= options.log_prob
 
 
-def too_quiet(samples: Float[np.ndarray, " S"], options: Options) -> bool:
-    """Whether a window has no sample that can be heard."""
-    return float(np.abs(samples).max(initial=0.0)) <= options.silence
+def empty(samples: Float[np.ndarray, " S"], rate: int, options: Options) -> bool:
+    """Whether a window is too short for a word, or has no sample that can be heard."""
+    loudest = float(np.abs(samples).max(initial=0.0))
+    return len(samples) < options.shortest * rate or loudest <= options.silence
 
 
 def _fails(draft: Draft, options: Options) -> bool:

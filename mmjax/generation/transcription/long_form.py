@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmjax.generation.transcription import segments, timing
-from mmjax.generation.transcription.listener import Draft, Listener, silent, too_quiet
+from mmjax.generation.transcription.listener import Draft, Listener, empty, silent
 from mmjax.generation.transcription.options import Options
 from mmjax.generation.transcription.segments import FRAMES
 from mmjax.generation.transcription.transcript import Segment, Transcript, Word
@@ -83,7 +83,7 @@ class Window(NamedTuple):
     frames: int  # of sound
     start: int  # frame of the recording
     before: tuple[int, ...]  # tokens of the text before it
-    quiet: bool  # no sample can be heard
+    empty: bool  # too short for a word, or no sample can be heard
 
 
 class Piece:
@@ -117,10 +117,11 @@ class Piece:
         features = self.sound.features[start:behind]
         padding = self._listener.frames - len(features)
         features = np.pad(features, [(0, padding), (0, 0)], constant_values=self.sound.silence)
-        hop = self._listener.mel.hop
-        samples = self.sound.samples[start * hop : (start + frames) * hop]
+        mel = self._listener.mel
+        samples = self.sound.samples[start * mel.hop : (start + frames) * mel.hop]
+        nothing = empty(samples, mel.rate, self.options)
         before = tuple(self._tokens[self._forgotten :])
-        return Window(features, frames, start, before, too_quiet(samples, self.options))
+        return Window(features, frames, start, before, nothing)
 
     def take(self, window: Window, draft: Draft, found: timing.Timing | None) -> float:
         """Takes what was written down of a window; the seconds that are done by it.
@@ -128,7 +129,7 @@ class Piece:
         Args:
           found: its words, where they are asked for.
         """
-        if window.quiet or silent(draft, self.options):
+        if window.empty or silent(draft, self.options):
             self._seek += window.frames
             return window.frames / FRAMES
         split = segments.split(draft.tokens, self._listener.decoding.first_time, window.frames)
@@ -220,7 +221,7 @@ def _step(listener: Listener, pieces: Sequence[Piece], options: Options, advance
     drafts = listener.write(context, prompts, options, seeds)
     for row, (piece, window, draft) in enumerate(zip(pieces, windows, drafts, strict=True)):
         found = None
-        if options.words and not window.quiet and not silent(draft, options):
+        if options.words and not window.empty and not silent(draft, options):
             language = piece.sound.language
             found = listener.align(context, row, draft.tokens, language, window.frames)
         advance(piece.take(window, draft, found))

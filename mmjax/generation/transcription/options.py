@@ -37,6 +37,7 @@ class Options:
     # loudest sample of a window, up to which it is silent whatever the model says: -60 dB of full
     # scale is 0.001
     silence: float = 0.0
+    shortest: float = 0.1  # seconds of sound, below which a window holds no word
     forget_above: float = 0.5  # temperature of a text that is no prompt for the next window
     latest_start: float | None = 1.0  # seconds: a window's first word starts by then
     suppressed: tuple[int, ...] | None = None  # tokens that never come; None: the checkpoint's
