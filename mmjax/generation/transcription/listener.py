@@ -234,7 +234,7 @@ class Listener:
         text = [token for token in tokens if token < end]
         prompt = self.prompt(Options(timestamps=False), language)
         whole = [*prompt, *text, end]
-        length = bucket(len(whole))
+        length = max(len(whole), min(bucket(len(whole)), self.decoding.longest))
         ids = np.full((1, length), end, np.int32)
         ids[0, : len(whole)] = whole
         real = (np.arange(length) < len(whole))[None].astype(np.int32)
