@@ -13,6 +13,7 @@ import argparse
 import numpy as np
 
 from experiments.transcription.measure import clips
+from mmjax.generation.transcription.listener import silent
 from mmjax.generation.transcription.options import Options
 from mmjax.run.transcribe import Transcriber
 
@@ -49,7 +50,7 @@ def main(options: argparse.Namespace) -> None:
         prompts = [listener.prompt(transcriber.options, "en")] * len(names)
         drafts = listener.write(context, prompts, transcriber.options)
         for name, draft in zip(names, drafts, strict=True):
-            quiet = draft.no_speech > 0.6 and draft.log_prob <= -1.0
+            quiet = silent(draft, transcriber.options)
             numbers = f"{draft.no_speech:9.3f} {draft.log_prob:8.2f}  {str(quiet):6s}"
             print(f"{numbers}  {name!r} -> {draft.text!r}")
 

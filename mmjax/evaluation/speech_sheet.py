@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from mmjax.evaluation.letters import elided, fit
+from mmjax.evaluation.letters import Pixels, elided, fit
 from mmjax.evaluation.page import INK, LINE, MARGIN, MUTED, WIDTH, Page
 
 TOP = 56  # where the first line begins, below the title
@@ -70,7 +70,7 @@ def draw(
 
 
 def _line(
-    page: Page, y: float, spectrogram: np.ndarray, words: Sequence[Spoken], first: float
+    page: Page, y: Pixels, spectrogram: np.ndarray, words: Sequence[Spoken], first: float
 ) -> None:
     """A few seconds of sound, and the words that begin in them."""
     width = WIDTH - 2 * MARGIN
@@ -103,7 +103,7 @@ def _line(
         page.text(x, y + SOUND + 50, f"{second} s", size=10, color=MUTED, align=align)
 
 
-def _attention(page: Page, y: float, attention: Attention) -> None:
+def _attention(page: Page, y: Pixels, attention: Attention) -> None:
     """The tokens' rows, with the path through them."""
     rows, steps = attention.weights.shape
     axes = page.axes(MARGIN + LABELS, y, WIDTH - 2 * MARGIN - LABELS, TOKEN * rows)

@@ -43,7 +43,7 @@ def read(data: bytes, longest: float) -> Track:
             if not file.streams.audio:
                 raise CorruptExample("the file has no sound track")
             return _decoded(file, file.streams.audio[0], longest)
-    except (av.error.FFmpegError, ValueError) as error:
+    except av.error.FFmpegError as error:
         raise CorruptExample(f"not a readable sound file: {error}") from error
 
 

@@ -243,6 +243,8 @@ def test_silence_says_nothing(listener):
     ((_, found),) = long_form.transcribe(listener, [np.zeros(40_000, np.float32)], ONCE, 1)
     assert found.segments == () and found.seconds == 2.5
     draft = Draft((1,), "a", -0.5, 1.0, 0.9, 0.0)
+    assert silent(draft, Options())
+    draft = draft._replace(no_speech=0.7)
     assert not silent(draft, Options())  # the text is likely
     assert silent(draft._replace(log_prob=-1.5), Options())
     assert not silent(draft._replace(log_prob=-1.5, no_speech=0.5), Options())

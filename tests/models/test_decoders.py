@@ -316,7 +316,7 @@ def test_a_context_is_read_head_by_head():
 
 def _blocks(tree):
     """What stands below the blocks of a decoder's stack."""
-    below = tree["decoder"]["transformer"]
+    below = tree["transformer"]
     return [below[name] for name in sorted(below)]
 
 

@@ -299,6 +299,8 @@ class Listener:
 
 def silent(draft: Draft, options: Options) -> bool:
     """Whether a window holds no speech, as the model has it."""
+    if options.surely_no_speech is not None and draft.no_speech > options.surely_no_speech:
+        return True
     if options.no_speech is None or draft.no_speech <= options.no_speech:
         return False
     return options.log_prob is None or draft.log_prob <= options.log_prob
