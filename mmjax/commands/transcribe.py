@@ -52,6 +52,7 @@ class Options:
     prompt: str = ""  # stands before the first window, as if said before: names, spellings
     forget: bool = False  # the text of a window is no prompt for the next one
     pieces: bool = False  # a long recording is cut at quiet places, for speed; forgets too
+    greedy: bool = False  # the likeliest words, even where they are doubtful or repeat themselves
     beams: Positive = 1  # texts that are followed side by side
     batch_size: Positive = 8  # windows of 30 seconds that are computed together
     seed: int = 0  # of the random numbers, where the likeliest words were no good
@@ -129,6 +130,7 @@ def _transcription(options: Options) -> Transcription:
         prompt=options.prompt,
         condition=not (options.forget or options.pieces),
         pieces=options.pieces,
+        temperatures=(0.0,) if options.greedy else Transcription.temperatures,
         beams=options.beams,
         seed=options.seed,
     )
