@@ -35,8 +35,8 @@ class Options:
     # probability of <|nospeech|> above which a window with a low log-probability is silent
     no_speech: float | None = 0.6
     # probability of <|nospeech|> above which a window is silent however likely its text is, which
-    # the released code lacks: it writes "you" of pure silence. tiny.en gives silence and beeps 0.86
-    # and more, and the 549 spoken prompts of Asterisk at most 0.22. None: as the released code
+    # the released code lacks: it writes "you" of pure silence. tiny.en gives silence, noise and a
+    # hum 0.85 and more, and the 549 spoken prompts of Asterisk at most 0.22. None: as that code
     surely_no_speech: float | None = 0.8
     # loudest sample of a window, up to which it is silent whatever the model says: -60 dB of full
     # scale is 0.001
