@@ -1,11 +1,11 @@
 """Real recordings, written down by mmjax and by faster-whisper with the same weights.
 
-    python -m experiments.transcription.measure --set=librivox
+    python -m experiments.transcription.measure --set=librivox --plain
     python -m experiments.transcription.measure --set=asterisk --out=runs/asterisk.json
     python -m experiments.transcription.measure --set=asterisk_fr --model=whisper-base --clips=100
 
 * Both sides hear the same samples and take the likeliest token each time (no fallback), in float32,
-  with times; faster-whisper's loop is the released code's.
+  with times, or without (--plain); faster-whisper's loop is the released code's.
 * Word error rates through the house's `normalised`, and through the English normaliser of the
   reference where `transformers` is installed (without its table of British spellings). "of 4 words
   and more" leaves out what telephones say in one word: letters, digits.
@@ -78,9 +78,8 @@ def clips(name: str, count: int, words: int = 0) -> list[Clip]:
     return out
 
 
-def ours(model: str, given: Sequence[Clip], language: str, batch_size: int) -> list[Heard]:
+def ours(model: str, given: Sequence[Clip], options: Options, batch_size: int) -> list[Heard]:
     """By mmjax."""
-    options = Options(language=language, temperatures=(0.0,))
     transcriber = Transcriber(model, options, batch_size)
     out: dict[int, Heard] = {}
     with Progress("mmjax", len(given)) as bar:
@@ -92,7 +91,7 @@ def ours(model: str, given: Sequence[Clip], language: str, batch_size: int) -> l
     return [out[number] for number in range(len(given))]
 
 
-def theirs(model: str, given: Sequence[Clip], language: str) -> list[Heard] | None:
+def theirs(model: str, given: Sequence[Clip], options: Options) -> list[Heard] | None:
     """By faster-whisper; None where it is not installed."""
     try:
         from faster_whisper import WhisperModel
@@ -104,7 +103,11 @@ def theirs(model: str, given: Sequence[Clip], language: str) -> list[Heard] | No
     with Progress("faster-whisper", len(given)) as bar:
         for clip in given:
             segments, about = reference.transcribe(
-                clip.samples, beam_size=1, temperature=0.0, language=language or None
+                clip.samples,
+                beam_size=1,
+                temperature=0.0,
+                language=options.language or None,
+                without_timestamps=not options.timestamps,
             )
             segments = list(segments)
             text = "".join(segment.text for segment in segments).strip()
@@ -171,10 +174,11 @@ def main(options: argparse.Namespace) -> None:
     print(f"{options.set}: {len(given)} clips, {minutes:.1f} minutes; {options.model}")
     sides: dict[str, list[Heard]] = {}
     start = time.perf_counter()
-    sides["mmjax"] = ours(options.model, given, language, options.batch_size)
+    how = Options(language=language, temperatures=(0.0,), timestamps=not options.plain)
+    sides["mmjax"] = ours(options.model, given, how, options.batch_size)
     print(f"mmjax: {time.perf_counter() - start:.0f} s, with what is compiled")
     start = time.perf_counter()
-    reference = theirs(options.model, given, language)
+    reference = theirs(options.model, given, how)
     if reference is not None:
         sides["faster-whisper"] = reference
         print(f"faster-whisper: {time.perf_counter() - start:.0f} s")
@@ -205,6 +209,7 @@ if __name__ == "__main__":
     parser.add_argument("--clips", type=int, default=0, help="at most; 0: all")
     parser.add_argument("--words", type=int, default=0, help="that a text has at least")
     parser.add_argument("--language", default="", help='"": heard, where the model can')
+    parser.add_argument("--plain", action="store_true", help="the model says no times")
     parser.add_argument("--batch_size", type=int, default=8, help="windows together")
     parser.add_argument("--worst", type=int, default=5, help="clips that are shown")
     parser.add_argument("--out", default="", help="a .json of every text and number")
