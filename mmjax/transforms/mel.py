@@ -5,8 +5,9 @@
 * Frame t is centred at sample t * hop: the ends are mirrored. The frame behind the last one is left
   out, so that 30 seconds are 3,000 frames.
 * In float64 inside: quiet frequencies beside loud ones are off by 1e-5 and more in float32.
-* One FFT over all frames of a clip. Frames that lie in the padding are not computed: their value is
-  known, and a clip of 5 seconds costs a sixth of one of 30.
+* Frames are transformed block by block: an hour takes no more memory inside than half a minute.
+* Frames that lie in the padding are not computed: their value is known, and a clip of 5 seconds
+  costs a sixth of one of 30.
 
 Letters: T frames, M mel bins.
 """
@@ -25,6 +26,7 @@ from mmjax.transforms.audio import Sound
 from mmjax.typing import Bool, Float, UInt8
 
 LOWEST_POWER = 1e-10  # silence, where the logarithm would be minus infinity
+BLOCK = 3_000  # frames that are transformed at a time
 RANGE = 8.0  # decades below the loudest value that are kept
 
 
@@ -137,14 +139,17 @@ class LogMel:
         padded = np.pad(np.pad(clip, (0, samples - len(clip))), half, mode="reflect")
         frames = np.lib.stride_tricks.sliding_window_view(padded, self.window)[:: self.hop][:sound]
         hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.window) / self.window)
-        spectrum = np.fft.rfft(frames * hann)  # [T, F]
-        power = spectrum.real**2 + spectrum.imag**2
-        mel = power @ filters(self.bins, self.window, self.rate).T
-        log = np.log10(np.maximum(mel, LOWEST_POWER))
         silence = np.log10(LOWEST_POWER)
-        out[:sound] = log
+        loudest = silence
+        for first in range(0, sound, BLOCK):
+            spectrum = np.fft.rfft(frames[first : first + BLOCK] * hann)  # [T, F]
+            power = spectrum.real**2 + spectrum.imag**2
+            mel = power @ filters(self.bins, self.window, self.rate).T
+            log = np.log10(np.maximum(mel, LOWEST_POWER))
+            out[first : first + len(log)] = log
+            loudest = max(loudest, log.max())
         out[sound:] = silence
-        floor = max(log.max(initial=silence), silence) - RANGE
+        floor = loudest - RANGE
         np.maximum(out, floor, out=out)
         out += 4.0
         out /= 4.0

@@ -289,6 +289,37 @@ def test_a_context_as_keys_and_values():
     close(one.logits, other.logits, 1e-6)
 
 
+def test_a_context_is_read_head_by_head():
+    """Where layers are apart on a CPU: the same, of rows that are taken too, and of weights."""
+    model, variables, kwargs = start("whisper")
+    apart = {"params": stack.layers_apart(variables["params"])}
+    first, last = ids()[:, :-1], ids()[:, -1:]
+
+    @jax.jit
+    def run(variables):
+        prefill = functools.partial(model.apply, variables, method="prefill")
+        step = prefill(first, slots=ids().shape[1], **kwargs)
+        kept = step.cache.take(jnp.array([1, 0, 1]))
+        tokens = jnp.concatenate([last, last])[jnp.array([1, 0, 1])]
+        return step.cache.context, model.apply(
+            variables, tokens, kept, method="extend", mutable=["attention_weights"]
+        )
+
+    whole, (one, seen) = run(variables)
+    by_head, (other, also) = run(apart)
+    assert len(by_head.past) == len(whole.past.key)
+    close(whole.past.value[1].swapaxes(1, 2), by_head.past[1].value)
+    close(one.logits, other.logits)
+    of_layers = [found["cross"]["weights"][0] for found in _blocks(also["attention_weights"])]
+    close(_blocks(seen["attention_weights"])[0]["cross"]["weights"][0], jnp.stack(of_layers))
+
+
+def _blocks(tree):
+    """What stands below the blocks of a decoder's stack."""
+    below = tree["transformer"]
+    return [below[name] for name in sorted(below)]
+
+
 def test_scale_by_layer_divides_the_queries():
     model, variables, _ = start("gpt2")
     config = dataclasses.replace(GPT2, transformer=dataclasses.replace(BODY, scale_by_layer=True))
