@@ -89,20 +89,16 @@ class Processor(base.Processor):
         }
 
     def lengths(self, source: Source) -> Mapping[str, np.ndarray]:
-        return {
-            "audio": self.config.audio.lengths(source, train=False),
-            "text": self._letters(source),
-        }
+        audio = self.config.audio.lengths(source, train=False)
+        return {"audio": audio, "text": self._letters(source, audio)}
 
-    def _letters(self, source: Source) -> np.ndarray:
-        """Letters of each row's text."""
-        texts = source.column("text")
-        if texts is None:
-            texts = [source[row]["text"] for row in range(len(source))]
-        return np.array([max(1, len(self.spell.said(text))) for text in texts], np.int32)
+    def _letters(self, source: Source, audio: np.ndarray) -> np.ndarray:
+        """Letters of each row's text; 1 where the recording is refused."""
+        counts = [max(1, len(self.spell.said(text))) for text in _texts(source)]
+        return np.where(audio > 1, counts, 1).astype(np.int32)
 
     def plan(self, plan: BatchPlan, sources: Sequence[Source]) -> BatchPlan:
-        longest = max(int(self._letters(source).max()) for source in sources)
+        longest = max(int(self.lengths(source)["text"].max()) for source in sources)
         plan = dataclasses.replace(plan, shape={**plan.shape, "text": (longest,)})
         return self.config.audio.plan(plan, sources)
 
