@@ -4,6 +4,7 @@
   made of the training texts.
 * Texts are compared as the processor writes them, numerals as words: nothing else could be said.
 * The language model counts the processor's own letters, by their ids.
+* Of some recordings people see the spectrogram, each letter of the greedy reading below its frame.
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from mmjax.config import ConfigError
 from mmjax.data.source import CorruptExample, Source
-from mmjax.evaluation.base import Context
+from mmjax.evaluation import letter_sheet
+from mmjax.evaluation.base import Context, Result
 from mmjax.evaluation.gather import Rows
 from mmjax.evaluation.word_errors import WordErrors
 from mmjax.generation import ctc, ngram
 from mmjax.typing import Natural, Positive
 
 AT_ONCE = 32  # rows that are decoded together
+SHOWN = 4  # recordings whose spectrogram is shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +53,43 @@ class CtcErrors(WordErrors):
         out = predict(variables, batch)
         if "logits" not in out:
             raise ConfigError(f"predict gave no 'logits', only {', '.join(out)}")
-        return {name: out[name] for name in ("logits", "logits_mask")}
+        kept = {name: out[name] for name in ("logits", "logits_mask")}
+        seen = {name: batch[name] for name in ("audio", "audio_mask") if name in batch}
+        return {**kept, "media": seen}
+
+    def finish(self, rows: Rows, context: Context) -> Result:
+        result = super().finish(rows, context)
+        heard = [self._heard(rows, place, context) for place in range(self._drawn(rows))]
+        heard = [one for one in heard if one is not None]
+        if heard:
+            title = "Each letter where it is heard, and what should have been said"
+            result.media["letters"] = letter_sheet.draw(heard, title)
+        return result
+
+    def _drawn(self, rows: Rows) -> int:
+        """How many recordings are shown."""
+        return min(SHOWN, len(rows.get("media", {}).get("index", ())))
+
+    def _heard(self, rows: Rows, place: int, context: Context) -> letter_sheet.Heard | None:
+        """The greedy reading of one recording; None where it has no picture."""
+        media = rows["media"]
+        picture = context.show({"audio": media["audio"], "audio_mask": media["audio_mask"]}, place)
+        if "audio" not in picture:
+            return None
+        row = int(np.flatnonzero(rows["index"] == media["index"][place])[0])
+        logits = jnp.asarray(rows["logits"][row : row + 1])
+        mask = jnp.asarray(rows["logits_mask"][row : row + 1])
+        best, begins = (np.asarray(one)[0] for one in ctc.spoken_frames(logits, mask, self.blank))
+        frames = np.flatnonzero(begins)
+        letters = []
+        for frame in frames.tolist():
+            letter = context.show(_text(best[frame : frame + 1]), 0)[self.text]
+            letters.append((letter, (frame + 0.5) / int(mask.sum())))
+        said = context.show(_text(best[frames]), 0)[self.text]
+        only = {"index": rows["index"][row : row + 1]}
+        return letter_sheet.Heard(
+            picture["audio"], tuple(letters), said, self.references(only, context)[0][0]
+        )
 
     def references(self, rows: Rows, context: Context) -> list[list[str]]:
         texts = super().references(rows, context)
@@ -73,6 +113,8 @@ class CtcErrors(WordErrors):
     def _read(
         self, logits: np.ndarray, mask: np.ndarray, language: ngram.Automaton | None
     ) -> ctc.Read:
+        logits = jnp.asarray(logits)
+        mask = jnp.asarray(mask)
         if self.beams == 1:
             return ctc.greedy(logits, mask, self.blank)
         bonus = self.bonus if language is not None else 0.0
@@ -81,6 +123,11 @@ class CtcErrors(WordErrors):
             bonus=bonus,
         )  # fmt: skip
         return ctc.Read(found.text[:, 0], found.mask[:, 0])
+
+
+def _text(ids: np.ndarray) -> dict[str, np.ndarray]:
+    """A batch of one text."""
+    return {"text": ids[None], "text_mask": np.ones((1, len(ids)), bool)}
 
 
 def written(context: Context, text: str) -> str:

@@ -82,8 +82,8 @@ def search(
     *,
     beams: int = 16,
     language: Automaton | None = None,
-    weight: float = 0.5,
-    bonus: float = 0.0,
+    weight: float | Float[Array, ""] = 0.5,
+    bonus: float | Float[Array, ""] = 0.0,
 ) -> Found:
     """Prefix beam search.
 
@@ -105,8 +105,8 @@ def _row(
     blank: int,
     beams: int,
     language: Automaton | None,
-    weight: float,
-    bonus: float,
+    weight: float | Array,
+    bonus: float | Array,
 ) -> Found:
     length = len(log_probs)
     nothing = jnp.full(beams, NEVER)
@@ -136,7 +136,9 @@ def _row(
     return Found(state.text[order], letters[order], sound[order], said[order], score[order])
 
 
-def _score(sound: Array, said: Array, length: Array, weight: float, bonus: float) -> Array:
+def _score(
+    sound: Array, said: Array, length: Array, weight: float | Array, bonus: float | Array
+) -> Array:
     """What beams are ordered by; what the sound rules out stays impossible."""
     score = sound + weight * said + bonus * length
     return jnp.where(sound > NEVER / 2, score, NEVER)
@@ -147,8 +149,8 @@ def _heard(
     probs: Array,
     blank: int,
     language: Automaton | None,
-    weight: float,
-    bonus: float,
+    weight: float | Array,
+    bonus: float | Array,
 ) -> _Beams:
     """The best beams after one more frame."""
     beams, length = state.text.shape

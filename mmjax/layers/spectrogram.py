@@ -67,6 +67,13 @@ def log_mel(
 
 def _power(frames: Float[Array, "B T W"], window: int) -> Float[Array, "B T F"]:
     """Squares of the Fourier transform of the frames under a Hann window."""
+    cosine, sine = jnp.split(_transformed(frames, window), 2, axis=-1)
+    return cosine**2 + sine**2
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _transformed(frames: Float[Array, "B T W"], window: int) -> Float[Array, "B T G"]:
+    """Cosine and sine parts; exact products of slices, the small ones summed first."""
     loudest = jnp.abs(frames).max(-1, keepdims=True)
     # powers of two, so that scaling rounds nothing
     scale = jnp.exp2(jnp.ceil(jnp.log2(jnp.maximum(loudest, 1e-30))))
@@ -78,11 +85,21 @@ def _power(frames: Float[Array, "B T W"], window: int) -> Float[Array, "B T F"]:
         rest = rest - slices[-1]
     waves = _waves(window)
     total = jnp.zeros((*frames.shape[:-1], waves[0].shape[1]), jnp.float32)
-    for order in reversed(range(SLICES)):  # the small terms first
+    for order in reversed(range(SLICES)):
         for number in range(order + 1):
             total = total + jnp.matmul(slices[number], waves[order - number])
-    cosine, sine = jnp.split(total * scale, 2, axis=-1)
-    return cosine**2 + sine**2
+    return total * scale
+
+
+def _forward(frames: Array, window: int) -> tuple[Array, None]:
+    return _transformed(frames, window), None
+
+
+def _backward(window: int, _: None, g: Array) -> tuple[Array]:
+    return (jnp.matmul(g, sum(_waves(window)).T),)  # slices round; the map itself is linear
+
+
+_transformed.defvjp(_forward, _backward)
 
 
 @functools.cache

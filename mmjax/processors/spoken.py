@@ -10,7 +10,7 @@ Letters: B batch, T frames or samples, L letters.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,8 @@ def build(config: Config, sources: Sources | None, saved: Path | None) -> Proces
     return Processor(config, letters.train(texts))
 
 
-def _texts(source: Source) -> Sequence[Any]:
+def _texts(source: Source) -> Iterable[Any]:
+    """Of all rows, without reading their recordings where the source knows the texts."""
     column = source.column("text")
     return [source[row]["text"] for row in range(len(source))] if column is None else column
 

@@ -39,7 +39,7 @@ def test_what_is_learned():
     texts = [processor.show(batch, row)["text"] for row in range(2)]
     assert texts == ["press one", "don't press"]
     assert processor.show(batch, 0)["audio"].shape == (8, 50, 3)
-    assert processor.said("Press 7?") == "press  e en".replace("  ", " ")  # no "v" in the texts
+    assert processor.said("Press 7?") == "press se en"  # no "v" in the texts
     with pytest.raises(CorruptExample, match="'!!' holds no letter that is known"):
         processor.encode([{"text": "!!"}])
 

@@ -72,7 +72,7 @@ def test_stripes_of_a_spectrogram():
 
 def test_draws_are_the_generators():
     config = augment_audio.Config(
-        speed=(0.9, 1.1), gain=(-6, 6), noise=(5, 20), frequency_masks=1, time_masks=1
+        speed=(0.9, 1.1), gain=(-6.0, 6.0), noise=(5.0, 20.0), frequency_masks=1, time_masks=1
     )
     of_samples, of_frames = augment_audio.transforms(config, RATE)
     assert [type(one) for one in of_samples] == [Speed, Noise, Gain] and len(of_frames) == 1
