@@ -1,22 +1,36 @@
-"""A small Conformer learns to write down telephone prompts from 20 minutes of one real voice.
+"""A small Conformer learns from scratch to write down telephone prompts, letter by letter.
 
-draft
+    python -m mmjax.main --mode=prepare --set=asterisk,synthetic_speech
+    python -m mmjax.main --config=configs/speech/ctc_small.py --workdir=runs/ctc_small
+
+The real voice is Asterisk's, 20 minutes of training prompts at 8 kHz; beside it 21 synthetic voices
+read 3 hours (espeak-ng and flite, which have to be installed: datasets/synthetic_speech.py).
+Measured are letter errors of held-out prompts, greedily and by 16 beams with a 5-gram of the
+training texts' letters, and of held-out sentences by voices that were never heard. What can be had
+without listening stands beside: the likeliest text of the right length under that 5-gram.
+
+FIGURES
 """
 
 from mmjax.config import relative
 
 SMALL = dict(width=32, heads=2, hidden=64, layers=1, unroll=1)
 
+READ = dict(name="librivox", split="train", weight=1.0)
+READ_TEST = dict(name="librivox", split="test")
+EVALUATIONS = ("prompts", "prompts_beams", "unseen_voices")
+
 VARIANTS = {
     "smoke": {
-        "data.train.synthetic": dict(name="asterisk", split="train"),
+        "data.train.asterisk": READ,
+        "data.train.synthetic.weight": 0.0,
         "model.transformer": SMALL,
         "train": dict(steps=4, evaluate_every=2, log_every=1),
-        "data.batch_size": 4,
+        "data.batch_size": 2,
         "optimizer.groups.0.warmup": 2,
         "optimizer.groups.1.warmup": 2,
-        "validation.unseen_voices.source": dict(name="librivox"),
-        "test.unseen_voices.source": dict(name="librivox"),
+        **{f"validation.{name}.source": READ_TEST for name in EVALUATIONS},
+        **{f"test.{name}.source": READ_TEST for name in EVALUATIONS},
     },
 }
 
@@ -70,7 +84,7 @@ def get_config():
         transformer=dict(width=144, layers=4, heads=4, hidden=288, dropout=0.05, unroll=4),
     )
     config.task = dict(name="ctc")
-    config.train = dict(steps=2600, log_every=20, evaluate_every=650)
+    config.train = dict(steps=2200, log_every=20, evaluate_every=550)
     warmup = 100
     config.optimizer.groups = (
         dict(

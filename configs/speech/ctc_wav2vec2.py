@@ -34,7 +34,6 @@ VARIANTS = {
             name="wav2vec2", front=FRONT, position_taps=16, position_groups=4,
             transformer=dict(norm="post", **SMALL),
         ),
-        "optimizer.groups.0.match": "front/nothing",
         "optimizer.groups.1.warmup": 2,
         "data.batch_size": 2,
         "train": dict(steps=4, evaluate_every=2, log_every=1),

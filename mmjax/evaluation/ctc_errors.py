@@ -19,7 +19,7 @@ import numpy as np
 from mmjax.config import ConfigError
 from mmjax.data.source import CorruptExample, Source
 from mmjax.evaluation import letter_sheet
-from mmjax.evaluation.base import Context, Result
+from mmjax.evaluation.base import Ask, Context, Result
 from mmjax.evaluation.gather import Rows
 from mmjax.evaluation.word_errors import WordErrors
 from mmjax.generation import ctc, ngram
@@ -65,6 +65,10 @@ class CtcErrors(WordErrors):
             title = "Each letter where it is heard, and what should have been said"
             result.media["letters"] = letter_sheet.draw(heard, title)
         return result
+
+    def illustrate(self, rows: Rows, context: Context, ask: Ask) -> dict[str, Any]:
+        """Nothing more: there is no attention to pictures."""
+        return {}
 
     def _drawn(self, rows: Rows) -> int:
         """How many recordings are shown."""

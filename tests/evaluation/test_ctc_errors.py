@@ -42,6 +42,17 @@ def test_what_is_heard_is_compared_as_it_is_said():
     result = errors.finish(heard(["press one", "press twe now"]), context())
     assert result.metrics["cer"] == pytest.approx(1 / (9 + 13))
     assert "press twe now" in result.media["transcripts"]
+    assert errors.illustrate({}, context(), lambda *arguments: None) == {}
+
+
+def test_letters_stand_below_their_frames():
+    rows = heard(["press one"])
+    sound = np.random.default_rng(0).normal(size=(1, 72, 8)).astype(np.float32)
+    rows["media"] = {
+        "audio": sound, "audio_mask": np.ones((1, 72), bool), "index": np.array([0]),
+    }  # fmt: skip
+    sheet = CtcErrors(unit="character").finish(rows, context()).media["letters"]
+    assert "'press one' was read as 'press one'" in sheet.info["Description"]
 
 
 def test_a_language_model_mends_a_letter():

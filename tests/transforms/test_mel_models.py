@@ -1,4 +1,4 @@
-"""Spectrograms of AST and CLAP: the numbers of the reference's extractors, crops, what is refused."""
+"""Spectrograms of AST and CLAP: the numbers of the reference, crops, what is refused."""
 
 from pathlib import Path
 
