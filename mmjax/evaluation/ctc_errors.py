@@ -11,22 +11,28 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from mmjax.config import ConfigError
 from mmjax.data.source import CorruptExample, Source
-from mmjax.evaluation import letter_sheet
 from mmjax.evaluation.base import Ask, Context, Result
 from mmjax.evaluation.gather import Rows
+from mmjax.evaluation.letters import fit
+from mmjax.evaluation.page import INK, MARGIN, MUTED, RED, SCALE, WIDTH, Page
 from mmjax.evaluation.word_errors import WordErrors
 from mmjax.generation import ctc, ngram
-from mmjax.typing import Natural, Positive
+from mmjax.typing import Natural, Positive, UInt8
 
 AT_ONCE = 32  # rows that are decoded together
 SHOWN = 4  # recordings whose spectrogram is shown
+TOP = 48  # pixels above the first row of a sheet
+HEIGHT = 72  # of a spectrogram
+BELOW = 50  # its letters and what should be there
+SPACE = "_"  # stands for the space between words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +69,7 @@ class CtcErrors(WordErrors):
         heard = [one for one in heard if one is not None]
         if heard:
             title = "Each letter where it is heard, and what should have been said"
-            result.media["letters"] = letter_sheet.draw(heard, title)
+            result.media["letters"] = sheet(heard, title)
         return result
 
     def illustrate(self, rows: Rows, context: Context, ask: Ask) -> dict[str, Any]:
@@ -74,7 +80,7 @@ class CtcErrors(WordErrors):
         """How many recordings are shown."""
         return min(SHOWN, len(rows.get("media", {}).get("index", ())))
 
-    def _heard(self, rows: Rows, place: int, context: Context) -> letter_sheet.Heard | None:
+    def _heard(self, rows: Rows, place: int, context: Context) -> Heard | None:
         """The greedy reading of one recording; None where it has no picture."""
         media = rows["media"]
         picture = context.show({"audio": media["audio"], "audio_mask": media["audio_mask"]}, place)
@@ -91,9 +97,7 @@ class CtcErrors(WordErrors):
             letters.append((letter, (frame + 0.5) / int(mask.sum())))
         said = context.show(_text(best[frames]), 0)[self.text]
         only = {"index": rows["index"][row : row + 1]}
-        return letter_sheet.Heard(
-            picture["audio"], tuple(letters), said, self.references(only, context)[0][0]
-        )
+        return Heard(picture["audio"], tuple(letters), said, self.references(only, context)[0][0])
 
     def references(self, rows: Rows, context: Context) -> list[list[str]]:
         texts = super().references(rows, context)
@@ -158,6 +162,37 @@ def identities(context: Context, sources: Iterable[Source]) -> list[list[str]]:
 def identities_of(vocabulary: int, blank: int) -> Sequence[str]:
     """The tokens of all ids; of the blank none."""
     return ["" if one == blank else str(one) for one in range(vocabulary)]
+
+
+class Heard(NamedTuple):
+    """One recording."""
+
+    picture: UInt8[np.ndarray, "M T 3"]  # low frequencies below
+    letters: tuple[tuple[str, float], ...]  # each with the share of the time that is over by then
+    said: str  # what is read of them
+    wanted: str  # what should have been said
+
+
+def sheet(rows: Sequence[Heard], title: str) -> Image.Image:
+    """The sheet: of each recording the picture, the letters below it, and what was wanted."""
+    room = WIDTH - 2 * MARGIN
+    page = Page(WIDTH, TOP + len(rows) * (HEIGHT + BELOW))
+    page.text(MARGIN, 26, fit(title, room, size=15, bold=True), size=15, bold=True)
+    for number, row in enumerate(rows):
+        y = TOP + number * (HEIGHT + BELOW)
+        size = (round(room * SCALE), round(HEIGHT * SCALE))
+        picture = Image.fromarray(row.picture).resize(size, Image.Resampling.BILINEAR)
+        # it is fitted into a square, whose middle lies at the middle of the row
+        page.image(MARGIN, y + HEIGHT / 2 - room / 2, room, np.asarray(picture))
+        for letter, share in row.letters:
+            x = MARGIN + room * share
+            page.box(x, y + HEIGHT, 0.5, 3, fill=MUTED)
+            page.text(x, y + HEIGHT + 12, letter.strip() or SPACE, size=10, align="center")
+        color = INK if row.said == row.wanted else RED
+        wanted = fit(row.wanted, room, size=10)
+        page.text(MARGIN, y + HEIGHT + 30, wanted, size=10, color=color)
+    described = "; ".join(f"{row.wanted!r} was read as {row.said!r}" for row in rows)
+    return page.render(f"{title}. {described}")
 
 
 Config = CtcErrors  # what a config's sub-tree of this evaluator is turned into

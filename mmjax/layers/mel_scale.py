@@ -39,7 +39,8 @@ def mel_of(hertz: np.ndarray | float, scale: str = "slaney") -> np.ndarray:
     6.4 above it."""
     hertz = np.asarray(hertz, np.float64)
     if scale != "slaney":
-        return 1127.0 * np.log(1.0 + hertz / 700.0)  # HTK's 2595 log10(..) is a constant times it
+        # HTK's 2595 log10(..) is a constant times it
+        return np.asarray(1127.0 * np.log(1.0 + hertz / 700.0))
     high = 15 + np.log(np.maximum(hertz, 1000.0) / 1000.0) * 27 / np.log(6.4)
     return np.where(hertz < 1000.0, hertz * 3 / 200, high)
 
@@ -48,7 +49,7 @@ def hertz_of(mel: np.ndarray | float, scale: str = "slaney") -> np.ndarray:
     """The frequency of a place: the inverse of `mel_of`."""
     mel = np.asarray(mel, np.float64)
     if scale != "slaney":
-        return 700.0 * (np.exp(mel / 1127.0) - 1.0)
+        return np.asarray(700.0 * (np.exp(mel / 1127.0) - 1.0))
     high = 1000.0 * np.exp((np.maximum(mel, 15.0) - 15.0) * np.log(6.4) / 27)
     return np.where(mel < 15.0, mel * 200 / 3, high)
 

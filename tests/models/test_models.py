@@ -137,14 +137,9 @@ STABLE = dataclasses.replace(
 )
 SOUNDING = jnp.arange(12)[None] < jnp.arange(5, 13)[:, None]
 LISTENER = conformer.Config(5, transformer=TINY, taps=3, letters=16)
-# two convolutions, projection, head; norms and MLPs of a block, attention, convolution with taps
-LISTENER_SIZE = (
-    3 * 5 * 16
-    + 3 * 16 * 16
-    + 2 * 256
-    + 4 * 16
-    + 2 * (7 * 2 * 16 + 2 * (2 * 16 * 32 + 32 + 16) + 4 * (256 + 16) + 3 * (256 + 16) + 3 * 16)
-)
+# norms, MLPs, attention and convolution of a block; two convolutions, projection, head
+BODY_SIZE = 6 * 2 * 16 + 2 * (2 * 16 * 32 + 32 + 16) + 7 * (256 + 16) + 3 * 16
+LISTENER_SIZE = 3 * 5 * 16 + 3 * 16 * 16 + 2 * 256 + 4 * 16 + 2 * BODY_SIZE
 # projection, positions (lengths, directions, bias), norm, blocks, head
 WAVES_BODY = 7 * 16 + 16 + 4 + 4 * 8 * 16 + 16 + 2 * 16 + 2 * block(16, 32) + 16 * 16 + 16
 # convolutions of 10 and 3 taps; norms of the first and before the projection, or of both
