@@ -84,7 +84,7 @@ def get_config():
         transformer=dict(width=144, layers=4, heads=4, hidden=288, dropout=0.05, unroll=4),
     )
     config.task = dict(name="ctc")
-    config.train = dict(steps=2200, log_every=20, evaluate_every=550)
+    config.train = dict(steps=1600, log_every=20, evaluate_every=800)
     warmup = 100
     config.optimizer.groups = (
         dict(
