@@ -5,7 +5,7 @@
 * "mel": frames of 25 ms every 10 ms, of each clip at its own length. "samples": zero mean and unit
   variance, as wav2vec 2.0 reads them.
 * Longer recordings than `longest` are refused one by one, and counted: nothing says where the text
-  of one could be cut. `windows` cuts sound without text.
+  of one could be cut. `windows` (transforms/samples.py) cuts sound without text.
 
 Letters: R rows.
 """

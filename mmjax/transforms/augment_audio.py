@@ -28,7 +28,6 @@ from mmjax.data.source import CorruptExample, Example
 from mmjax.transforms.audio import DecodeAudio
 from mmjax.typing import Natural
 
-STAMPS = ("start", "end", "times")  # fields of an example that are seconds of its sound
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")  # files of a folder of noise
 
 
@@ -39,16 +38,16 @@ class Speed:
     bounds: tuple[float, float] = (0.9, 1.1)  # of the factor, uniform; 1: as it is
     rate: int = 16_000  # samples per second
     field: str = "audio"  # that it works on
+    # fields that are seconds of the sound (of words, say); `start` and `end` are of its source
+    stamps: tuple[str, ...] = ("times",)
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         factor = round(float(rng.uniform(*self.bounds)), 3)
         samples = soxr.resample(example[self.field], self.rate * factor, self.rate)
-        stamps = {name: _scaled(example[name], factor) for name in STAMPS if name in example}
+        stamps = {
+            name: np.asarray(example[name]) / factor for name in self.stamps if name in example
+        }
         return {**example, self.field: samples.astype(np.float32, copy=False), **stamps}
-
-
-def _scaled(seconds: object, factor: float) -> object:
-    return None if seconds is None else np.asarray(seconds) / factor
 
 
 @dataclasses.dataclass(frozen=True)

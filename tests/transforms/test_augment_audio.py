@@ -22,12 +22,12 @@ def loudest(samples):
 
 
 def test_faster_is_shorter_and_higher():
-    example = {"audio": tone(), "times": [0.25, 0.5], "end": None, "text": "hum"}
+    example = {"audio": tone(), "times": [0.25, 0.5], "end": 3.0, "text": "hum"}
     found = Speed((1.1, 1.1))(example, np.random.default_rng(0))
     assert abs(len(found["audio"]) - RATE / 1.1) <= 1 and found["audio"].dtype == np.float32
     assert loudest(found["audio"]) == pytest.approx(440 * 1.1, abs=2)
     np.testing.assert_allclose(found["times"], [0.25 / 1.1, 0.5 / 1.1])
-    assert found["end"] is None and found["text"] == "hum"
+    assert found["end"] == 3.0 and found["text"] == "hum"
 
 
 def test_gain_and_noise_in_decibels():
