@@ -3,7 +3,8 @@
 * The rows of some batches that follow each other are sorted by length and dealt out anew: what a
   plan takes of each source, and how often, stays as it is; which rows meet in a batch does not.
 * For losses of single rows, such as CTC; a contrastive batch must not be chosen by length.
-* A row may come twice in a batch, where a window holds the end of an epoch and the next one.
+* Equal rows are alike: a window that holds a row twice may put both into one batch. It is to hold
+  no more rows than there are, and even then it may hold the end of an epoch and the next one.
 
 Letters: B rows of a batch, W batches of a window.
 """

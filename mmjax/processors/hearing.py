@@ -21,7 +21,7 @@ import numpy as np
 from mmjax.config import ConfigError
 from mmjax.data.alike import Alike
 from mmjax.data.batching import Transform
-from mmjax.data.plan import BatchPlan, Bucketed
+from mmjax.data.plan import BatchPlan, Bucketed, Mixture
 from mmjax.data.source import Source
 from mmjax.transforms import augment_audio
 from mmjax.transforms.audio import DecodeAudio
@@ -83,12 +83,22 @@ class Config:
         units = np.ceil(seconds * stretch * self.rate / self.step) + 1
         return np.maximum(units, 1).astype(np.int32)
 
-    def plan(self, plan: BatchPlan, sources: Sequence[Source], seed: int = 0) -> BatchPlan:
+    def plan(self, plan: Mixture, sources: Sequence[Source], seed: int = 0) -> BatchPlan:
         """Training batches of recordings that are alike in length, padded to the next bucket."""
         lengths = [self.lengths(source, train=True) for source in sources]
-        if self.alike:
-            plan = Alike(plan, lengths, self.alike, seed)
+        window = _window(plan, self.alike)
+        if window > 1:
+            plan = Alike(plan, lengths, window, seed)
         longest = max(int(rows.max()) for rows in lengths)
         seconds = self.buckets or tuple(self.longest / 2**power for power in range(4))
         edges = {min(longest, round(edge * self.rate / self.step)) for edge in seconds}
         return Bucketed(plan, lengths, tuple(sorted(edges | {longest})), FIELD)
+
+
+def _window(plan: Mixture, most: int) -> int:
+    """Batches that are dealt out together: of no source more rows than it has, or a row would meet
+    itself in a batch of its length."""
+    window = most
+    while window > 1 and (plan.taken(window) > np.array(plan.sizes)).any():
+        window -= 1
+    return window

@@ -18,7 +18,7 @@ import numpy as np
 
 from mmjax.data.batching import Transform
 from mmjax.data.collation import Arrays
-from mmjax.data.plan import BatchPlan, Shape
+from mmjax.data.plan import BatchPlan, Mixture, Shape
 from mmjax.data.source import CorruptExample, Example, Source
 from mmjax.processors import base, hearing
 from mmjax.processors.base import Sources
@@ -97,7 +97,7 @@ class Processor(base.Processor):
         counts = [max(1, len(self.spell.said(text))) for text in _texts(source)]
         return np.where(audio > 1, counts, 1).astype(np.int32)
 
-    def plan(self, plan: BatchPlan, sources: Sequence[Source]) -> BatchPlan:
+    def plan(self, plan: Mixture, sources: Sequence[Source]) -> BatchPlan:
         longest = max(int(self.lengths(source)["text"].max()) for source in sources)
         plan = dataclasses.replace(plan, shape={**plan.shape, "text": (longest,)})
         return self.config.audio.plan(plan, sources)

@@ -89,3 +89,14 @@ def test_what_is_saved_is_found_again(tmp_path):
     paper = spoken.build(spoken.Config(), None, None)
     made = paper.encode([spoken.paper(paper.config)])
     assert made["audio"].shape[1] == 2000 and made["text"].shape[1] > 250
+
+
+def test_a_recording_does_not_meet_itself():
+    """Rows are dealt out by length among no more batches than the set has rows for."""
+    source = sounds()
+    plan = built().plan(Mixture((6,), 2, seed=1), [source])
+    for step in range(6):
+        index = plan(step).index.tolist()
+        assert len(set(index)) == 2, index
+    small = built().plan(Mixture((6,), 4, seed=1), [source])
+    assert small(0).index.tolist() == Mixture((6,), 4, seed=1)(0).index.tolist()
