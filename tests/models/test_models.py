@@ -20,6 +20,7 @@ from mmjax.models import (
     bert,
     blip,
     clip,
+    conformer,
     gpt2,
     image_classifier,
     llama,
@@ -134,6 +135,11 @@ WAVES = wav2vec2.Config(
 STABLE = dataclasses.replace(
     WAVES, front_norm="layer", front_bias=True, projection_norm=False, transformer=TINY
 )
+SOUNDING = jnp.arange(12)[None] < jnp.arange(5, 13)[:, None]
+LISTENER = conformer.Config(5, transformer=TINY, taps=3, letters=16)
+# norms, MLPs, attention and convolution of a block; two convolutions, projection, head
+BODY_SIZE = 6 * 2 * 16 + 2 * (2 * 16 * 32 + 32 + 16) + 7 * (256 + 16) + 3 * 16
+LISTENER_SIZE = 3 * 5 * 16 + 3 * 16 * 16 + 2 * 256 + 4 * 16 + 2 * BODY_SIZE
 # projection, positions (lengths, directions, bias), norm, blocks, head
 WAVES_BODY = 7 * 16 + 16 + 4 + 4 * 8 * 16 + 16 + 2 * 16 + 2 * block(16, 32) + 16 * 16 + 16
 # convolutions of 10 and 3 taps; norms of the first and before the projection, or of both
@@ -233,6 +239,7 @@ TABLE = {
         Row(wav2vec2.Model(WAVES), (samples(),), WAVES_GROUP),
         Row(wav2vec2.Model(STABLE), (samples(), heard()), WAVES_LAYER),
     ],
+    "conformer": [Row(conformer.Model(LISTENER), (sound(), SOUNDING), LISTENER_SIZE)],
     "bert": [
         Row(bert.Model(SENTENCES), (ids(), mask()), TEXT + (2 + 16 + 1) * 16),  # types, pooler
         Row(
@@ -372,16 +379,6 @@ def test_scale_is_clipped_and_bias_is_siglips():
     siglip = TABLE["clip"][1]
     scale, bias = siglip.module.apply(start(siglip), method=siglip.module.scale_and_bias)
     assert float(bias) == -10.0 and arguments
-
-
-def test_patch_dropout_drops_in_training_alone():
-    module = vit.Model(dataclasses.replace(IMAGE, pool="mean", patch_dropout=0.5))
-    variables = nn.unbox(module.init(jax.random.key(0), pixels()))
-    tokens = module.apply(
-        variables, pixels(), train=True, rngs={"dropout": jax.random.key(3)}
-    ).tokens
-    assert tokens.shape == (8, 2, 16)
-    assert module.apply(variables, pixels()).tokens.shape == (8, 4, 16)
 
 
 def test_wrong_sizes_are_explained():
