@@ -125,21 +125,35 @@ class LogMel:
             )
         return clip[: round(self.seconds * self.rate)]
 
-    def _fill(self, clip: np.ndarray, samples: int, out: np.ndarray) -> None:
-        """The spectrogram of a clip padded to so many samples."""
+    def frames(self, clip: np.ndarray, samples: int) -> np.ndarray:
+        """The samples of each frame of a clip padded to `samples`, [T, window]; a view."""
         half = self.window // 2
-        sound = min(len(out), -(-(len(clip) + half) // self.hop))  # frames that reach any sound
         padded = np.pad(np.pad(clip, (0, samples - len(clip))), half, mode="reflect")
-        frames = np.lib.stride_tricks.sliding_window_view(padded, self.window)[:: self.hop][:sound]
+        return np.lib.stride_tricks.sliding_window_view(padded, self.window)[:: self.hop]
+
+    def logarithms(self, frames: Float[np.ndarray, "T W"]) -> Float[np.ndarray, "T M"]:
+        """log10 of each frame's power in the bins, float64; the same beside any other frames."""
         hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.window) / self.window)
         spectrum = np.fft.rfft(frames * hann)  # [T, F]
         power = spectrum.real**2 + spectrum.imag**2
         mel = power @ filters(self.bins, self.window, self.rate).T
-        log = np.log10(np.maximum(mel, LOWEST_POWER))
+        return np.log10(np.maximum(mel, LOWEST_POWER))
+
+    def scale(self, log: Float[np.ndarray, "T M"], out: Float[np.ndarray, "U M"]) -> None:
+        """The features of a whole clip from the logarithms of the frames that reach any sound."""
         silence = np.log10(LOWEST_POWER)
-        out[:sound] = log
-        out[sound:] = silence
+        out[: len(log)] = log
+        out[len(log) :] = silence
         floor = max(log.max(initial=silence), silence) - RANGE
         np.maximum(out, floor, out=out)
         out += 4.0
         out /= 4.0
+
+    def reached(self, clip: int, frames: int) -> int:
+        """How many of the frames reach any sound of a clip of so many samples."""
+        return min(frames, -(-(clip + self.window // 2) // self.hop))
+
+    def _fill(self, clip: np.ndarray, samples: int, out: np.ndarray) -> None:
+        """The spectrogram of a clip padded to so many samples."""
+        frames = self.frames(clip, samples)[: self.reached(len(clip), len(out))]
+        self.scale(self.logarithms(frames), out)
