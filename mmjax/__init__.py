@@ -23,6 +23,7 @@ _PUBLIC = {
     "load_config": ("mmjax.config", "load"),
     "load": ("mmjax.run.load", "load"),
     "save": ("mmjax.run.load", "save"),
+    "transcribe": ("mmjax.run.transcribe", "transcribe"),
     "export": ("mmjax.commands.export", "export"),
 }
 __all__ = [*_PUBLIC, "__version__"]
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from mmjax.run.load import load as load
     from mmjax.run.load import save as save
     from mmjax.run.restore import restore as restore
+    from mmjax.run.transcribe import transcribe as transcribe
 
 
 def __getattr__(name: str) -> Any:

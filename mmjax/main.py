@@ -9,6 +9,7 @@
     python -m mmjax.main --mode=prepare --set=openmoji,tuxpaint
     python -m mmjax.main --config=... --mode=plan --devices=256 --hardware="TPU v5e"
     python -m mmjax.main --mode=search --query="a big cat"
+    python -m mmjax.main --mode=transcribe --audio=talk.mp3 --formats=srt
     python -m mmjax.main --mode=embed --model=emoji_clip --data=photos --out=photos.parquet
     python -m mmjax.main --mode=export --workdir=runs/clip_emoji --out=my_clip
 

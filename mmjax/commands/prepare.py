@@ -1,7 +1,8 @@
-"""Prepare: fetches public data sets and converts them once, for every run on this machine.
+"""Prepare: fetches public data sets and weights once, for every run on this machine.
 
     python -m mmjax.main --mode=prepare                           # what there is, and its state
     python -m mmjax.main --mode=prepare --set=openmoji,tuxpaint
+    python -m mmjax.main --mode=prepare --set=whisper-tiny.en     # weights
     python -m mmjax.main --mode=prepare --config=configs/...      # what that config needs
 
 * A set that fails is named, and alone: the others go on, the exit status is 1.
@@ -26,7 +27,7 @@ from mmjax.config import ConfigError, Spec, build
 from mmjax.data.source import DataError
 from mmjax.data.storage import Progress
 from mmjax.datasets import prepared
-from mmjax.datasets.prepared import archives, drawing, packages
+from mmjax.datasets.prepared import archives, drawing, packages, weights
 from mmjax.report.table import aligned
 from mmjax.run import options as run_options
 from mmjax.terminal import printable
@@ -36,7 +37,7 @@ ROOM = 300_000_000  # bytes that stay free on the disk
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    set: tuple[str, ...] = ()  # names of data sets, or "all"; by default lists them
+    set: tuple[str, ...] = ()  # names of data sets and weights, or "all"; by default lists them
     side: int = 256  # pixels of the longer edge of the stored pictures
     mirror: str = ""  # address of a Debian archive, the one above pool/; "": apt's own
     again: bool = False  # make them anew even if they are ready
@@ -65,10 +66,11 @@ def prepare(options: Options) -> int:
         print(listing(root))
         return 0
     sets = prepared.sets()
-    names = tuple(sets) if "all" in options.set else tuple(dict.fromkeys(options.set))
+    known = (*sets, *weights.WEIGHTS)
+    names = known if "all" in options.set else tuple(dict.fromkeys(options.set))
     for name in names:
-        if name not in sets:
-            raise ConfigError(f"--set: there is no {name!r}; there are {', '.join(sets)}, or all")
+        if name not in known:
+            raise ConfigError(f"--set: there is no {name!r}; there are {', '.join(known)}, or all")
     if not 16 <= options.side <= 2048:
         raise ConfigError(f"--side={options.side} is not between 16 and 2048 pixels")
     failed = []
@@ -76,7 +78,10 @@ def prepare(options: Options) -> int:
         packages.remove_leftovers(root / "archives")
         for name in names:
             try:
-                print(_one(sets[name], root, options), flush=True)
+                if name in sets:
+                    print(_one(sets[name], root, options), flush=True)
+                else:
+                    print(_weights(name, root, options), flush=True)
             except (DataError, OSError) as error:
                 failed.append(name)
                 said = printable(str(error), keep="\n")
@@ -94,14 +99,15 @@ def needed(config: Any) -> tuple[str, ...]:
     for questions in (options.validation, options.test):
         specs += [question.source for question in questions.values()]
     return tuple(
-        name for name, one in prepared.sets().items() if any(_reads(spec, one) for spec in specs)
+        name for name, one in prepared.sets().items() if any(reads(spec, one) for spec in specs)
     )
 
 
-def _reads(spec: Spec, one: prepared.Set) -> bool:
+def reads(spec: Spec, one: prepared.Set) -> bool:
+    """Whether a config's source reads a set."""
     if spec.options.get("weight") == 0:  # left out of the mixture
         return False
-    return spec.name == one.name and one.read_by(spec.options)
+    return spec.name == (one.source or one.name) and one.read_by(spec.options)
 
 
 def listing(root: Path) -> str:
@@ -114,6 +120,10 @@ def listing(root: Path) -> str:
         places = ", ".join(dict.fromkeys(package.registry for package in one.packages))
         fetched = f"{one.download / 1e6:,.1f} MB ({places})"
         rows.append((name, state, fetched, one.licence, one.about))
+    for name, found in weights.WEIGHTS.items():
+        state = "ready" if weights.there(name) else "not prepared"
+        fetched = f"{found.download / 1e6:,.1f} MB ({found.packages[0].registry})"
+        rows.append((name, state, fetched, found.packages[0].licence, f"weights: {found.about}"))
     table = aligned(("set", "state", "to fetch", "licence", "contents"), rows)
     return f"{table}\n\nin {root} ($MMJAX_DATA)\nprepare one with  {prepared.COMMAND}{rows[0][0]}"
 
@@ -165,6 +175,20 @@ def _one(one: prepared.Set, root: Path, options: Options) -> str:
         f"{one.name}: {found['rows']:,} rows, {size / 1e6:,.1f} MB in {root / one.name}, "
         f"{time.monotonic() - started:.0f} s\n  licence: {one.licence} ({texts})"
     )
+
+
+def _weights(name: str, root: Path, options: Options) -> str:
+    """Fetches weights, unless they are there; what to say of them."""
+    found = weights.WEIGHTS[name]
+    licence = found.packages[0].licence
+    if weights.there(name):
+        return f"{name}: ready, in {weights.folder(name)} ({licence})"
+    for package in found.packages:
+        with Progress(f"fetching {package.name}", package.size, megabytes=True) as bar:
+            packages.archive(
+                package, root / "archives", mirror=options.mirror, progress=bar.update
+            )
+    return f"{name}: {found.download / 1e6:,.1f} MB in {weights.folder(name)}\n  licence: {licence}"
 
 
 def _members(

@@ -96,6 +96,8 @@ def _say(options: Options, logits: Float[Array, "R V"], state: State) -> State:
 
     log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
     log_probs = rules.apply(rules.processors(options), log_probs, state.history)
+    if options.renormalised:
+        log_probs = jax.nn.log_softmax(log_probs)
     candidates = _candidates(options, state, log_probs.reshape(batch, beams, -1))
     last = said + 1 == options.max_new_tokens
     ends = is_end(candidates.token, options) | last

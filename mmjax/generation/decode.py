@@ -33,7 +33,7 @@ class State(NamedTuple):
     cache: Cache
     history: History
     tokens: Int[Array, "R N"]  # said so far, padding behind
-    log_probs: Float[Array, "R N"]  # of each, as the model has them; 0 behind
+    log_probs: Float[Array, "R N"]  # of each; 0 behind
     ended: Bool[Array, " R"]
     keys: Key[Array, " R"]
 
@@ -58,6 +58,21 @@ def advance(extend: Extend, options: Options, state: State) -> State:
     return _say(options, step, state)
 
 
+def longer(state: State, options: Options, tokens: int) -> State:
+    """The same with room for so many more tokens."""
+    more = [(0, 0), (0, tokens)]
+    past = jax.tree.map(
+        lambda x: jnp.pad(x, [(0, 0), (0, 0), (0, tokens), (0, 0), (0, 0)]), state.cache.past
+    )
+    read = state.history
+    return state._replace(
+        cache=state.cache._replace(past=past, valid=jnp.pad(state.cache.valid, more)),
+        history=read._replace(ids=jnp.pad(read.ids, more), real=jnp.pad(read.real, more)),
+        tokens=jnp.pad(state.tokens, more, constant_values=options.padding_id),
+        log_probs=jnp.pad(state.log_probs, more),
+    )
+
+
 def done(options: Options, state: State) -> Bool[Array, ""]:
     """Whether nothing is left to say."""
     return state.ended.all() | (state.history.said >= options.max_new_tokens)
@@ -75,8 +90,10 @@ def run(extend: Extend, options: Options, state: State) -> State:
 def _say(options: Options, step: Step, state: State) -> State:
     said = state.history.said
     logits = step.logits[:, -1].astype(jnp.float32)
-    token = choose(options, logits, state.history, state.keys)
-    log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), token[:, None], axis=1)[:, 0]
+    allowed = rules.apply(rules.processors(options), logits, state.history)
+    token = choose(options, allowed, state.history, state.keys)
+    log_probs = jax.nn.log_softmax(allowed if options.renormalised else logits)
+    log_prob = jnp.take_along_axis(log_probs, token[:, None], axis=1)[:, 0]
     running = ~state.ended
     token = jnp.where(running, token, options.padding_id)
     return State(
@@ -92,8 +109,7 @@ def _say(options: Options, step: Step, state: State) -> State:
 def choose(
     options: Options, logits: Float[Array, "R V"], history: History, keys: Key[Array, " R"]
 ) -> Int[Array, " R"]:
-    """The next token of each row."""
-    logits = rules.apply(rules.processors(options), logits, history)
+    """The next token of each row, from logits that the rules have been applied to."""
     if not options.temperature:
         return logits.argmax(-1).astype(jnp.int32)
     logits = rules.narrowed(options, logits)

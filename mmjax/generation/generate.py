@@ -41,7 +41,7 @@ class Generated(NamedTuple):
 
     tokens: Int[Array, "B returns N"]  # the end included, then padding
     lengths: Int[Array, "B returns"]  # tokens of each answer, its end included
-    log_probs: Float[Array, "B returns N"]  # of each token, as the model has it; 0 behind
+    log_probs: Float[Array, "B returns N"]  # of each token; 0 behind
     scores: Float[Array, "B returns"]  # a beam's score; else the sum of the log-probabilities
 
 

@@ -32,6 +32,9 @@ class Options:
     forced: tuple[int, ...] = ()  # the first tokens of every answer, whatever the model says
     forced_end: int | None = None  # the last token of an answer that would be longer than N
 
+    # log-probabilities are of what the rules allow; else of all tokens, as the model has them
+    renormalised: bool = False
+
     beams: int = 1  # K: texts that are followed side by side for each prompt
     length_penalty: float = 1.0  # a text's score is its log-probability / length ** this
     # True: a prompt is done with K finished texts; False: when the best running one, at its length,

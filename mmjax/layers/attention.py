@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.config import ConfigError
-from mmjax.layers.cache import KeyValues
+from mmjax.layers.cache import ByHead, KeyValues
 from mmjax.layers.dense import Dense
 from mmjax.layers.placement import on_one_cpu
 from mmjax.layers.places import as_mask
@@ -92,6 +92,32 @@ def dot_product_attention(
     return jnp.einsum("BKGLS,BSKH->BLKGH", weights, value).reshape(query.shape)
 
 
+def by_head_weights(
+    query: Float[Array, "B L N H"],
+    context: ByHead,
+    mask: Bool[Array, "#B 1 L S"] | None = None,
+    scale: float | None = None,
+    cap: float | None = None,
+) -> Float[Array, "B N L S"]:
+    """`attention_weights` to keys that lie head by head."""
+    batch, length, heads, size = query.shape
+    shared = context.key.shape[1]
+    grouped = query.reshape(batch, length, shared, -1, size)  # [B, L, K, N / K, H]
+    logits = jnp.einsum(
+        "BLKGH,BKSH->BKGLS", grouped, context.key, preferred_element_type=jnp.float32
+    )
+    logits = logits.reshape(batch, heads, length, -1)
+    return _softmax(logits, mask, _scale(scale, size), cap)
+
+
+def _averaged(weights: Float[Array, "B N L S"], value: Float[Array, "B K S H"]) -> Array:
+    """Values by head, averaged by weights, [B, L, N, H]."""
+    batch, heads, length, keys = weights.shape
+    weights = weights.reshape(batch, value.shape[1], -1, length, keys)
+    out = jnp.einsum("BKGLS,BKSH->BLKGH", weights, value)
+    return out.reshape(batch, length, heads, -1)
+
+
 def _scale(scale: float | None, size: int) -> float:
     return size**-0.5 if scale is None else scale
 
@@ -151,21 +177,21 @@ class Attention(nn.Module):
         self,
         x: Float[Array, "B L D"],
         mask: Bool[Array, "#B 1 L S"] | None = None,
-        context: Float[Array, "B S E"] | KeyValues | None = None,
+        context: Float[Array, "B S E"] | KeyValues | ByHead | None = None,
         rotation: Rotation | None = None,
         divisor: Float[Array, ""] | None = None,
     ) -> Float[Array, "B L D"]:
         """Attends from every position of x.
 
         Args:
-          context: hidden states, or what `keys_values` made of them.
+          context: hidden states, or what `keys_values` made of them, in either order.
           rotation: of x's positions; turns queries, and keys that are made of x.
           divisor: of the products of queries and keys, where it differs from layer to layer.
         """
         query = self._project("query", x, self.heads, x.shape[-1], self.bias)
         if rotation is not None:
             query = rotate(query, rotation)
-        if not isinstance(context, KeyValues):
+        if not isinstance(context, KeyValues | ByHead):
             context = self.keys_values(x if context is None else context, rotation, x.shape[-1])
         return self._attend(query, context, mask, divisor, x.shape[-1])
 
@@ -223,16 +249,27 @@ class Attention(nn.Module):
 
     @nn.compact
     def _attend(
-        self, query: Array, past: KeyValues, mask: Array | None, divisor: Array | None, width: int
+        self,
+        query: Array,
+        past: KeyValues | ByHead,
+        mask: Array | None,
+        divisor: Array | None,
+        width: int,
     ) -> Array:
         if divisor is not None:
             query = query / divisor.astype(query.dtype)
-        key = past.key.astype(query.dtype)  # a cache may be kept in a narrower type
-        value = past.value.astype(query.dtype)
-        if self.is_mutable_collection(WEIGHTS) and not self.is_initializing():
-            weights = attention_weights(query, key, mask, self.scale, self.cap)
+        # a cache may be kept in a narrower type
+        past = jax.tree.map(lambda x: x.astype(query.dtype), past)
+        wanted = self.is_mutable_collection(WEIGHTS) and not self.is_initializing()
+        rules = (mask, self.scale, self.cap)
+        if isinstance(past, ByHead):
+            weights = by_head_weights(query, past, *rules)
+            out = _averaged(weights.astype(query.dtype), past.value)
+        else:
+            weights = attention_weights(query, past.key, *rules) if wanted else None
+            out = dot_product_attention(query, *past, *rules)  # [B, L, N, H]
+        if wanted:
             self.sow(WEIGHTS, "weights", weights)
-        out = dot_product_attention(query, key, value, mask, self.scale, self.cap)  # [B, L, N, H]
         dense = Dense(
             (width,), ("heads", "head", "embed"), inputs=2, bias=self.output_bias,
             kernel_init=self.output_init, dtype=self.dtype, name="out",

@@ -50,11 +50,37 @@ class KeyValues(NamedTuple):
         return KeyValues(put(self.key, new.key), put(self.value, new.value))
 
 
+class ByHead(NamedTuple):
+    """One layer's, each head's rows together: the order that a single query reads them in."""
+
+    key: Float[Array, "B K S H"]
+    value: Float[Array, "B K S H"]
+
+
 class Context(NamedTuple):
     """What cross-attention reads, the same from step to step."""
 
-    past: KeyValues  # [layers, B, C, K, H]
+    past: KeyValues | tuple[ByHead, ...]  # [layers, B, C, K, H]; or layer by layer
     valid: Shaped[Array, "B C"] | None  # positions that are no padding; None: all
+
+    def by_head(self) -> Context:
+        """The same with a layer by itself and each head's rows together.
+
+        For a loop over single tokens on a CPU, which else copies every key and value out of the
+        stack at each of them. Blocks that are apart (layers/stack.py) read it.
+        """
+        if not isinstance(self.past, KeyValues):
+            return self
+        stacks = [x.swapaxes(2, 3) for x in self.past]  # [layers, B, K, C, H]
+        return self._replace(past=tuple(ByHead(*pair) for pair in zip(*stacks, strict=True)))
+
+    def take(self, rows: Int[Array, " R"]) -> Context:
+        """A context whose row i is row `rows[i]` of this one."""
+        if isinstance(self.past, KeyValues):
+            past = jax.tree.map(lambda x: cache_apart(jnp.take(x, rows, axis=1)), self.past)
+        else:
+            past = jax.tree.map(lambda x: jnp.take(x, rows, axis=0), self.past)
+        return Context(past, None if self.valid is None else self.valid[rows])
 
 
 class Cache(NamedTuple):
@@ -71,10 +97,7 @@ class Cache(NamedTuple):
         def chosen(x: KeyValues) -> KeyValues:
             return jax.tree.map(lambda x: cache_apart(jnp.take(x, rows, axis=1)), x)
 
-        context = self.context
-        if context is not None:
-            valid = None if context.valid is None else context.valid[rows]
-            context = Context(chosen(context.past), valid)
+        context = None if self.context is None else self.context.take(rows)
         return Cache(chosen(self.past), self.valid[rows], self.length, context)
 
     def rollback(self, length: int | Int[Array, ""] | Int[Array, " B"]) -> Cache:

@@ -48,7 +48,8 @@ def run_blocks(
 
     Args:
       arguments: the first one is a Config with `layers`, `unroll` and `remat`.
-      per_layer: arrays with the layer as their first axis; each block gets its own.
+      per_layer: arrays with the layer as their first axis, or where the blocks are apart a list
+        with an entry for each; each block gets its own.
       remat: the backward pass recomputes what the Config's `remat` says; not for a cache.
 
     Returns:
@@ -78,10 +79,14 @@ def _one_by_one(
 ) -> tuple[Any, Any]:
     outputs = []
     for i in range(arguments[0].layers):
-        own = jax.tree.map(lambda x, i=i: x[i], per_layer)
+        own = [x[i] if isinstance(x, list) else _row(x, i) for x in per_layer]
         carry, output = block(*arguments, name=f"block_{i}")(carry, *own, *shared)
         outputs.append(output)
     return carry, jax.tree.map(lambda *layers: jnp.stack(layers), *outputs)
+
+
+def _row(stacked: Any, index: int) -> Any:
+    return jax.tree.map(lambda x: x[index], stacked)
 
 
 def layers_apart(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,9 +24,9 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.layers.attention import Attention
-from mmjax.layers.cache import Cache, Context, KeyValues
+from mmjax.layers.cache import ByHead, Cache, Context, KeyValues
 from mmjax.layers.dense import Dense
-from mmjax.layers.placement import rows_apart
+from mmjax.layers.placement import on_one_cpu, rows_apart
 from mmjax.layers.places import Places, as_mask
 from mmjax.layers.stack import output_of_block, run_blocks, sow_hidden_states
 from mmjax.typing import Array, Bool, Float, Int, Natural, Positive, Shaped
@@ -156,7 +156,7 @@ class Block(nn.Module):
         self,
         carry: tuple[Float[Array, "B L D"], KeyValues | None],
         layer: Int[Array, ""],
-        cross_kv: KeyValues | None,
+        cross_kv: KeyValues | ByHead | None,
         context: Float[Array, "B C E"] | None,
         mask: Bool[Array, "#B 1 L S"] | None,
         context_mask: Bool[Array, "#B 1 L C"] | None,
@@ -166,7 +166,8 @@ class Block(nn.Module):
 
         Args:
           carry: x, and the keys and values of all layers where they are kept.
-          cross_kv: this layer's of the context, [B, C, N, H]; or `context`, hidden states.
+          cross_kv: this layer's of the context, [B, C, N, H] or by head; or `context`, hidden
+            states.
           start: slot of the first new token, where keys and values are kept.
         """
         c = self.config
@@ -243,6 +244,8 @@ class Transformer(nn.Module):
         self, x: Float[Array, "B L D"], cache: Cache, places: Places
     ) -> tuple[Float[Array, "B L D"], Cache]:
         """New tokens, for which `layers.cache.allocate` has taken places."""
+        if cache.context is not None and on_one_cpu() and self.has_variable("params", "block_0"):
+            cache = cache._replace(context=cache.context.by_head())
         context = cache.context or Context(None, None)
         x, past = self._run(x, cache.past, places.mask, context.past, context.valid, places.start)
         return x, cache._replace(past=past)
@@ -259,7 +262,7 @@ class Transformer(nn.Module):
         x: Array,
         past: KeyValues | None,
         mask: Array | None,
-        context: Array | KeyValues | None,
+        context: Array | KeyValues | tuple[ByHead, ...] | None,
         context_mask: Array | None,
         start: Array | None,
     ) -> tuple[Array, KeyValues | None]:
@@ -270,8 +273,8 @@ class Transformer(nn.Module):
             shape = (len(x), 1, x.shape[1], context_mask.shape[1])
             context_mask = jnp.broadcast_to(as_mask(context_mask)[:, None, None], shape)
         cross_kv = None
-        if isinstance(context, KeyValues):
-            cross_kv = context
+        if isinstance(context, tuple):  # KeyValues, or a layer's by itself
+            cross_kv = context if isinstance(context, KeyValues) else list(context)
             context = None
         per_layer = (jnp.arange(self.config.layers), cross_kv)
         shared = (context, mask, context_mask, start)

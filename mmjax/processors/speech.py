@@ -57,8 +57,27 @@ class Decoding:
     languages: Mapping[str, int] = dataclasses.field(default_factory=dict, repr=False)
     tasks: Mapping[str, int] = dataclasses.field(default_factory=dict)  # "transcribe" -> id
     longest: int = 448  # tokens of a text, prompt included
+    # (layer, head) of the cross-attention that follows the sound; empty: no file names them
+    alignment_heads: tuple[tuple[int, int], ...] = ()
     # the file, as it was
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    # The ids between the last language or task and the first time are in the same order everywhere.
+
+    @property
+    def first_time(self) -> int | None:
+        """<|0.00|>; the next id is 0.02 seconds later, and so on."""
+        return None if self.no_timestamps is None else self.no_timestamps + 1
+
+    @property
+    def no_speech(self) -> int | None:
+        """<|nospeech|>, of old <|nocaptions|>."""
+        return None if self.no_timestamps is None else self.no_timestamps - 1
+
+    @property
+    def previous(self) -> int | None:
+        """<|startofprev|>, before the text of the window before."""
+        return None if self.no_timestamps is None else self.no_timestamps - 2
 
     def prompt(
         self, language: str = "", task: str = "transcribe", *, timestamps: bool = False
@@ -103,6 +122,7 @@ def decoding(settings: Mapping[str, Any]) -> Decoding:
         languages=settings.get("lang_to_id") or {},
         tasks=settings.get("task_to_id") or {},
         longest=settings.get("max_length") or 448,
+        alignment_heads=tuple((layer, head) for layer, head in settings.get("alignment_heads") or ()),
         settings=settings,
     )
 
@@ -187,7 +207,7 @@ def _settings(
     end = 50_257 if vocab_size >= 51_865 else 50_256  # the multilingual vocabulary, or the English
     out = {"eos_token_id": end, "decoder_start_token_id": end + 1, "max_length": 448}
     out = {key: config.get(key, value) for key, value in out.items()}
-    for key in (*names, *names.values(), "forced_decoder_ids"):
+    for key in (*names, *names.values(), "forced_decoder_ids", "alignment_heads"):
         if config.get(key) is not None:
             out[names.get(key, key)] = config[key]
     if tokenizer is None:
@@ -197,6 +217,7 @@ def _settings(
     multilingual = special.get("<|endoftext|>") == 50_257
     out["is_multilingual"] = multilingual
     out["no_timestamps_token_id"] = special.get("<|notimestamps|>")
+    out["prev_sot_token_id"] = special.get("<|startofprev|>")
     if multilingual:
         # the ids of languages lie between these two
         first = special["<|startoftranscript|>"]

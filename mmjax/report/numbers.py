@@ -19,7 +19,7 @@ CHANCE = "chance"
 HIGHER_IS_BETTER = (
     r"r\d+|top\d+|per_class|accuracy|exact_match|precision|recall|f1|cider_d|bleu\d"
 )
-LOWER_IS_BETTER = r"(median_|mean_)?rank|wer|cer|perplexity|(.*_)?(loss|error)"
+LOWER_IS_BETTER = r"(median_|mean_)?rank|[wc]er(_\w+)?|perplexity|(.*_)?(loss|error)"
 
 
 class Numbers:

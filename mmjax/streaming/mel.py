@@ -88,7 +88,7 @@ class StreamedMel:
         inside = self._log[start // mel.hop + first - self._first :][: last - first]
         ends = np.concatenate([views[:first], views[first + len(inside) :]])
         found = mel.logarithms(ends)
-        mel.scale(np.concatenate([found[:first], inside, found[first:]]), out)
+        mel.scale((found[:first], inside, found[first:]), out)
         return out
 
     def _forget(self) -> None:

@@ -5,8 +5,9 @@
 * Frame t is centred at sample t * hop: the ends are mirrored. The frame behind the last one is left
   out, so that 30 seconds are 3,000 frames.
 * In float64 inside: quiet frequencies beside loud ones are off by 1e-5 and more in float32.
-* One FFT over all frames of a clip. Frames that lie in the padding are not computed: their value is
-  known, and a clip of 5 seconds costs a sixth of one of 30.
+* Frames are transformed block by block: an hour takes no more memory inside than half a minute.
+* Frames that lie in the padding are not computed: their value is known, and a clip of 5 seconds
+  costs a sixth of one of 30.
 
 Letters: T frames, M mel bins.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from mmjax.transforms.audio import Sound
 from mmjax.typing import Bool, Float, UInt8
 
 LOWEST_POWER = 1e-10  # silence, where the logarithm would be minus infinity
+BLOCK = 3_000  # frames that are transformed at a time
 RANGE = 8.0  # decades below the loudest value that are kept
 
 
@@ -131,6 +133,10 @@ class LogMel:
         padded = np.pad(np.pad(clip, (0, samples - len(clip))), half, mode="reflect")
         return np.lib.stride_tricks.sliding_window_view(padded, self.window)[:: self.hop]
 
+    def reached(self, clip: int, frames: int) -> int:
+        """How many of the frames reach any sound of a clip of so many samples."""
+        return min(frames, -(-(clip + self.window // 2) // self.hop))
+
     def logarithms(self, frames: Float[np.ndarray, "T W"]) -> Float[np.ndarray, "T M"]:
         """log10 of each frame's power in the bins, float64; the same beside any other frames."""
         hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.window) / self.window)
@@ -139,21 +145,22 @@ class LogMel:
         mel = power @ filters(self.bins, self.window, self.rate).T
         return np.log10(np.maximum(mel, LOWEST_POWER))
 
-    def scale(self, log: Float[np.ndarray, "T M"], out: Float[np.ndarray, "U M"]) -> None:
-        """The features of a whole clip from the logarithms of the frames that reach any sound."""
+    def scale(self, logs: Iterable[Float[np.ndarray, "T M"]], out: np.ndarray) -> None:
+        """The features [U, M] of a clip from its logarithms, block by block; silence behind."""
         silence = np.log10(LOWEST_POWER)
-        out[: len(log)] = log
-        out[len(log) :] = silence
-        floor = max(log.max(initial=silence), silence) - RANGE
-        np.maximum(out, floor, out=out)
+        loudest = silence
+        done = 0
+        for log in logs:
+            out[done : done + len(log)] = log
+            done += len(log)
+            loudest = max(loudest, log.max(initial=silence))
+        out[done:] = silence
+        np.maximum(out, loudest - RANGE, out=out)
         out += 4.0
         out /= 4.0
-
-    def reached(self, clip: int, frames: int) -> int:
-        """How many of the frames reach any sound of a clip of so many samples."""
-        return min(frames, -(-(clip + self.window // 2) // self.hop))
 
     def _fill(self, clip: np.ndarray, samples: int, out: np.ndarray) -> None:
         """The spectrogram of a clip padded to so many samples."""
         frames = self.frames(clip, samples)[: self.reached(len(clip), len(out))]
-        self.scale(self.logarithms(frames), out)
+        starts = range(0, len(frames), BLOCK)
+        self.scale((self.logarithms(frames[start : start + BLOCK]) for start in starts), out)

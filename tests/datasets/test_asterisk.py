@@ -4,6 +4,8 @@ import gzip
 
 import pytest
 
+from mmjax.commands import prepare
+from mmjax.config import ConfigError, Spec, build
 from mmjax.data.source import DataError
 from mmjax.datasets import asterisk, prepared
 
@@ -24,22 +26,26 @@ never-recorded: It is not there.
 def made(tmp_path, monkeypatch):
     monkeypatch.setenv("MMJAX_DATA", str(tmp_path))
     names = ("activated", "agent-user", "beep", "letters/dollar", "silence/1", "thank-you")
-    recordings, documents = asterisk.SET.packages
-    contents = {
-        documents: {
-            asterisk.TEXTS: gzip.compress(LISTING.encode()),
-            asterisk.COPYRIGHT: b"CC-BY-SA-3.0",
-        },
-        recordings: {
-            f"{asterisk.FOLDER}{name}.wav": name.encode() for name in (*names, "auth-thankyou")
-        },
-    }
+    contents = {}
+    for language, voice in asterisk.VOICES.items():
+        recordings, documents = asterisk.SETS[language].packages
+        papers = f"{asterisk.DOCUMENTS}{language}"
+        sounds = f"{asterisk.FOLDER}{voice.folder}"
+        mark = "\ufeff" if language == "it" else ""  # as the real file begins
+        contents[documents] = {
+            f"{papers}/core-sounds-{language}.txt.gz": gzip.compress((mark + LISTING).encode()),
+            f"{papers}/copyright": voice.licence.encode(),
+        }
+        contents[recordings] = {
+            f"{sounds}/{name}.wav": name.encode() for name in (*names, "auth-thankyou")
+        }
 
     def members(package, wanted):
         return ((name, data) for name, data in contents[package].items() if wanted(name))
 
-    with prepared.building(asterisk.SET, tmp_path, 256) as writer:
-        assert list(asterisk.SET.build(members, writer))[-1] == (5, 5)
+    for one in (asterisk.SETS["en"], asterisk.SETS["it"]):
+        with prepared.building(one, tmp_path, 256) as writer:
+            assert list(one.build(members, writer))[-1] == (5, 5)
 
 
 def test_recordings_with_their_texts(made):
@@ -53,6 +59,8 @@ def test_recordings_with_their_texts(made):
         "thank-you": "Thank you.",
     }
     assert all(row["audio"] == row["id"].encode() for row in source)
+    italian = asterisk.open(asterisk.Config("all", "it"))
+    assert {row["id"]: row["text"] for row in italian} == texts
     groups = {row["id"]: row["group"] for row in source}
     assert groups["thank-you"] == groups["auth-thankyou"] and len(set(groups.values())) == 4
 
@@ -73,4 +81,17 @@ def test_it_says_how_it_is_prepared(tmp_path, monkeypatch):
     monkeypatch.setenv("MMJAX_DATA", str(tmp_path))
     with pytest.raises(DataError, match="--mode=prepare --set=asterisk"):
         asterisk.open(asterisk.Config())
-    assert prepared.sets()["asterisk"] is asterisk.SET
+    with pytest.raises(DataError, match="--mode=prepare --set=asterisk_ru"):
+        asterisk.open(asterisk.Config(language="ru"))
+    with pytest.raises(ConfigError, match="language"):
+        build(asterisk.Config, {"language": "de"})
+
+
+def test_each_language_is_a_set_of_its_own():
+    sets = prepared.sets()
+    assert sets["asterisk"] is asterisk.SETS["en"]
+    names = [name for name in sets if name.startswith("asterisk")]
+    assert names == ["asterisk", "asterisk_fr", "asterisk_es", "asterisk_it", "asterisk_ru"]
+    spec = Spec("asterisk", {"language": "it"})
+    assert [name for name in names if prepare.reads(spec, sets[name])] == ["asterisk_it"]
+    assert prepare.reads(Spec("asterisk", {}), sets["asterisk"])

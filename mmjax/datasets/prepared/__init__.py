@@ -49,6 +49,7 @@ class Set:
     revision: int = 1  # raised whenever `build` writes something else
     # whether a source with these options reads it: a part may be bundled
     read_by: Callable[[Mapping[str, Any]], bool] = lambda options: True
+    source: str = ""  # module of mmjax.datasets that reads it; "": its name
 
     @property
     def download(self) -> int:
@@ -57,10 +58,13 @@ class Set:
 
 
 def sets() -> Mapping[str, Set]:
-    """All sets that can be prepared, by name: the SET of every module of mmjax.datasets that has
-    one."""
+    """All sets that can be prepared, by name: the SET, or the SETS, of every module of
+    mmjax.datasets that has any."""
     modules = [registry.find(ROOM, name) for name in registry.names(ROOM)]
     found = [module.SET for module in modules if isinstance(getattr(module, "SET", None), Set)]
+    for module in modules:
+        several = getattr(module, "SETS", {})
+        found += [dataset for dataset in several.values() if isinstance(dataset, Set)]
     return {dataset.name: dataset for dataset in found}
 
 

@@ -27,6 +27,16 @@ class Weights:
     packages: tuple[Package, ...]
     inside: str  # what the paths of its files have in common
 
+    @property
+    def about(self) -> str:
+        """What they are, in a few words."""
+        return self.packages[0].used_for.replace("half of ", "")
+
+    @property
+    def download(self) -> int:
+        """Bytes of the packages."""
+        return sum(package.size for package in self.packages)
+
     def wants(self, member: str) -> bool:
         """Not the files of its sub-folders, which may have a config.json too."""
         _, found, rest = member.partition(self.inside)
@@ -81,6 +91,11 @@ WEIGHTS: Mapping[str, Weights] = {
         "/model/",
     ),
 }
+
+
+def there(name: str) -> bool:
+    """Whether one of WEIGHTS is on this machine."""
+    return (storage.folder() / "weights" / name).is_dir()
 
 
 def folder(name: str) -> Path:
