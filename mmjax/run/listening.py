@@ -9,36 +9,37 @@ Letters: T samples, L tokens or frames, V vocabulary.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mmjax.config import ConfigError
-from mmjax.generation.generate import Generator
-from mmjax.generation.options import Options
+from mmjax.generation.transcription.options import Options
 from mmjax.models import wav2vec2
 from mmjax.models import whisper as whisper_models
 from mmjax.processors.inference import Inference
 from mmjax.run.chat import Chat
+from mmjax.run.transcribe import Transcriber
 from mmjax.streaming import ctc
 from mmjax.streaming.activity import RATE
 from mmjax.streaming.conversation import Reply, Turn
 from mmjax.streaming.recognition import Recogniser, Window, Word
 
-TOKENS = 160  # of a window at most
 
-
-def recogniser(loaded: Inference) -> Recogniser:
+def recogniser(loaded: Inference, language: str = "") -> Recogniser:
     """The recogniser that a model is.
+
+    Args:
+      language: that is spoken, for a Whisper of many languages; "": each window's likeliest.
 
     Raises:
       ConfigError: a model that does not hear words.
     """
     if isinstance(loaded.config, whisper_models.Config):
-        return Whisper(loaded)
+        return Whisper(loaded, language)
     if isinstance(loaded.config, wav2vec2.Config) and loaded.config.letters:
         return letters(loaded)
     raise ConfigError(
@@ -48,31 +49,25 @@ def recogniser(loaded: Inference) -> Recogniser:
 
 
 class Whisper:
-    """Greedy, without times of its own: the words are spread over the window by their letters."""
+    """A Whisper that hears windows of up to 30 seconds, words with the times of its attention.
 
-    def __init__(self, loaded: Inference) -> None:
-        self._processor = loaded.processor
-        self._rules = loaded.processor.decoding
-        model = loaded.model
-        self._generator = Generator(model, {"params": loaded.variables["params"]})
-        self._encode = jax.jit(lambda v, x: model.apply(v, x, method="encode_audio"))
+    Args:
+      language: "en", "fr"; "": each window's likeliest.
+      options: of the transcription; by default the likeliest tokens, once: a draw at a higher
+        temperature says something else each time, and would agree with nothing.
+    """
+
+    def __init__(
+        self, loaded: Inference, language: str = "", options: Options | None = None
+    ) -> None:
+        self._listener = Transcriber(loaded).listener
+        options = options or Options(temperatures=(0.0,), silence=1e-3)
+        self._options = dataclasses.replace(options, language=language, words=True)
 
     def __call__(self, window: Window) -> list[Word]:
-        rules = self._rules
-        features = self._processor([window.samples]).features
-        context = self._encode(self._generator.variables, jnp.asarray(features))
-        options = Options(
-            max_new_tokens=TOKENS, end_ids=(rules.end,), padding_id=rules.end,
-            suppressed=(*rules.suppressed, *range(rules.no_timestamps, rules.no_timestamps + 1502)),
-            suppressed_first=rules.suppressed_first,
-        )  # fmt: skip
-        prompt = np.array([rules.prompt("en")])
-        said = self._generator(dict(inputs=prompt, context=context), options)
-        tokens = said.tokens[0, 0, : said.lengths[0, 0]]
-        texts = self._processor.tokenizer.decode(tokens).split()
-        letters = np.cumsum([0, *(len(text) + 1 for text in texts)])
-        times = letters / max(letters[-1], 1) * len(window.samples) / RATE
-        return [Word(*row) for row in zip(texts, times[:-1].tolist(), times[1:].tolist())]
+        before = self._listener.spelling.encode(" ".join(window.before)) if window.before else ()
+        heard = self._listener.hear(window.samples, self._options, before)
+        return [Word(word.text.strip(), word.start, word.end) for word in heard.words]
 
 
 def letters(loaded: Inference) -> Callable[[Window], list[Word]]:

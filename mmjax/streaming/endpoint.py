@@ -31,17 +31,19 @@ class Span(NamedTuple):
 
     begin: int
     end: int
+    speech: int  # behind the last frame of speech
 
 
 class Endpoint:
-    """Follows one stream; `begin` is the first frame of an utterance that is not over."""
+    """Follows one stream; `begin` is the first frame of an utterance that is not over, `speech` the
+    one behind the last frame of speech."""
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config()
         self.begin: int | None = None
         self.frame = 0  # the next one
-        self._speech = 0  # frames of speech at a stretch
-        self._last = 0  # behind the last frame of speech
+        self._stretch = 0  # frames of speech without a pause
+        self.speech = 0  # behind the last frame of speech
         self._free = 0  # no utterance begins before this frame
 
     def push(self, speech: Bool[np.ndarray, " F"]) -> list[Span]:
@@ -52,7 +54,7 @@ class Endpoint:
     def skip(self, frames: int) -> list[Span]:
         """Frames of which nothing is known: what was said before them is over."""
         over = self.close()
-        self._speech = 0
+        self._stretch = 0
         self.frame += frames
         self._free = self.frame
         return over
@@ -66,23 +68,23 @@ class Endpoint:
     def _next(self, speech: bool) -> Span | None:
         c = self.config
         self.frame += 1
-        self._speech = self._speech + 1 if speech else 0
+        self._stretch = self._stretch + 1 if speech else 0
         if speech:
-            self._last = self.frame
+            self.speech = self.frame
         if self.begin is None:
-            if self._speech and self._speech >= frames(c.onset):
-                begin = self.frame - self._speech - frames(c.lead)
+            if self._stretch and self._stretch >= frames(c.onset):
+                begin = self.frame - self._stretch - frames(c.lead)
                 self.begin = max(begin, self._free)
             return None
-        if self.frame - self._last >= frames(c.pause):
+        if self.frame - self.speech >= frames(c.pause):
             return self._ended()
         return None
 
     def _ended(self) -> Span:
-        end = min(self._last + frames(self.config.tail), self.frame)
-        span = Span(self.begin, end)
+        end = min(self.speech + frames(self.config.tail), self.frame)
+        span = Span(self.begin, end, self.speech)
         self.begin = None
-        self._speech = 0
+        self._stretch = 0
         self._free = end
         return span
 

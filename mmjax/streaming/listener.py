@@ -8,7 +8,7 @@
 
 * Every hop of an utterance, the window is recognised: from its beginning to now. A longer one than
   `window` is cut behind a confirmed word, where the pause is longest; what was confirmed before is
-  the recogniser's prompt. In pauses nothing is recognised.
+  the recogniser's prompt. In pauses nothing is recognised, and nothing twice.
 * `context` keeps earlier utterances in the window, where they are near enough: the recogniser then
   hears a word in the sentences around it.
 * Everything depends on the samples alone: on no clock, no thread and no chunking.
@@ -28,13 +28,14 @@ import numpy as np
 
 from mmjax.streaming import endpoint
 from mmjax.streaming.activity import FRAME, RATE, Activity, Gate
-from mmjax.streaming.agreement import Agreement
+from mmjax.streaming.agreement import Agreement, in_order
 from mmjax.streaming.blocks import Block, Blocks, Chunk
 from mmjax.streaming.endpoint import Endpoint, Span
 from mmjax.streaming.events import Confirmed, Event, Lost, Tentative, Utterance
 from mmjax.streaming.recognition import Recogniser, Window, Word
 from mmjax.streaming.ring import Ring
 
+HEARD = 0.1  # seconds behind the last speech, that a look has to see for the speech to be whole
 PROMPT = 40  # words before the window that a recogniser is told
 
 
@@ -73,9 +74,12 @@ class Listener:
         self._recogniser = recogniser
         self._gate = gate or Activity()
         self._endpoint = Endpoint(c.endpoint)
-        self._ring = Ring(round((c.window + c.hop + c.endpoint.lead) * RATE))
+        # what is behind the end of an utterance when it is known to be over, comes besides
+        room = c.window + c.hop + c.endpoint.lead + c.endpoint.pause
+        self._ring = Ring(round(room * RATE))
         self._agreement = Agreement()
         self._start: int | None = None  # of the window; None: nothing is recognised
+        self._looked = 0  # end of the last window that was recognised
         self._begins: deque[int] = deque(maxlen=64)  # where utterances began that context may reach
         self._words: deque[Word] = deque()  # confirmed, on the stream's clock (place / RATE)
         self._utterance: list[Word] = []  # of which these are the running utterance's
@@ -94,13 +98,15 @@ class Listener:
             yield from self._end(span)
 
     def hear(self, blocks: Sequence[Block]) -> Iterator[Event]:
-        """Looks at the window once for several blocks, which is how load is shed."""
+        """Looks at the window once for several blocks, half of one at most: load is shed so."""
         for block in blocks:
             yield from self._append(block)
         begin = self._endpoint.begin
         if begin is None:
             return
         self._open(begin)
+        if self._looked >= self._endpoint.speech * FRAME + round(HEARD * RATE):
+            return
         yield from self._cut(self._ring.end)
         yield from self._recognise(self._ring.end, final=False)
         yield from self._pieces()
@@ -131,10 +137,17 @@ class Listener:
         self._begins.append(place)
 
     def _end(self, span: Span) -> Iterator[Event]:
-        """Recognises an utterance to its end, and tells it."""
+        """Recognises an utterance to its end, and tells it.
+
+        Where the last look saw all of its speech, what it heard is what was said.
+        """
         end = span.end * FRAME
-        yield from self._cut(end)
-        yield from self._recognise(end, final=True)
+        if self._looked >= span.speech * FRAME + round(HEARD * RATE):
+            yield from self._confirm(self._agreement.tentative)
+            self._agreement.tentative = ()
+        else:
+            yield from self._cut(end)
+            yield from self._recognise(end, final=True)
         if self._utterance:
             yield self._utterance_of(self._utterance, end)
         self._utterance = []
@@ -148,11 +161,8 @@ class Listener:
         window = Window(samples, self._start, tuple(before[-PROMPT:]), final)
         found = [word.moved(start) for word in self._recogniser(window)]
         inside = [word for word in self._words if word.start >= start]
-        new = self._agreement.hear(inside, found, final)
-        self._words.extend(new)
-        self._utterance.extend(new)
-        if new:
-            yield Confirmed(self._on_clock(new))
+        self._looked = end
+        yield from self._confirm(self._agreement.hear(inside, found, final))
         if self._agreement.tentative:
             yield Tentative(self._on_clock(self._agreement.tentative))
 
@@ -163,13 +173,18 @@ class Listener:
             return
         place = self._best_cut(end)
         waiting = [word for word in self._agreement.tentative if word.end * RATE <= place]
-        if waiting:  # no second hypothesis will hear them
-            self._words.extend(waiting)
-            self._utterance.extend(waiting)
-            yield Confirmed(self._on_clock(waiting))
+        yield from self._confirm(waiting)  # no second hypothesis will hear them
         self._agreement.tentative = self._agreement.tentative[len(waiting) :]
         self._start = max(place, end - limit, self._ring.start)
         self._forget()
+
+    def _confirm(self, words: Sequence[Word]) -> Iterator[Event]:
+        last = self._words[-1].end if self._words else 0.0
+        words = in_order(words, last)
+        self._words.extend(words)
+        self._utterance.extend(words)
+        if words:
+            yield Confirmed(self._on_clock(words))
 
     def _best_cut(self, end: int) -> int:
         """The middle of the longest pause behind a confirmed word that leaves a quarter to half of

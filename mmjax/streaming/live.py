@@ -119,5 +119,6 @@ def _heard(listener: Listener, chunks: list[Chunk]) -> Iterator[Event]:
                 blocks.append(one)
     if len(blocks) > 1:
         yield Behind(len(blocks), len(blocks) * listener.blocks.hop / RATE)
-    if blocks:
-        yield from listener.hear(blocks)
+    most = max(1, int(listener.config.window / 2 / listener.config.hop))
+    for start in range(0, len(blocks), most):
+        yield from listener.hear(blocks[start : start + most])

@@ -6,15 +6,16 @@
   bits little-endian, whose rate and channels are told.
 * `paced` plays what does not wait at its own pace. A microphone: microphone.py.
 
-Letters: T samples, C channels.
+Letters: T samples, C channels, U samples at 16 kHz.
 """
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -41,7 +42,7 @@ class Resampler:
 
     def __call__(
         self, samples: Float[np.ndarray, "T C"], last: bool = False
-    ) -> Float[np.ndarray, " T"]:
+    ) -> Float[np.ndarray, " U"]:
         """What is ready; the last call gives the rest."""
         mono = samples.mean(1, dtype=np.float32)
         return mono if self._stream is None else self._stream.resample_chunk(mono, last)
@@ -96,7 +97,7 @@ class Format(NamedTuple):
         return int(self.kind[2:]) * self.channels
 
 
-def pipe(stream: BinaryIO, bare: Format | None = None) -> Iterator[Chunk]:
+def pipe(stream: io.BufferedIOBase, bare: Format | None = None) -> Iterator[Chunk]:
     """A pipe from its beginning to its end, as what it holds arrives.
 
     Args:
@@ -136,7 +137,7 @@ def _samples(data: bytes, form: Format) -> Float[np.ndarray, "T C"]:
     return scaled.reshape(-1, form.channels)
 
 
-def _wave_format(stream: BinaryIO) -> Format:
+def _wave_format(stream: io.BufferedIOBase) -> Format:
     """Reads a WAV up to its samples."""
     rest = _exactly(stream, 8)
     if rest[4:] != b"WAVE":
@@ -170,7 +171,7 @@ def _format(body: bytes) -> Format:
     return Format(rate, channels, kinds[tag, bits])
 
 
-def _exactly(stream: BinaryIO, size: int) -> bytes:
+def _exactly(stream: io.BufferedIOBase, size: int) -> bytes:
     """So many bytes, or fewer at the end of the pipe."""
     data = b""
     while len(data) < size and (more := stream.read(size - len(data))):

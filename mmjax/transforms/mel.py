@@ -121,8 +121,8 @@ class LogMel:
         """log10 of each frame's power in the bins, float64; the same beside any other frames."""
         return np.log10(np.maximum(self.spectrum.power(frames), LOWEST_POWER))
 
-    def scale(self, logs: Iterable[Float[np.ndarray, "T M"]], out: np.ndarray) -> None:
-        """The features [U, M] of a clip from its logarithms, block by block; silence behind."""
+    def scale(self, logs: Iterable[np.ndarray], out: np.ndarray) -> None:
+        """The features [U, M] of a clip from blocks of its logarithms [T, M]; silence behind."""
         silence = np.log10(LOWEST_POWER)
         loudest = silence
         done = 0

@@ -119,13 +119,13 @@ def test_utterances_by_frames():
     flags[100:101] = True  # a click
     flags[150:200] = flags[210:230] = flags[300:340] = True
     whole = Endpoint(Config()).push(flags)
-    assert [tuple(one) for one in whole] == [(135, 245), (285, 355)]
+    assert [tuple(one) for one in whole] == [(135, 245, 230), (285, 355, 340)]
     parts = Endpoint(Config())
     found = [one for at in range(0, 400, 3) for one in parts.push(flags[at : at + 3])]
     assert found == whole and parts.begin is None
     cut = Endpoint(Config())
     cut.push(flags[:320])
-    assert [tuple(one) for one in cut.skip(1000)] == [(285, 320)]
+    assert [tuple(one) for one in cut.skip(1000)] == [(285, 320, 320)]
     assert cut.push(flags[150:200]) == [] and cut.begin == 1320
 
 
