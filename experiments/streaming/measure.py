@@ -207,6 +207,8 @@ def main() -> None:
     parser.add_argument("--hop", type=float, help="seconds from look to look")
     parser.add_argument("--window", type=float, help="seconds of a window at most")
     parser.add_argument("--context", type=float, help="seconds of earlier utterances")
+    parser.add_argument("--prompt", type=int, help="words before a window that are told")
+    parser.add_argument("--least", type=float, help="seconds of a window that is looked at")
     parser.add_argument("--clock", default="wall", choices=list(CLOCKS))
     parser.add_argument("--out", help="file for the figures and the texts, .json")
     arguments = parser.parse_args()

@@ -147,7 +147,9 @@ def _config(options: Options) -> Config:
         )
     endpoint = dataclasses.replace(Endpoint(), pause=options.pause)
     try:
-        return Config(options.hop, options.window, options.context, endpoint=endpoint)
+        return Config(
+            hop=options.hop, window=options.window, context=options.context, endpoint=endpoint
+        )
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

@@ -36,7 +36,6 @@ from mmjax.streaming.recognition import Recogniser, Window, Word
 from mmjax.streaming.ring import Ring
 
 HEARD = 0.1  # seconds behind the last speech, that a look has to see for the speech to be whole
-PROMPT = 40  # words before the window that a recogniser is told
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +43,8 @@ class Config:
     hop: float = 1.0  # seconds from one look at the window to the next; a multiple of 0.02
     window: float = 20.0  # seconds of a window at most
     context: float = 0.0  # seconds before an utterance from which earlier ones stay in its window
+    least: float = 0.8  # seconds of a window from which on it is looked at before it is complete
+    prompt: int = 40  # words before the window that the recogniser is told
     longest: float = 60.0  # seconds of an utterance that is told in one piece
     jitter: float = 0.1  # seconds that the time stamps of chunks may be off
     endpoint: endpoint.Config = endpoint.Config()  # where utterances begin and end
@@ -95,6 +96,7 @@ class Listener:
         for block in self.blocks.flush():
             yield from self.hear([block])
         for span in self._endpoint.close():
+            self._open(span.begin)
             yield from self._end(span)
 
     def hear(self, blocks: Sequence[Block]) -> Iterator[Event]:
@@ -107,6 +109,8 @@ class Listener:
         self._open(begin)
         if self._looked >= self._endpoint.speech * FRAME + round(HEARD * RATE):
             return
+        if self._ring.end - self._start < round(self.config.least * RATE):
+            return
         yield from self._cut(self._ring.end)
         yield from self._recognise(self._ring.end, final=False)
         yield from self._pieces()
@@ -115,6 +119,7 @@ class Listener:
         missing = block.start - self._ring.end
         if missing:  # whole hops are left out
             for span in self._endpoint.skip(missing // FRAME):
+                self._open(span.begin)
                 yield from self._end(span)
             self._ring.restart(block.start)
             self._begins.clear()
@@ -158,7 +163,8 @@ class Listener:
         samples = self._ring.read(self._start, end)
         start = self._start / RATE
         before = [word.text for word in self._words if word.start < start]
-        window = Window(samples, self._start, tuple(before[-PROMPT:]), final)
+        told = before[max(0, len(before) - self.config.prompt) :]
+        window = Window(samples, self._start, tuple(told), final)
         found = [word.moved(start) for word in self._recogniser(window)]
         inside = [word for word in self._words if word.start >= start]
         self._looked = end
@@ -220,5 +226,5 @@ class Listener:
         """Confirmed words that neither a window nor its prompt will have."""
         oldest = self._ring.start if self._start is None else self._start
         behind = sum(word.start * RATE < oldest for word in self._words)
-        for _ in range(behind - PROMPT):
+        for _ in range(behind - self.config.prompt):
             self._words.popleft()

@@ -96,6 +96,7 @@ def test_models_that_hear_no_words():
         listening.recogniser(mmjax.load(GOLDEN / "gpt2/gpt2"))
 
 
+@pytest.mark.slow
 def test_letters_are_heard():
     """A wav2vec 2.0 of random weights: a window of whole seconds is heard as a clip is."""
     loaded = mmjax.load(GOLDEN / "wav2vec2/group")

@@ -46,48 +46,37 @@ def test_words_have_the_times_of_their_letters():
     np.testing.assert_allclose([word[1:] for word in found], [(0.02, 0.1), (0.14, 0.16)])
 
 
-@pytest.fixture(scope="module")
-def model():
-    model = wav2vec2.Model(TINY)
-    variables = nn.unbox(jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 400))))
-    return model, variables
+def front(norm):
+    """The convolutions alone, of random weights."""
+    module = wav2vec2.Front(dataclasses.replace(TINY, front_norm=norm))
+    variables = nn.unbox(jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 400))))
+    return jax.jit(lambda x: module.apply(variables, x[None])[0])
 
 
-def test_frames_of_the_front_are_the_same_in_any_chunks(model):
-    """Each is normalised for itself ("layer"); with "group" each depends on the whole clip."""
-    _, variables = model
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=4000).astype(np.float32)
+@pytest.mark.parametrize("norm, same", [("layer", True), ("group", False)])
+def test_frames_of_the_front_are_the_same_in_any_chunks(norm, same):
+    """Where each is normalised for itself; with "group" each depends on the whole clip."""
+    x = np.random.default_rng(1).normal(size=4000).astype(np.float32)
     field, stride = 30, 20  # samples
     assert [wav2vec2.frames(TINY, field + n) for n in (-1, 0, stride - 1, stride)] == [0, 1, 1, 2]
-
-    def network(config):
-        front = wav2vec2.Front(config)
-        params = {"params": variables["params"]["front"]}
-        if config.front_norm == "group":
-            kept = {k: v for k, v in params["params"].items() if k[-7:-6] != "_" or "_0" in k}
-            params = {"params": {k: v for k, v in kept.items() if "norm" not in k or "_0_" in k}}
-        return jax.jit(lambda x: front.apply(params, x[None])[0])
-
-    layer = network(TINY)
-    group = network(dataclasses.replace(TINY, front_norm="group"))
-    for call, same in ((layer, True), (group, False)):
-        stream = Frames(call, field, stride)
-        parts = [stream.push(x[at : at + 1000]) for at in range(0, 4000, 1000)]
-        got = np.concatenate([part for part in parts if part is not None])
-        want = np.asarray(call(x))
-        assert got.shape == want.shape
-        assert np.allclose(got, want, atol=1e-6) == same
-    assert Frames(layer, field, stride).push(x[:20]) is None
+    call = front(norm)
+    stream = Frames(call, field, stride)
+    parts = [stream.push(x[at : at + 1000]) for at in range(0, 4000, 1000)]
+    got = np.concatenate([part for part in parts if part is not None])
+    want = np.asarray(call(x))
+    assert got.shape == want.shape
+    assert np.allclose(got, want, atol=1e-6) == same
+    assert Frames(call, field, stride).push(x[:20]) is None
 
 
-def test_logits_of_a_longer_window_are_others(model):
+@pytest.mark.slow
+def test_logits_of_a_longer_window_are_others():
     """The blocks look both ways: why a window is computed whole, and words confirmed by agreement
     instead of frame by frame."""
-    model, variables = model
+    model = wav2vec2.Model(TINY)
+    variables = nn.unbox(jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 400))))
     x = np.random.default_rng(2).normal(size=(1, 2000)).astype(np.float32)
     run = jax.jit(lambda x: model.apply(variables, x).logits)
     whole = np.asarray(run(x))[0]
     half = np.asarray(run(x[:, :1000]))[0]
     assert not np.allclose(whole[: len(half)], half, atol=1e-4)
-    np.testing.assert_array_equal(run(x)[0], whole)
