@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,15 @@ def test_a_pipe_and_replies(sound, monkeypatch, capsys):
     assert lines[::2] == said and lines[1::2] == ["> 1", "> 3", "> 3", "> 3"]
 
 
-def test_a_file_at_its_own_pace_is_buffered(sound, capsys):
+def test_a_file_at_its_own_pace_is_buffered(sound, monkeypatch, capsys):
+    """And a recogniser that is slower than the sound is told to be."""
+
+    class Slow(tones.Fake):
+        def __call__(self, window):
+            time.sleep(0.05)
+            return super().__call__(window)
+
+    monkeypatch.setattr(listen, "recogniser", lambda loaded, language: Slow())
     path, said = sound
     listen.run(listen.Options(source=str(path), speed=200.0, buffer=60.0, window=25.0))
     found = capsys.readouterr()
