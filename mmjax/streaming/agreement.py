@@ -79,7 +79,8 @@ def known(confirmed: Sequence[Word], hypothesis: Sequence[Word]) -> int:
     late = [middle > last + NEAR for middle in middles]
     early = [middle < last - NEAR for middle in middles]
     costs = [edits[j] + MISPLACED * (sum(late[:j]) + sum(early[j:])) for j in range(len(said) + 1)]
-    return min(range(len(costs)), key=costs.__getitem__)
+    by_time = sum(middle <= last for middle in middles)
+    return min(range(len(costs)), key=lambda j: (costs[j], abs(j - by_time)))
 
 
 def in_order(words: Sequence[Word], after: float) -> tuple[Word, ...]:

@@ -147,4 +147,5 @@ def test_confirmed_words_are_found_in_a_hypothesis():
     assert known(confirmed, words("One, one. One")) == 3
     assert known(words("go to the bank"), words("go the bank and back")) == 3
     assert known(words("go to the bank"), words("and back", start=2.0)) == 0  # a hypothesis forgot
+    assert known(words("do"), words("to lock the door")) == 1  # heard otherwise, but heard once
     assert known([], words("any")) == 0 and known(confirmed, []) == 0
