@@ -50,6 +50,8 @@ setup(
         ],
         # Draws the SVG of the sets that `--mode=prepare` fetches.
         "prepare": ["resvg_py>=0.3"],
+        # Hears the microphone: `--mode=listen`.
+        "microphone": ["sounddevice>=0.4.6"],
         # Sends curves and pictures to Weights & Biases: `execution.wandb`.
         "wandb": ["wandb>=0.17"],
     },

@@ -11,6 +11,7 @@
     python -m mmjax.main --mode=search --query="a big cat"
     python -m mmjax.main --mode=transcribe --audio=talk.mp3 --formats=srt
     python -m mmjax.main --mode=embed --model=emoji_clip --data=photos --out=photos.parquet
+    python -m mmjax.main --mode=listen --source=talk.wav --out=talk.jsonl
     python -m mmjax.main --mode=export --workdir=runs/clip_emoji --out=my_clip
 
 Fields of the config: `--config.optimizer.clip_norm=0.5`, or after the colon of --config. The flags

@@ -80,6 +80,11 @@ class Letters:
         """Text of what CTC says for each frame, [frames]."""
         return self.decode(one for one, _ in itertools.groupby(int(one) for one in ids))
 
+    @property
+    def space(self) -> int | None:
+        """The id that parts words; None: there is none."""
+        return self.vocab.get(self._space)
+
     def save(self, folder: str | Path) -> None:
         """Writes `vocab.json` and `tokenizer_config.json`."""
         folder = Path(folder)

@@ -41,10 +41,17 @@ class Spectrum:
 
     def __call__(self, samples: np.ndarray, count: int | None = None) -> Float[np.ndarray, "T M"]:
         """Power in each bin, before any logarithm; `count`: of the first so many frames."""
+        return self.power(self.cut(samples)[:count])
+
+    def cut(self, samples: np.ndarray) -> np.ndarray:
+        """The samples of each frame, [T, window]; a view."""
         if self.centred:
             samples = np.pad(samples, self.window // 2, mode="reflect")
-        cut = np.lib.stride_tricks.sliding_window_view(samples, self.window)
-        frames = cut[:: self.hop][:count].astype(np.float64)
+        return np.lib.stride_tricks.sliding_window_view(samples, self.window)[:: self.hop]
+
+    def power(self, frames: np.ndarray) -> Float[np.ndarray, "T M"]:
+        """Of frames that are cut already; each for itself."""
+        frames = frames.astype(np.float64)
         if self.level:
             frames -= frames.mean(1, keepdims=True)
         if self.emphasis:

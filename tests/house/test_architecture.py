@@ -28,7 +28,7 @@ STAIRS = (
     ("readers", "transforms"),
     ("datasets",),
     ("processors",),
-    ("generation", "conversion"),
+    ("generation", "conversion", "streaming"),
     ("tasks",),
     ("training", "evaluation"),
     ("report",),
