@@ -11,6 +11,7 @@ BESIDE = {
     "mmjax.configs": "configs",
     "mmjax.configs.contrastive": "configs/contrastive",
     "mmjax.configs.recipes": "configs/recipes",
+    "mmjax.configs.speech": "configs/speech",
     "mmjax.configs.vlm": "configs/vlm",
     "mmjax.experiments.own_data": "experiments/own_data",
 }
@@ -35,7 +36,9 @@ setup(
     package_dir=BESIDE,
     package_data={
         "mmjax": ["datasets/bundled/**"],
-        "mmjax.experiments.own_data": ["pictures.jsonl", "conversations.jsonl", "pictures/*"],
+        "mmjax.experiments.own_data": [
+            "pictures.jsonl", "conversations.jsonl", "sounds.jsonl", "pictures/*", "sounds/*"
+        ],
     },
     entry_points={"console_scripts": ["mmjax = mmjax.main:program"]},
     install_requires=requirements(),

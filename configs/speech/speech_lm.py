@@ -1,0 +1,93 @@
+"""A GPT that hears: Whisper's real encoder, frozen, and questions about what a voice says.
+
+    python -m mmjax.main --mode=prepare --set=spoken_questions
+    python -m mmjax.main --config=configs/speech/speech_lm.py --workdir=runs/speech_lm
+    python -m mmjax.main --mode=chat --model=runs/speech_lm --audio=clip.wav
+
+"Which number is said?", "how many words are said?", "who speaks?" and "what is said?", of seven
+voices, one of them a woman's recordings (mmjax/datasets/spoken_questions.py). No number of the test
+split is said in training.
+"""
+
+from mmjax.config import relative
+
+BLOCK = dict(width=192, heads=4, hidden=768, activation="gelu_tanh")
+SMALL = dict(width=32, heads=2, hidden=64, layers=1)
+KINDS = ("number", "count", "voice")
+
+VARIANTS = {
+    # Whisper hears the silence of its whole window, as it was trained to: 38 GFLOP a clip
+    "window": {"data.processor.audio": dict(masked=False, seconds=30.0)},
+    "smoke": {
+        "train": dict(steps=6, evaluate_every=3, log_every=1),
+        "data.batch_size": 8,
+        "optimizer.groups.1.warmup": 2,
+        "optimizer.groups.2.warmup": 2,
+        "model.audio.encoder.transformer": SMALL,
+        "model.language.transformer": SMALL,
+        "warm_start": "",  # a random encoder: no weights are fetched
+    },
+}
+
+
+def get_config():
+    config = relative(__file__, "../base.py")
+    config.data = dict(
+        train=dict(spoken=dict(name="spoken_questions", split="train", conversations=True)),
+        processor=dict(
+            name="dialogue",
+            max_images=0,
+            audio=dict(bins=80, seconds=3.0, stack=4),
+            max_length=128,
+            tokenizer="words",
+            vocab_size=128,
+        ),
+        batch_size=32,
+    )
+    whisper = dict(width=384, layers=4, heads=6, hidden=1536, key_bias=False, unroll=4)
+    config.model = dict(
+        name="vlm",
+        image=None,
+        audio=dict(
+            # the window that its positions are for; batches are as long as their longest clip
+            encoder=dict(name="whisper_encoder", frames=3000, transformer=whisper),
+            projector=dict(name="mlp"),
+        ),
+        language=dict(context_length=128, transformer=dict(layers=4, **BLOCK)),
+    )
+    config.task = dict(name="language", generate=dict(max_new_tokens=12))
+    config.warm_start = {"audio/encoder": "whisper-tiny.en#encoder"}
+    config.train = dict(steps=700, log_every=10, evaluate_every=100)
+    warmup = 50
+    config.optimizer.groups = (
+        dict(match="audio/encoder/.*", optimizer="frozen"),
+        dict(
+            match=r".*/blocks/.*/kernel", optimizer="muon", learning_rate=0.02, b1=0.95,
+            weight_decay=0.1, warmup=warmup,
+        ),
+        dict(optimizer="adamw", learning_rate=1e-3, b2=0.98, weight_decay=0.1, warmup=warmup),
+    )  # fmt: skip
+    config.checkpoint = dict(every=200, latest=1, best=1, trained_only=True)
+    config.checkpoint.metric = "validation/spoken/exact_match"
+    config.validation = dict(spoken=asked("validation", KINDS, rows=192))
+    config.test = dict(
+        spoken=asked("test", KINDS),
+        **{kind: asked("test", (kind,)) for kind in (*KINDS, "words")},
+        shuffled=asked("test", KINDS, audio="shuffled"),
+        transcript=dict(
+            asked("test", ("words",)), evaluator=dict(name="word_errors", reference="answer"),
+            baseline=None,
+        ),
+    )  # fmt: skip
+    config.execution.threads = 1
+    return config
+
+
+def asked(split: str, kinds: tuple, audio: str = "own", **evaluator) -> dict:
+    """Some kinds of questions, one a row, beside what the question alone tells."""
+    return dict(
+        source=dict(name="spoken_questions", split=split, kinds=kinds, audio=audio),
+        evaluator=dict(name="answers", reference="answer", **evaluator),
+        baseline=dict(name="question_only", answer="answer", metric="exact_match"),
+        batch_size=32,
+    )
