@@ -142,6 +142,7 @@ def _one(one: prepared.Set, root: Path, options: Options) -> str:
         return f"{one.name}: ready, {found['rows']:,} rows in {root / one.name} ({one.licence})"
     if one.draws:
         drawing.renderer()  # before anything is fetched that could not be drawn
+    one.needs()
     started = time.monotonic()
     free = shutil.disk_usage(root).free - ROOM
     if free < one.disk + one.download:

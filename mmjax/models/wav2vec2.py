@@ -208,6 +208,11 @@ class Model(nn.Module):
 
     config: Config
 
+    @nn.nowrap
+    def frame_mask(self, mask: Bool[Array, "B T"]) -> Bool[Array, "B L"]:
+        """Which frames are made of sound alone, from which samples are."""
+        return frame_mask(self.config, mask)
+
     def encode_audio(
         self,
         samples: Float[Array, "B T"],

@@ -21,7 +21,6 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from mmjax.data.batching import Transform
-from mmjax.data.source import Example
 from mmjax.errors import UserError
 from mmjax.processors import base
 from mmjax.processors.raw import raw
@@ -30,6 +29,7 @@ from mmjax.tokenizers.bpe import Tokenizer
 from mmjax.tokenizers.letters import Letters
 from mmjax.transforms.audio import DecodeAudio
 from mmjax.transforms.mel import Features, LogMel
+from mmjax.transforms.samples import NormalizeAudio
 from mmjax.typing import Bool, Float
 
 TOKENIZERS = ("tokenizer.json", "vocab.json")
@@ -211,18 +211,6 @@ class Samples(NamedTuple):
 
     samples: Float[np.ndarray, "B T"]
     mask: Bool[np.ndarray, "B T"] | None  # True: sound; None: the checkpoint takes no mask
-
-
-@dataclasses.dataclass(frozen=True)
-class NormalizeAudio:
-    """`audio`: float32 [T] -> zero mean and unit variance."""
-
-    field: ClassVar[str] = "audio"
-    deterministic: ClassVar[bool] = True
-
-    def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
-        audio = example["audio"]
-        return {**example, "audio": (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)}
 
 
 @dataclasses.dataclass(frozen=True)

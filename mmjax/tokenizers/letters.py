@@ -19,6 +19,7 @@ from typing import Any
 from mmjax.tokenizers.bpe import SpecialTokens, TokenizerError
 
 SETTINGS = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+SPACE = "|"  # what stands for the space between words
 
 
 class Letters:
@@ -42,7 +43,7 @@ class Letters:
         self.vocab_size = 1 + max(self.vocab.values(), default=-1)
         self.blank = self.special[names["pad_token"]]
         self._unknown = self.vocab.get(names["unk_token"])
-        self._space = self._token(self.settings.get("word_delimiter_token", "|"))
+        self._space = self._token(self.settings.get("word_delimiter_token", SPACE))
         self._lower = bool(self.settings.get("do_lower_case", False))
         self._names = {number: name for name, number in self.vocab.items()}
 
@@ -59,6 +60,14 @@ class Letters:
                 f"{self._where} has no {text[ids.index(None)]!r} and no token for unknown letters"
             )
         return ids
+
+    def known(self, text: str) -> str:
+        """A text in the letters that there are, in their case; a space in place of others."""
+        out = []
+        for letter in text:
+            cased = (letter, letter.upper(), letter.lower())
+            out.append(next((one for one in cased if one in self.vocab), " "))
+        return " ".join("".join(out).split())
 
     def decode(self, ids: Iterable[Any]) -> str:
         """Text of ids [length] as they are; special tokens leave no trace."""
@@ -79,6 +88,13 @@ class Letters:
         for name, value in (("vocab.json", self.vocab), ("tokenizer_config.json", settings)):
             text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
             (folder / name).write_text(text, encoding="utf-8")
+
+
+def train(texts: Iterable[str]) -> Letters:
+    """Every letter that occurs, behind the blank and the space between words."""
+    found = sorted(set().union(*map(set, texts)) - {" "})
+    names = [SETTINGS["pad_token"], SPACE, *found]
+    return Letters({name: number for number, name in enumerate(names)})
 
 
 def load(folder: str | Path) -> Letters:

@@ -4,9 +4,9 @@
   log10 cut off 8 below the loudest value of the clip, scaled to about -1..1.
 * Frame t is centred at sample t * hop: the ends are mirrored. The frame behind the last one is left
   out, so that 30 seconds are 3,000 frames.
-* In float64 inside: quiet frequencies beside loud ones are off by 1e-5 and more in float32.
-* One FFT over all frames of a clip. Frames that lie in the padding are not computed: their value is
-  known, and a clip of 5 seconds costs a sixth of one of 30.
+* Frames that lie in the padding are not computed: their value is known, and a clip of 5 seconds
+  costs a sixth of one of 30.
+* layers/spectrogram.py computes the same in a graph.
 
 Letters: T frames, M mel bins.
 """
@@ -14,14 +14,15 @@ Letters: T frames, M mel bins.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from mmjax.data.source import CorruptExample, Example
+from mmjax.layers.mel_scale import Bank
 from mmjax.transforms.audio import Sound
+from mmjax.transforms.spectrum import Spectrum
 from mmjax.typing import Bool, Float, UInt8
 
 LOWEST_POWER = 1e-10  # silence, where the logarithm would be minus infinity
@@ -33,32 +34,6 @@ class Features(NamedTuple):
 
     features: Float[np.ndarray, "B T M"]
     mask: Bool[np.ndarray, "B T"]  # False: padding; Whisper itself looks at all of them
-
-
-def mel_of(hertz: np.ndarray | float) -> np.ndarray:
-    """Slaney's scale: 15 mel per 1,000 Hz below that frequency, 27 per factor of 6.4 above it."""
-    hertz = np.asarray(hertz, np.float64)
-    high = 15 + np.log(np.maximum(hertz, 1000.0) / 1000.0) * 27 / np.log(6.4)
-    return np.where(hertz < 1000.0, hertz * 3 / 200, high)
-
-
-def hertz_of(mel: np.ndarray | float) -> np.ndarray:
-    """The frequency of a place on Slaney's scale: the inverse of `mel_of`."""
-    mel = np.asarray(mel, np.float64)
-    high = 1000.0 * np.exp((np.maximum(mel, 15.0) - 15.0) * np.log(6.4) / 27)
-    return np.where(mel < 15.0, mel * 200 / 3, high)
-
-
-@functools.cache
-def filters(bins: int, window: int, rate: int) -> Float[np.ndarray, "M F"]:
-    """Triangles from 0 Hz to 8 kHz, evenly spaced in mel, each of area 1 over frequency."""
-    edges = hertz_of(np.linspace(mel_of(0.0), mel_of(8000.0), bins + 2))[:, None]  # [M + 2, 1]
-    frequencies = np.linspace(0, rate // 2, window // 2 + 1)[None]
-    rising = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - frequencies) / (edges[2:] - edges[1:-1])
-    triangles = np.maximum(0.0, np.minimum(rising, falling)) * 2 / (edges[2:] - edges[:-2])
-    triangles.flags.writeable = False  # every caller has the same array
-    return triangles
 
 
 def spectrogram(sound: Sound, bins: int = 64) -> UInt8[np.ndarray, "M T 3"]:
@@ -85,6 +60,13 @@ class LogMel:
     truncate: bool = False  # a longer clip is cut, as the reference does; False: it is refused
     field: str = "audio"  # that it works on
     deterministic = True
+
+    @property
+    def spectrum(self) -> Spectrum:
+        """Its frames and filters: to 8 kHz, or half of a lower rate."""
+        high = min(8_000.0, self.rate / 2)
+        bank = Bank(self.bins, self.window, self.rate, high=high)
+        return Spectrum(bank, self.window, self.hop)
 
     def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
         return {**example, self.field: self.batch([example[self.field]]).features[0]}
@@ -127,14 +109,9 @@ class LogMel:
 
     def _fill(self, clip: np.ndarray, samples: int, out: np.ndarray) -> None:
         """The spectrogram of a clip padded to so many samples."""
-        half = self.window // 2
-        sound = min(len(out), -(-(len(clip) + half) // self.hop))  # frames that reach any sound
-        padded = np.pad(np.pad(clip, (0, samples - len(clip))), half, mode="reflect")
-        frames = np.lib.stride_tricks.sliding_window_view(padded, self.window)[:: self.hop][:sound]
-        hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.window) / self.window)
-        spectrum = np.fft.rfft(frames * hann)  # [T, F]
-        power = spectrum.real**2 + spectrum.imag**2
-        mel = power @ filters(self.bins, self.window, self.rate).T
+        # frames that reach any sound
+        sound = min(len(out), -(-(len(clip) + self.window // 2) // self.hop))
+        mel = self.spectrum(np.pad(clip, (0, samples - len(clip))), sound)
         log = np.log10(np.maximum(mel, LOWEST_POWER))
         silence = np.log10(LOWEST_POWER)
         out[:sound] = log

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmjax import registry
+from mmjax.data.collation import numbers
 from mmjax.data.source import DataError, Example, InMemory
 from mmjax.data.storage import folder
 from mmjax.datasets.prepared.archives import Wanted
@@ -46,6 +47,8 @@ class Set:
     build: Callable[[Members, "Writer"], Iterator[tuple[int, int]]]
     disk: int  # bytes of the prepared set, about
     draws: bool = False  # its pictures are SVG, for which a renderer has to be installed
+    # raises DataError where a program that makes it is not installed
+    needs: Callable[[], None] = lambda: None
     revision: int = 1  # raised whenever `build` writes something else
     # whether a source with these options reads it: a part may be bundled
     read_by: Callable[[Mapping[str, Any]], bool] = lambda options: True
@@ -208,7 +211,7 @@ def source(
     Args:
         name: of the choice, for messages.
         examples: rows of rows.jsonl -> examples, with Places for their bytes.
-        columns: fields whose values are stored columns, int32.
+        columns: fields whose values are stored columns, int32 or float32.
 
     Raises DataError that says which command prepares the set, or when nothing is left.
     """
@@ -227,9 +230,7 @@ def source(
         raise DataError(f"{name} has no example; the set has {found['rows']} rows")
     identity = "".join(file["sha256"] for _, file in sorted(found["files"].items()))
     kept = [dict(example) for example in kept]
-    values = {
-        key: np.asarray([example[key] for example in kept], np.int32) for key in columns
-    }
+    values = numbers({key: np.asarray([example[key] for example in kept]) for key in columns})
     stored = Stored(kept, name, place, values)
     stored.fingerprint = hashlib.sha256(f"{stored.fingerprint}{identity}".encode()).hexdigest()
     return stored
