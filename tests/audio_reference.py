@@ -88,7 +88,7 @@ def prompts(lengths, window, bins, token, words, seed=0):
         for place, frames in enumerate(own):
             heard[number, place, :frames] = True
     audio = rng.normal(size=(*heard.shape, bins)).astype(np.float32)
-    return dict(inputs=ids, mask=mask, audio=audio, audio_mask=heard)
+    return dict(inputs=ids, mask=mask, sounds=audio, audio_mask=heard)
 
 
 def theirs(batch):
@@ -100,6 +100,6 @@ def theirs(batch):
     return dict(
         input_ids=torch.tensor(batch["inputs"]),
         attention_mask=torch.tensor(batch["mask"].astype(int)),
-        input_features=torch.tensor(batch["audio"][there].transpose(0, 2, 1)),
+        input_features=torch.tensor(batch["sounds"][there].transpose(0, 2, 1)),
         feature_attention_mask=torch.tensor(heard[there].astype(int)),
     )

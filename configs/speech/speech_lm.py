@@ -14,11 +14,32 @@ from mmjax.config import relative
 BLOCK = dict(width=192, heads=4, hidden=768, activation="gelu_tanh")
 SMALL = dict(width=32, heads=2, hidden=64, layers=1)
 KINDS = ("number", "count", "voice")
+TONES = dict(source=dict(sound="tones"))
+WARMUP = dict(warmup=50)
+GROUPS = (
+    dict(match="audio/encoder/.*", optimizer="frozen"),
+    dict(
+        match=r".*/blocks/.*/kernel", optimizer="muon", learning_rate=0.02, b1=0.95,
+        weight_decay=0.1, **WARMUP,
+    ),
+    dict(optimizer="adamw", learning_rate=1e-3, b2=0.98, weight_decay=0.1, **WARMUP),
+)  # fmt: skip
 
 VARIANTS = {
     # Whisper hears the silence of its whole window, as it was trained to: 38 GFLOP a clip
     "window": {"data.processor.audio": dict(masked=False, seconds=30.0)},
+    # matrices of rank 8 beside the encoder's attention learn as well
+    "lora": {
+        "adapters": (dict(match="audio/encoder/.*/attention/.*", rank=8, alpha=16.0),),
+        "optimizer.groups": (
+            dict(match="audio/encoder/.*/lora/.*", learning_rate=1e-3, **WARMUP),
+            *GROUPS,
+        ),
+    },
     "smoke": {
+        "data.train.spoken.sound": "tones",  # which need no file
+        "validation.spoken": TONES,
+        "test": dict.fromkeys(("spoken", *KINDS, "words", "shuffled", "transcript"), TONES),
         "train": dict(steps=6, evaluate_every=3, log_every=1),
         "data.batch_size": 8,
         "optimizer.groups.1.warmup": 2,
@@ -39,10 +60,11 @@ def get_config():
             max_images=0,
             audio=dict(bins=80, seconds=3.0, stack=4),
             max_length=128,
+            buckets=(128,),
             tokenizer="words",
             vocab_size=128,
         ),
-        batch_size=32,
+        batch_size=16,
     )
     whisper = dict(width=384, layers=4, heads=6, hidden=1536, key_bias=False, unroll=4)
     config.model = dict(
@@ -55,38 +77,31 @@ def get_config():
         ),
         language=dict(context_length=128, transformer=dict(layers=4, **BLOCK)),
     )
-    config.task = dict(name="language", generate=dict(max_new_tokens=12))
+    config.task = dict(name="language", generate=dict(max_new_tokens=8))
     config.warm_start = {"audio/encoder": "whisper-tiny.en#encoder"}
-    config.train = dict(steps=700, log_every=10, evaluate_every=100)
-    warmup = 50
-    config.optimizer.groups = (
-        dict(match="audio/encoder/.*", optimizer="frozen"),
-        dict(
-            match=r".*/blocks/.*/kernel", optimizer="muon", learning_rate=0.02, b1=0.95,
-            weight_decay=0.1, warmup=warmup,
-        ),
-        dict(optimizer="adamw", learning_rate=1e-3, b2=0.98, weight_decay=0.1, warmup=warmup),
-    )  # fmt: skip
-    config.checkpoint = dict(every=200, latest=1, best=1, trained_only=True)
+    config.train = dict(steps=1400, log_every=20, evaluate_every=350)
+    config.optimizer.groups = GROUPS
+    config.checkpoint = dict(every=350, latest=1, best=1, trained_only=True)
     config.checkpoint.metric = "validation/spoken/exact_match"
     config.validation = dict(spoken=asked("validation", KINDS, rows=192))
     config.test = dict(
         spoken=asked("test", KINDS),
-        **{kind: asked("test", (kind,)) for kind in (*KINDS, "words")},
-        shuffled=asked("test", KINDS, audio="shuffled"),
+        **{kind: asked("test", (kind,), rows=400) for kind in (*KINDS, "words")},
+        shuffled=asked("test", KINDS, clips="shuffled", rows=400),
         transcript=dict(
-            asked("test", ("words",)), evaluator=dict(name="word_errors", reference="answer"),
-            baseline=None,
+            source=dict(name="spoken_questions", split="test", kinds=("words",)),
+            evaluator=dict(name="word_errors", reference="answer", rows=400),
+            batch_size=32,
         ),
-    )  # fmt: skip
+    )
     config.execution.threads = 1
     return config
 
 
-def asked(split: str, kinds: tuple, audio: str = "own", **evaluator) -> dict:
+def asked(split: str, kinds: tuple, clips: str = "own", **evaluator) -> dict:
     """Some kinds of questions, one a row, beside what the question alone tells."""
     return dict(
-        source=dict(name="spoken_questions", split=split, kinds=kinds, audio=audio),
+        source=dict(name="spoken_questions", split=split, kinds=kinds, clips=clips),
         evaluator=dict(name="answers", reference="answer", **evaluator),
         baseline=dict(name="question_only", answer="answer", metric="exact_match"),
         batch_size=32,

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmjax.data.source import CorruptExample
@@ -52,6 +53,23 @@ def joined(turns: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], di
             content = "".join(_text(part, number, held) for part in content)
         out.append({**turn, "content": content})
     return out, held
+
+
+def contents(value: Any, thing: str) -> Any:
+    """A picture or a sound; where it is the path of a file, its bytes.
+
+    Args:
+      thing: what it is, for messages: "clip".
+
+    Raises:
+      CorruptExample: a file that cannot be opened.
+    """
+    if not isinstance(value, str | Path):
+        return value
+    try:
+        return Path(value).expanduser().read_bytes()
+    except OSError as error:
+        raise CorruptExample(f"a {thing} that cannot be opened: {error}") from error
 
 
 def relocated(turns: Any, locate: Callable[[str], str]) -> Any:

@@ -10,7 +10,8 @@
   of held-out clips each row asks one question.
 * Split by content: no number of a held-out split is said in training, alone or behind words, and no
   sequence of words without a number.
-* How much the sound tells is measured with `audio="shuffled"`: each row has another row's clip.
+* How much the sound tells is measured with `clips="shuffled"`: each row has another row's clip.
+* `sound="tones"` needs no file: each word is a short tone of its own. For tests and `:smoke`.
 """
 
 import concurrent.futures
@@ -24,9 +25,9 @@ import numpy as np
 import soundfile
 import soxr
 
-from mmjax.data.source import Example, objects
+from mmjax.data.source import Example, InMemory, objects
 from mmjax.datasets import asterisk, prepared, synthetic_speech
-from mmjax.datasets.prepared import Place, Stored, check_choice
+from mmjax.datasets.prepared import Place, check_choice
 from mmjax.datasets.prepared.captions import SPLITS, in_split
 from mmjax.datasets.synthetic_speech import Voice
 
@@ -58,7 +59,10 @@ QUESTIONS = {
     "voice": "who speaks ?",
     "words": "what is said ?",
 }
-AUDIO = ("own", "shuffled")
+SOUNDS = ("speech", "tones")
+ORDERS = ("own", "shuffled")
+TONES = 240  # clips of tones
+TONE = 0.06  # seconds of one
 
 
 class Said(NamedTuple):
@@ -74,7 +78,8 @@ class Config:
     kinds: tuple[str, ...] = tuple(QUESTIONS)  # of questions
     # False: each row asks one question; True: each clip has one conversation with all of them
     conversations: bool = False
-    audio: str = "own"  # one of AUDIO: "own"; "shuffled": of another row
+    clips: str = "own"  # one of ORDERS: "own"; "shuffled": of another row
+    sound: str = "speech"  # one of SOUNDS: "speech", which is prepared; "tones"
 
 
 def spelled(number: int) -> list[str]:
@@ -194,14 +199,28 @@ def answers(row: Mapping[str, Any]) -> dict[str, str]:
     return out
 
 
-def open(config: Config) -> Stored:
-    """The rows of a split: audio (FLAC bytes), group, id; text (the question), answer, kind; or a
-    conversation. Columns: text, answer, group.
+def tones(words: Sequence[str], voice: str) -> np.ndarray:
+    """Each word a tone of its own height, each voice overtones of its own; float32 at RATE."""
+    known = [*ONES, *TENS, "hundred", *ALPHABET]
+    time = np.arange(round(TONE * RATE)) / RATE
+    colour = 1 + list(VOICES).index(voice)
+    pieces = []
+    for word in words:
+        hertz = 300 * 2 ** (known.index(word) / 20)
+        tone = np.sin(2 * np.pi * hertz * time) + 0.5 * np.sin(2 * np.pi * hertz * colour * time)
+        pieces.append(0.3 * tone * np.hanning(len(time)))
+    return np.concatenate(pieces).astype(np.float32)
+
+
+def open(config: Config) -> InMemory:
+    """The rows of a split: audio (FLAC bytes, or samples at RATE), group, id; text (the question),
+    answer, kind; or a conversation. Columns: text, answer, group.
 
     Raises DataError for a wrong choice or a missing set.
     """
     check_choice("spoken_questions: split", config.split, SPLITS)
-    check_choice("spoken_questions: audio", config.audio, AUDIO)
+    check_choice("spoken_questions: clips", config.clips, ORDERS)
+    check_choice("spoken_questions: sound", config.sound, SOUNDS)
     for kind in config.kinds:
         check_choice("spoken_questions: kinds", kind, tuple(QUESTIONS))
 
@@ -211,18 +230,36 @@ def open(config: Config) -> Stored:
             said = Said(tuple(row["words"]), row["number"])
             if in_split(key_of(said), config.split):
                 kept.append((number, row))
-        others = np.roll(np.arange(len(kept)), 1 if config.audio == "shuffled" else 0)
+        others = np.roll(np.arange(len(kept)), 1 if config.clips == "shuffled" else 0)
         for (number, row), other in zip(kept, others.tolist(), strict=True):
-            audio = Place(*kept[other][1]["audio"])
+            audio = kept[other][1]["audio"]
+            audio = Place(*audio) if config.sound == "speech" else audio
             yield from _asked(config, number, row, audio)
 
-    stored = prepared.source(SET, f"spoken questions {config.split}", examples, ("group",))
-    for name in ("text", "answer"):
-        stored.columns[name] = objects([example[name] for example in stored.examples])
-    return stored
+    name = f"spoken questions {config.split}"
+    if config.sound == "tones":
+        source = InMemory(list(examples(_tones())), name)
+    else:
+        source = prepared.source(SET, name, examples, ("group",))
+    for column in ("text", "answer"):
+        source.columns[column] = objects([example[column] for example in source.examples])
+    return source
 
 
-def _asked(config: Config, number: int, row: Mapping[str, Any], audio: Place) -> Iterator[Example]:
+def _tones() -> list[dict[str, Any]]:
+    """As rows.jsonl has them, with samples instead of places."""
+    rng = np.random.default_rng(0)
+    names = list(VOICES)
+    rows = []
+    for number in range(TONES):
+        said = draw(rng)
+        voice = names[number % len(names)]
+        row = {"words": list(said.words), "number": said.number, "voice": voice}
+        rows.append({**row, "audio": tones(said.words, voice)})
+    return rows
+
+
+def _asked(config: Config, number: int, row: Mapping[str, Any], audio: Any) -> Iterator[Example]:
     """The rows of a clip."""
     known = answers(row)
     kinds = [kind for kind in config.kinds if kind in known]

@@ -41,7 +41,7 @@ from mmjax.layers.projectors import linear, mlp, resampler
 from mmjax.models import audio_tower, gpt2, llama, resnet, vit
 from mmjax.typing import Array, Float, Int, Natural, Shaped
 
-SENSES = ("images", "image_mask", "audio", "audio_mask")  # arguments of a call besides the text
+SENSES = ("images", "image_mask", "sounds", "audio_mask")  # arguments of a call besides the text
 # Sounds of a row: log-mel frames, or samples.
 Sounds = Float[Array, "B A T F"] | Float[Array, "B A T"]
 
@@ -114,13 +114,13 @@ def check(
     mask: Shaped[np.ndarray, "B L"] | None = None,
     images: Any = None,
     image_mask: Shaped[np.ndarray, "B M"] | None = None,
-    audio: Any = None,
+    sounds: Any = None,
     audio_mask: Shaped[np.ndarray, "B A T"] | None = None,
 ) -> None:
     """Holds prompts against their pictures and sounds.
 
     Args:
-      images: anything of the shape [B, M, H, W, C]; None: there are none. audio: [B, A, T, ...].
+      images: anything of the shape [B, M, H, W, C]; None: there are none. sounds: [B, A, T, ...].
 
     Raises:
       ConfigError: a row with more of them than tokens, or the reverse; a sense that is not there.
@@ -139,13 +139,13 @@ def check(
         places = ((ids == config.image_id) & real).sum(1)
         vectors = pictures * config.image_tokens
         interleave.check("picture/image", config.image_id, places, pictures, vectors)
-    if audio is not None:
+    if sounds is not None:
         _sense(config.audio, "audio", "sounds")
     if config.audio is not None:
         clips = nothing
         vectors = nothing
-        if audio is not None:
-            length = np.full(audio.shape[:2], audio.shape[2])
+        if sounds is not None:
+            length = np.full(sounds.shape[:2], sounds.shape[2])
             if audio_mask is not None:
                 length = np.asarray(audio_mask).astype(bool).sum(2)
             clips = (length > 0).sum(1)
@@ -200,7 +200,7 @@ class Model(nn.Module):
         images: Float[Array, "B M H W C"] | None = None,
         image_mask: Shaped[Array, "B M"] | None = None,
         mask: Shaped[Array, "B L"] | None = None,
-        audio: Sounds | None = None,
+        sounds: Sounds | None = None,
         audio_mask: Shaped[Array, "B A T"] | None = None,
         *,
         train: bool = False,
@@ -211,7 +211,7 @@ class Model(nn.Module):
           images: of each row in the order of the prompt; None: image tokens are read as words.
           image_mask: True = a picture; None: all are.
           mask: True = a real token; padding is no image token, whatever its id.
-          audio: of each row in the order of the prompt, as images.
+          sounds: of each row in the order of the prompt, as images.
           audio_mask: True = sound; a clip without any is not there. None: all is sound.
         """
         x = self.language.embed(ids)
@@ -219,9 +219,9 @@ class Model(nn.Module):
         if images is not None:
             taken = (ids == self.config.image_id) & real
             x = interleave.interleave(x, taken, *self._seen(images, image_mask, train))
-        if audio is not None and audio.shape[1]:
+        if sounds is not None and sounds.shape[1]:
             taken = (ids == self.config.audio_id) & real
-            x = interleave.interleave(x, taken, *self._heard(audio, audio_mask, train))
+            x = interleave.interleave(x, taken, *self._heard(sounds, audio_mask, train))
         return x
 
     def _seen(self, images: Array, mask: Array | None, train: bool) -> tuple[Array, Array]:
@@ -234,11 +234,11 @@ class Model(nn.Module):
         there = jnp.repeat(there, vectors.shape[1], axis=1)
         return rows_apart(vectors.reshape(*there.shape, -1)), there
 
-    def _heard(self, audio: Array, mask: Array | None, train: bool) -> tuple[Array, Array]:
+    def _heard(self, sounds: Array, mask: Array | None, train: bool) -> tuple[Array, Array]:
         """Vectors of each row's sounds [B, A * K, D], and which are there."""
         _sense(self.config.audio, "audio", "sounds")
-        rows, most = audio.shape[:2]
-        flat = rows_apart(audio.reshape(rows * most, *audio.shape[2:]))
+        rows, most = sounds.shape[:2]
+        flat = rows_apart(sounds.reshape(rows * most, *sounds.shape[2:]))
         if mask is not None:
             mask = rows_apart(as_mask(mask).reshape(rows * most, -1))
         vectors, valid = self.encode_audio(flat, mask, train=train)
@@ -255,7 +255,7 @@ class Model(nn.Module):
         mask: Shaped[Array, "B L"] | None = None,
         images: Float[Array, "B M H W C"] | None = None,
         image_mask: Shaped[Array, "B M"] | None = None,
-        audio: Sounds | None = None,
+        sounds: Sounds | None = None,
         audio_mask: Shaped[Array, "B A T"] | None = None,
         *,
         segment: Int[Array, "B L"] | None = None,
@@ -267,7 +267,7 @@ class Model(nn.Module):
         valid = real_tokens(inputs, mask)
         if segment is not None:
             valid = valid & (segment >= 0)
-        x = self._read(inputs, valid, (images, image_mask), (audio, audio_mask), train)
+        x = self._read(inputs, valid, (images, image_mask), (sounds, audio_mask), train)
         kwargs = dict(segment=segment, logits_at=logits_at, train=train)
         return self.language(x, valid, prefix=self._prefix(prefix, valid), **kwargs)
 
@@ -277,7 +277,7 @@ class Model(nn.Module):
         mask: Shaped[Array, "B L"] | None = None,
         images: Float[Array, "B M H W C"] | None = None,
         image_mask: Shaped[Array, "B M"] | None = None,
-        audio: Sounds | None = None,
+        sounds: Sounds | None = None,
         audio_mask: Shaped[Array, "B A T"] | None = None,
         *,
         slots: int,
@@ -291,7 +291,7 @@ class Model(nn.Module):
           cache_dtype: that keys and values are kept in; None: the stream's.
         """
         valid = real_tokens(inputs, mask)
-        x = self._read(inputs, valid, (images, image_mask), (audio, audio_mask), False)
+        x = self._read(inputs, valid, (images, image_mask), (sounds, audio_mask), False)
         kwargs = dict(slots=slots, logits_at=logits_at, cache_dtype=cache_dtype)
         return self.language.prefill(x, valid, prefix=self._prefix(prefix, valid), **kwargs)
 
@@ -318,13 +318,13 @@ class Model(nn.Module):
         inputs: Array,
         valid: Array,
         images: tuple[Array | None, Array | None],
-        audio: tuple[Array | None, Array | None],
+        sounds: tuple[Array | None, Array | None],
         train: bool,
     ) -> Array:
         """What the language model reads; pictures and sounds each with their mask."""
         if inputs.ndim == 2:
-            return self.embed(inputs, *images, valid, *audio, train=train)
-        for name, given in (("pictures", images), ("sounds", audio)):
+            return self.embed(inputs, *images, valid, *sounds, train=train)
+        for name, given in (("pictures", images), ("sounds", sounds)):
             if given[0] is not None:
                 raise ValueError(f"embeddings hold their {name} already: give them to `embed`")
         return inputs

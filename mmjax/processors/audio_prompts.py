@@ -18,7 +18,7 @@ Letters: B batch, L tokens, M clips of a row at most, T frames, F mel bins.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -76,7 +76,7 @@ class Processor(prompts.Processor):
         answers: str | Sequence[str] | None = None,
         special: bool = True,
     ) -> dict[str, np.ndarray]:
-        """A batch: "inputs" and "mask" [B, L], "audio" and "audio_mask" where there is any.
+        """A batch: "inputs" and "mask" [B, L], "sounds" and "audio_mask" where there are any.
 
         Args:
           audio: those of all texts, one behind the other, or a list of each text's; each is a
@@ -101,11 +101,16 @@ class Processor(prompts.Processor):
         heard = [[self.clips(clip) for clip in row] for row in rows]
         counts = [[int(self.clips.tower.tokens(clip.sound)) for clip in row] for row in heard]
         texts = [prompts.expanded(one, token, row) for one, row in zip(texts, counts, strict=True)]
-        sounds = dict(zip(("audio", "audio_mask"), self.clips.batch(heard), strict=True))
+        sounds = dict(zip(("sounds", "audio_mask"), self.clips.batch(heard), strict=True))
         return self._batch(texts, answers, special) | sounds
 
-    def inputs(self, fields: Any) -> dict[str, Any]:
+    @property
+    def takes(self) -> tuple[str, ...]:
         """As every processor's."""
+        return ("text",) if self.clips is None else ("audio", "text")
+
+    def inputs(self, fields: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+        """As every processor's: a row's clip, or its list."""
         return self(fields.get("audio"), fields.get("text"))
 
 

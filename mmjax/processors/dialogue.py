@@ -53,7 +53,7 @@ TOKENIZER = "tokenizer.json"
 TRAINED = {"": bpe, "words": words}
 TEXTS = ("text", "text_weight", "answered", "answered_weight")
 # arguments of the model's call
-INPUTS = ("inputs", "mask", "images", "image_mask", "audio", "audio_mask")
+INPUTS = ("inputs", "mask", "images", "image_mask", "sounds", "audio_mask")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Processor(base.Processor):
     padded to."""
 
     ragged = {"image": 1, "audio": 2, **dict.fromkeys(TEXTS, 1)}
-    arguments = {"image": "images", "text": "inputs", "text_mask": "mask"}
+    arguments = {"image": "images", "audio": "sounds", "text": "inputs", "text_mask": "mask"}
 
     def __init__(self, config: Config, tokenizer: Tokenizer, vocab_size: int | None = None):
         self.config = config
@@ -220,7 +220,7 @@ class Processor(base.Processor):
     def chat(
         self, conversations: Sequence[Sequence[Mapping[str, Any]]], *, answer: bool = True
     ) -> dict[str, np.ndarray]:
-        """The batch of conversations: "inputs", "mask", and "images", "image_mask", "audio",
+        """The batch of conversations: "inputs", "mask", and "images", "image_mask", "sounds",
         "audio_mask" where they have any.
 
         Args:

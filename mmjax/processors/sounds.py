@@ -20,16 +20,17 @@ import numpy as np
 import soundfile
 
 from mmjax.config import ConfigError
+from mmjax.data import messages
 from mmjax.data.source import CorruptExample, Example
 from mmjax.models import audio_tower, wav2vec2, whisper_encoder
 from mmjax.processors.base import AtLeast
-from mmjax.processors.raw import raw
 from mmjax.transforms.audio import DecodeAudio, Sound
 from mmjax.transforms.dialogue import things_of
 from mmjax.transforms.mel import LogMel
 from mmjax.typing import Bool, Float, Natural, Positive
 
 MARGIN = 4  # frames behind the last sound that the encoder's convolutions look at
+STEP = 0.2  # seconds that the lengths of batches are rounded up to: fewer compilations
 
 
 class Clip(NamedTuple):
@@ -58,10 +59,7 @@ class Clips:
         Raises:
           CorruptExample: one that cannot be read, is too long, or too short for a token.
         """
-        try:
-            data = raw("audio", clip)
-        except OSError as error:
-            raise CorruptExample(f"a clip that cannot be opened: {error}") from error
+        data = messages.contents(clip, "clip")
         samples = DecodeAudio(self.mel.rate)({"audio": data})["audio"]
         self.check(len(samples))
         if self.waves:
@@ -168,7 +166,13 @@ class Config:
             frames = max(1, round(100 * self.seconds))
             encoder = whisper_encoder.Config(self.bins, frames, pool=self.pool)
         tower = audio_tower.Config(encoder, self.stack, masked=self.masked)
-        return Clips(tower, LogMel(bins=self.bins or 80, seconds=self.seconds))
+        mel = LogMel(bins=self.bins or 80, seconds=self.seconds)
+        return Clips(tower, mel, round(STEP * self.rate))
+
+    @property
+    def rate(self) -> int:
+        """Frames or samples per second."""
+        return 100 if self.bins else 16_000
 
     @property
     def transform(self) -> EachClip:
@@ -204,8 +208,7 @@ class Config:
     def edges(self, lengths: Sequence[np.ndarray]) -> tuple[int, ...]:
         """Frames or samples that batches are padded up to, of which the last hold the longest."""
         longest = max(int(rows.max()) for rows in lengths)
-        rate = 16_000 if not self.bins else 100
-        edges = {min(round(seconds * rate), longest) for seconds in self.buckets}
+        edges = {min(round(seconds * self.rate), longest) for seconds in self.buckets}
         return tuple(sorted(edges | {longest}))
 
     def paper(self) -> Float[np.ndarray, " T"]:

@@ -43,8 +43,8 @@ class Config:
     # batch lacks are left out
     inputs: Mapping[str, str] = dataclasses.field(
         default_factory=lambda: {
-            "images": "image", "image_mask": "image_mask", "audio": "audio",
-            "audio_mask": "audio_mask",
+            "images": "image", "image_mask": "image_mask",
+            "sounds": "audio", "audio_mask": "audio_mask",
         }
     )
     label_smoothing: float = 0.0  # share of the target's probability that all tokens get alike

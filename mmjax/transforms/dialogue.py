@@ -99,7 +99,7 @@ class EachImage:
             return {**example, "image": np.zeros((0, edge, edge, 3), np.float32)}
         made = []
         for picture in pictures:
-            single: Example = {"image": picture}
+            single: Example = {"image": messages.contents(picture, "picture")}
             for transform in self.transforms:
                 single = transform(single, rng)
             made.append(single["image"])

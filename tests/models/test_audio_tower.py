@@ -93,7 +93,7 @@ def batch():
     return dict(
         inputs=ids, mask=mask, images=rng.normal(size=(3, 1, 8, 8, 3)).astype(np.float32),
         image_mask=np.array([[1], [0], [0]], bool),
-        audio=rng.normal(size=(3, 3, 40, 5)).astype(np.float32),
+        sounds=rng.normal(size=(3, 3, 40, 5)).astype(np.float32),
         audio_mask=np.arange(40) < lengths[..., None],
     )  # fmt: skip
 
@@ -110,11 +110,11 @@ def test_sounds_and_pictures_go_where_their_tokens_are():
     prompts = batch()
 
     @jax.jit
-    def run(inputs, mask, images, image_mask, audio, audio_mask):
+    def run(inputs, mask, images, image_mask, sounds, audio_mask):
         apply = functools.partial(model.apply, variables)
-        both = apply(inputs, images, image_mask, mask, audio, audio_mask, method="embed")
+        both = apply(inputs, images, image_mask, mask, sounds, audio_mask, method="embed")
         picture = apply(images[:, 0], method="encode_image")
-        flat = audio.reshape(-1, 40, 5), audio_mask.reshape(-1, 40)
+        flat = sounds.reshape(-1, 40, 5), audio_mask.reshape(-1, 40)
         return both, apply(inputs, method="embed"), picture, apply(*flat, method="encode_audio")[0]
 
     vectors, words, pictures, clips = map(np.asarray, run(**prompts))
@@ -161,7 +161,7 @@ MISTAKES = {
     "row 1 has 2 clips, fewer than its 9 audio tokens": dict(  # a shorter one
         audio_mask=np.arange(40) < np.array([[21, 0, 0], [12, 0, 34], [0, 0, 0]])[..., None]
     ),
-    "row 0 has 0 clips, fewer than its 4 audio tokens": dict(audio=None),
+    "row 0 has 0 clips, fewer than its 4 audio tokens": dict(sounds=None),
     "row 0 has 0 pictures, fewer than its 4 image tokens": dict(images=None),
 }
 
@@ -203,6 +203,6 @@ def test_configs_that_cannot_be(fields, message):
 def test_a_sense_that_is_not_there():
     deaf = vlm.Config(SEES, language=gpt2.Config(23, 64, BODY), image_id=IMAGE)
     with pytest.raises(ConfigError, match="the model takes no sounds: its audio tower is None"):
-        vlm.check(deaf, np.array([[5]]), audio=np.zeros((1, 1, 40, 5)))
+        vlm.check(deaf, np.array([[5]]), sounds=np.zeros((1, 1, 40, 5)))
     with pytest.raises(ConfigError, match="encoder.letters is for CTC"):
         audio_tower.Config(wav2vec2.Config(letters=5))

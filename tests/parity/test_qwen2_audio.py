@@ -117,7 +117,8 @@ def test_from_sounds_on(tmp_path):
     np.testing.assert_array_equal(batch["inputs"], wanted["input_ids"])
     with torch.no_grad():
         expected = reference(**wanted).logits.numpy()
-    found = np.asarray(loaded.model.apply(loaded.variables, **batch).logits)
+    arrays = {key: jnp.asarray(value) for key, value in batch.items()}
+    found = np.asarray(loaded.model.apply(loaded.variables, **arrays).logits)
     np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0)
     load.save(loaded, tmp_path / "ours")
     again = transformers.Qwen2AudioProcessor.from_pretrained(tmp_path / "ours")

@@ -45,7 +45,7 @@ def test_ids_and_frames_of_the_reference():
         assert heard.sum(2).tolist() == [[31, 0], [0, 0], [100, 6]]
         there = heard.any(2)
         np.testing.assert_array_equal(heard[there], said["sound"])
-        frames = batch["audio"][there]
+        frames = batch["sounds"][there]
         for mine, theirs, sound in zip(frames, said["features"], said["sound"], strict=True):
             reach = min(100, int(sound.sum()) + 4)  # all that the encoder's convolutions look at
             np.testing.assert_allclose(mine[:reach], theirs[:reach], atol=1e-5)
@@ -53,7 +53,7 @@ def test_ids_and_frames_of_the_reference():
 
 def test_a_short_batch_is_short():
     batch = processor()([np.ones(1600, np.float32)], "a <|AUDIO|>")
-    assert batch["audio"].shape == (1, 1, 100, 8)
+    assert batch["sounds"].shape == (1, 1, 100, 8)
     clips = processor().clips
     assert clips.length(1600) == 100 and clips.frames(1600) == 10 and clips.tokens(1600) == 2
 
@@ -111,3 +111,11 @@ def test_files_come_back_as_they_were(tmp_path):
     processor().save(tmp_path)
     for file in ("tokenizer.json", "processor_config.json", "chat_template.jinja"):
         assert (tmp_path / file).read_bytes() == (GOLDEN / file).read_bytes()
+
+
+def test_raw_fields_are_prepared_as_the_models_arguments():
+    fields = dict(audio=[[CLIP], [CLIP, CLIP]], text=["<|AUDIO|>a", "<|AUDIO|> or <|AUDIO|>"])
+    assert processor().takes == ("audio", "text")
+    found = processor().inputs(fields)
+    assert set(found) == {"inputs", "mask", "sounds", "audio_mask"}
+    assert found["audio_mask"].any(2).tolist() == [[True, False], [True, True]]
