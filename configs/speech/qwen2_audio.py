@@ -17,9 +17,10 @@ here are choices.
   come from Whisper large-v3. To start from the whole of a published Qwen2-Audio, name its folder
   alone: `--config.warm_start=checkpoints/Qwen2-Audio-7B`.
 
-NOT run here at this size. `--mode=plan --devices=8 --hardware=H100` says what a step needs. What
-runs here is `:smoke` (seconds, the same path with tiny parts on conversations about two beeps), and
-after it `:full,smoke` and `:lora,smoke`, with `--config.warm_start=` and the folder of the first.
+NOT run here at this size. `--mode=plan --devices=8 --hardware=H100` says what a step needs at the
+peak: 36 GiB on each device for the first stage, 39 for `:full`, 21 for `:lora`. What runs here is
+`:smoke` (seconds, the same path with tiny parts on conversations about beeps), and after it
+`:full,smoke` and `:lora,smoke`, with `--config.warm_start=` and the folder of the first.
 """
 
 from pathlib import Path
@@ -39,7 +40,6 @@ def group(match: str, learning_rate: float) -> dict:
 SECOND_STAGE = {
     "data.batch_size": 64,
     "train.steps": 5000,
-    "optimizer.accumulate": 2,
     "warm_start": FIRST_STAGE,
 }
 SMALL = dict(width=32, layers=2, heads=2, hidden=64)
@@ -64,7 +64,7 @@ VARIANTS = {
         "data.train.talks": dict(path=str(EXAMPLE), validation=0.3, test=0.0),
         "data.batch_size": 4,
         "data.processor": dict(tokenizer="", vocab_size=400, max_length=100),
-        "data.processor.audio": dict(bins=16, seconds=1.0),
+        "data.processor.audio": dict(bins=16, seconds=1.0, max_clips=2),
         "train": dict(steps=6, evaluate_every=3, log_every=1),
         "validation.talks.batch_size": 2,
         "model.audio.encoder.transformer": SMALL,
@@ -89,7 +89,7 @@ def get_config():
         processor=dict(
             name="dialogue",
             max_images=0,
-            audio=dict(bins=128, seconds=30.0, pool=2, max_clips=2, buckets=(5.0, 10.0, 20.0)),
+            audio=dict(bins=128, seconds=30.0, pool=2, buckets=(5.0, 10.0, 20.0)),
             max_length=2048,
             tokenizer=QWEN,
             vocab_size=156_032,
@@ -105,6 +105,7 @@ def get_config():
     )
     config.task = dict(name="language")
     config.warm_start = {"audio/encoder": WHISPER, "language": QWEN}
+    config.optimizer.accumulate = 4
     config.optimizer.groups = (group("audio/projector/.*", 1e-3), dict(optimizer="frozen"))
     config.checkpoint = dict(every=500, latest=2, best=1, trained_only=True)
     config.checkpoint.metric = "validation/talks/perplexity"

@@ -79,9 +79,9 @@ def get_config():
     )
     config.task = dict(name="language", generate=dict(max_new_tokens=8))
     config.warm_start = {"audio/encoder": "whisper-tiny.en#encoder"}
-    config.train = dict(steps=1400, log_every=20, evaluate_every=350)
+    config.train = dict(steps=1000, log_every=20, evaluate_every=250)
     config.optimizer.groups = GROUPS
-    config.checkpoint = dict(every=350, latest=1, best=1, trained_only=True)
+    config.checkpoint = dict(every=250, latest=1, best=1, trained_only=True)
     config.checkpoint.metric = "validation/spoken/exact_match"
     config.validation = dict(spoken=asked("validation", KINDS, rows=192))
     config.test = dict(

@@ -66,12 +66,13 @@ class Model(nn.Module):
     """Sound -> tokens."""
 
     config: Config
-    width: int  # D
+    width: int | None = None  # D; None: the encoder's
 
     def setup(self):
         c = self.config
         self.encoder = _module(c.encoder).Model(c.encoder)
-        self.projector = _module(c.projector).Model(c.projector, self.width)
+        width = c.encoder.transformer.width if self.width is None else self.width
+        self.projector = _module(c.projector).Model(c.projector, width)
 
     def __call__(
         self,
