@@ -7,12 +7,10 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).resolve().parent
 # What lies beside the package in a checkout lies inside it once it is installed, where
 # `--config=configs/...` is looked for last; the pictures are the example of clip_own_data.py.
+CONFIGS = sorted(path.name for path in (HERE / "configs").iterdir() if any(path.glob("*.py")))
 BESIDE = {
     "mmjax.configs": "configs",
-    "mmjax.configs.contrastive": "configs/contrastive",
-    "mmjax.configs.recipes": "configs/recipes",
-    "mmjax.configs.speech": "configs/speech",
-    "mmjax.configs.vlm": "configs/vlm",
+    **{f"mmjax.configs.{name}": f"configs/{name}" for name in CONFIGS},
     "mmjax.experiments.own_data": "experiments/own_data",
 }
 

@@ -8,14 +8,14 @@ without it the whole set, 38,575 on 4,000. Choices are made on a tenth of the tr
 test split is asked at the end. Beside the questions, what a picture shows is asked too, "teal
 circle": a lesson in shapes.
 
-The whole set, 1,000 steps, seed 0, 13 minutes of training on one CPU core: 0.869 of the test
-answers exactly right, 0.669 from the question alone. On validation "what" is answered rightly in
-97 to 100 of 100 cases, and "is there a teal shape?" as often as always saying the likelier of yes
-and no (0.88 of colours, 0.67 of shapes): the asked word is not compared with the picture yet. 3,000
-steps with Muon and without the lesson ended at the same 0.868. What learns to compare, within 3,000
-steps, is a question that is read both ways beside the picture: captioning/blip_vqa.py. `:bundled`
-with Muon, without the lesson, had 0.870 after 700 steps (0.640 from the question alone); it has not
-been run since.
+The question is read both ways beside the picture (`prefix_lm`, as in PaliGemma): this is what makes
+it compare. Read from left to right, "is there a teal shape?" is answered for thousands of steps as
+often as by always saying the likelier of yes and no, 0.869 in all after 1,000 steps.
+
+The whole set, 2,000 steps, seed 0: 0.997 of the test answers exactly right, 0.669 from the question
+alone. Validation had 0.953 after 1,250 steps, 0.991 after 1,500. 26 minutes of training on one CPU
+core, 83 examples/s. `:bundled` with Muon and from left to right had 0.870 after 700 steps (0.640
+from the question alone); as it is now it has not been run.
 """
 
 from mmjax.config import relative, variants
@@ -44,8 +44,9 @@ def get_config():
             transformer=dict(layers=3, **BLOCK),
         ),
         projector=dict(name="mlp"),
+        prefix_lm=True,
         language=dict(context_length=128, transformer=dict(layers=3, **BLOCK)),
     )
     config.task = dict(name="language", generate=dict(max_new_tokens=4))
-    config.train = dict(steps=1000, log_every=20, evaluate_every=250)
+    config.train = dict(steps=2000, log_every=20, evaluate_every=250)
     return config

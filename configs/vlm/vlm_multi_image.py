@@ -7,8 +7,12 @@ makes of 16 patches. What the pictures show is learned first, for 200 steps; the
 Numbers to read beside `scenes/exact_match`: each kind of question alone, the same questions with
 the pictures of other rows (`shuffled`), and with their own in another order (`rolled`).
 
-The 3,000 steps have not been run to their end yet. After 1,000 of them, seed 0: 0.495 of the
-validation answers exactly right (different 0.390, count 0.510, order 0.585), and still rising.
+Questions are read both ways beside the pictures (`prefix_lm`). Test, 4,500 steps, seed 0, 21
+minutes of training on one CPU core (260 examples/s): 1.000 of 2,000 answers exactly right, with the
+pictures of other rows 0.227, with its own in another order 0.382, from the question alone 0.262.
+Validation by kind (different, count, order) had 0.91, 0.93, 0.79 after 2,000 steps and 0.99, 1.00,
+0.98 after 3,000. Read from left to right it had 0.495 of all after 1,000 steps of 3,000, and was
+not run further.
 """
 
 from mmjax.config import relative
@@ -52,6 +56,7 @@ def get_config():
     )  # fmt: skip
     config.model = dict(
         name="vlm",
+        prefix_lm=True,
         image=dict(
             patch_size=8,
             stem=(dict(width=32, stride=4),),
@@ -62,7 +67,7 @@ def get_config():
         language=dict(context_length=64, transformer=dict(layers=3, width=96, hidden=384, **BLOCK)),
     )
     config.task = dict(name="language", generate=dict(max_new_tokens=3))
-    config.train = dict(steps=3000, log_every=20, evaluate_every=500)
+    config.train = dict(steps=4500, log_every=20, evaluate_every=500)
     warmup = 100
     config.optimizer.groups = (
         dict(

@@ -11,7 +11,6 @@ Letters: B rows of a batch, W batches of a window.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -67,9 +66,7 @@ class Alike:
     def __call__(self, step: int) -> Rows:
         number, place = divmod(step, self.window)
         batches = self._window(number)
-        return self.plan(step)._replace(
-            **{name: column[place] for name, column in batches.items()}
-        )
+        return self.plan(step)._replace(**{name: column[place] for name, column in batches.items()})
 
     def _window(self, number: int) -> dict[str, np.ndarray]:
         """The batches of a window, [W, B] each."""

@@ -33,6 +33,7 @@ SYMBOL = re.compile(r"\s*\[.\]$")  # "dollar [$]"
 @dataclasses.dataclass(frozen=True)
 class Config:
     split: str = "train"  # "train", "validation", "test", "all"
+    test: float = 0.1  # share of the texts that is for testing; the validation's is 0.1
 
 
 def _build(members: prepared.Members, out: prepared.Writer) -> Iterator[tuple[int, int]]:
@@ -105,7 +106,7 @@ def open(config: Config) -> Stored:
         for row in rows:
             key = " ".join(re.findall(r"\w+", row["text"].lower()))
             group = groups.setdefault(key, len(groups))
-            if in_split(key, config.split):
+            if in_split(key, config.split, config.test):
                 yield {
                     "audio": Place(*row["audio"]),
                     "text": row["text"],

@@ -1,4 +1,4 @@
-"""Triangular filters over frequency, evenly spaced in mel: three scales that models were trained on.
+"""Triangular filters over frequency, evenly spaced in mel: the three scales of trained models.
 
 * "slaney" (https://engineering.purdue.edu/~malcolm/interval/1998-010/): straight below 1,000 Hz and
   logarithmic above it; triangles in Hz, each of area 1. Whisper's, and CLAP's of single crops.

@@ -179,9 +179,7 @@ class Blocks(nn.Module):
         if c.width % c.heads or (c.width // c.heads) % 2:
             raise ConfigError(f"the width {c.width} does not make {c.heads} heads of even size")
         length = x.shape[1]
-        rotation = rotary.rotation(
-            rotary.Config(), c.width // c.heads, jnp.arange(length)[None]
-        )
+        rotation = rotary.rotation(rotary.Config(), c.width // c.heads, jnp.arange(length)[None])
         mask = None if valid is None else attention_mask(valid, length, causal=False)
         y, outputs = run_blocks(
             self, Block, (c, self.taps, self.train), x, (), (rotation, mask, valid), remat=True
@@ -228,7 +226,9 @@ class Model(nn.Module):
         x = features.astype(t.stream)
         for i in range(int(math.log2(c.subsampling))):
             if mask is not None:
-                x = jnp.where(frame_mask(dataclasses.replace(c, subsampling=2**i), mask)[..., None], x, 0)
+                x = jnp.where(
+                    frame_mask(dataclasses.replace(c, subsampling=2**i), mask)[..., None], x, 0
+                )
             x = Convolution(t.width, 3, 2, (1, 1), dtype=t.dtype, name=f"stem_{i}")(x)
             x = ACTIVATIONS[t.activation](x)
         x = Dense((t.width,), (None, "embed"), dtype=t.dtype, name="projection")(x)

@@ -185,6 +185,8 @@ def _settings(
     """A generation_config.json from config.json, the hub's or CTranslate2's, and the tokenizer."""
     names = {"suppress_ids": "suppress_tokens", "suppress_ids_begin": "begin_suppress_tokens"}
     end = 50_257 if vocab_size >= 51_865 else 50_256  # the multilingual vocabulary, or the English
+    if tokenizer is not None:
+        end = dict(tokenizer.special).get("<|endoftext|>", end)
     out = {"eos_token_id": end, "decoder_start_token_id": end + 1, "max_length": 448}
     out = {key: config.get(key, value) for key, value in out.items()}
     for key in (*names, *names.values(), "forced_decoder_ids"):

@@ -10,7 +10,7 @@ Letters: B batch, T frames or samples, L letters.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,20 +89,16 @@ class Processor(base.Processor):
         }
 
     def lengths(self, source: Source) -> Mapping[str, np.ndarray]:
-        return {
-            "audio": self.config.audio.lengths(source, train=False),
-            "text": self._letters(source),
-        }
+        audio = self.config.audio.lengths(source, train=False)
+        return {"audio": audio, "text": self._letters(source, audio)}
 
-    def _letters(self, source: Source) -> np.ndarray:
-        """Letters of each row's text."""
-        texts = source.column("text")
-        if texts is None:
-            texts = [source[row]["text"] for row in range(len(source))]
-        return np.array([max(1, len(self.spell.said(text))) for text in texts], np.int32)
+    def _letters(self, source: Source, audio: np.ndarray) -> np.ndarray:
+        """Letters of each row's text; 1 where the recording is refused."""
+        counts = [max(1, len(self.spell.said(text))) for text in _texts(source)]
+        return np.where(audio > 1, counts, 1).astype(np.int32)
 
     def plan(self, plan: BatchPlan, sources: Sequence[Source]) -> BatchPlan:
-        longest = max(int(self._letters(source).max()) for source in sources)
+        longest = max(int(self.lengths(source)["text"].max()) for source in sources)
         plan = dataclasses.replace(plan, shape={**plan.shape, "text": (longest,)})
         return self.config.audio.plan(plan, sources)
 
@@ -163,7 +159,8 @@ def build(config: Config, sources: Sources | None, saved: Path | None) -> Proces
     return Processor(config, letters.train(texts))
 
 
-def _texts(source: Source) -> Sequence[Any]:
+def _texts(source: Source) -> Iterable[Any]:
+    """Of all rows, without reading their recordings where the source knows the texts."""
     column = source.column("text")
     return [source[row]["text"] for row in range(len(source))] if column is None else column
 

@@ -111,7 +111,7 @@ class Language(Task):
                 f"context length {limit}: lower data.processor.max_length or "
                 "task.generate.max_new_tokens, or enlarge the model's context_length"
             )
-        prompt = self._prompt(batch)
+        prompt = self._prompt(variables, batch)
         keys = jnp.repeat(keys, options.returns)
         said = answers(self.model, options, {"params": variables["params"]}, prompt, keys)
         tokens, mask = first_answers(said, options)
@@ -127,7 +127,7 @@ class Language(Task):
           batch: with `said` [B, N] and `said_mask`, the text behind each prompt.
           layer: whose attention it is; None: the mean over all.
         """
-        prompt = self._prompt(batch)
+        prompt = self._prompt(variables, batch)
         if "images" not in prompt:
             return {}
         params = {"params": variables["params"]}
@@ -143,7 +143,7 @@ class Language(Task):
         weights = self._weights(batch)
         return {"loss": (values * weights).sum(1), "tokens": weights.sum(1)}
 
-    def _prompt(self, batch: Batch) -> dict[str, Array]:
+    def _prompt(self, variables: Variables, batch: Batch) -> dict[str, Array]:
         """What the model's `prefill` takes."""
         prompt = dict(inputs=batch["text"], mask=batch["text_mask"], **self._inputs(batch))
         if self._prefix_lm and "text_weight" in batch:  # what was said in it is no prefix

@@ -5,7 +5,7 @@ SpecAugment: Park et al. 2019, https://arxiv.org/abs/1904.08779.
 
 * Frozen transforms, `(example, rng) -> example`, that draw from the rng handed in alone.
 * Speed is resampling by soxr: faster is higher as well. Time stamps of the example go along.
-* Noise is white, or a stretch of a recording of a user's folder, at a ratio to the clip's own power.
+* Noise is white, or a stretch of a recording of a folder, at a ratio to the clip's own power.
 * SpecAugment's time warp is left out: in the paper it helps least and costs most. A masked frame or
   bin has the clip's mean, which is what the paper's zero is after normalisation.
 
@@ -156,9 +156,7 @@ class Config:
     time_share: float = 0.2  # of the clip that one takes, at most
 
 
-def transforms(
-    config: Config, rate: int
-) -> tuple[tuple[Transform, ...], tuple[Transform, ...]]:
+def transforms(config: Config, rate: int) -> tuple[tuple[Transform, ...], tuple[Transform, ...]]:
     """(of samples, of frames): those that change anything."""
     c = config
     of_samples: list[Transform] = []

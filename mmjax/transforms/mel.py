@@ -42,7 +42,12 @@ def spectrogram(sound: Sound, bins: int = 64) -> UInt8[np.ndarray, "M T 3"]:
     shortest = 400  # a frame of 25 ms at 16 kHz
     samples = np.pad(samples, (0, max(0, shortest - len(samples))))
     mel = LogMel(bins=bins, rate=sound.rate, seconds=None).batch([samples])
-    loudness = mel.features[0].T[::-1]
+    return picture(mel.features[0])
+
+
+def picture(features: Float[np.ndarray, "T M"]) -> UInt8[np.ndarray, "M T 3"]:
+    """Frames as a grey picture, from the quietest value to the loudest."""
+    loudness = features.T[::-1]
     span = max(float(np.ptp(loudness)), 1e-6)
     grey = ((loudness - loudness.min()) / span * 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)

@@ -39,9 +39,7 @@ class Spectrum:
         period = self.window if self.periodic else self.window - 1
         return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.window) / period)
 
-    def __call__(
-        self, samples: np.ndarray, count: int | None = None
-    ) -> Float[np.ndarray, "T M"]:
+    def __call__(self, samples: np.ndarray, count: int | None = None) -> Float[np.ndarray, "T M"]:
         """Power in each bin, before any logarithm; `count`: of the first so many frames."""
         if self.centred:
             samples = np.pad(samples, self.window // 2, mode="reflect")

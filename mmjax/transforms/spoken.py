@@ -39,7 +39,7 @@ def spoken(text: str, *, english: bool = True) -> str:
 
 
 def number(numeral: str) -> str:
-    """"42" -> "forty two"."""
+    """ "42" -> "forty two"."""
     value = int(numeral)
     if numeral != str(value):  # with zeros in front
         return " ".join(SMALL[int(digit)] for digit in numeral)

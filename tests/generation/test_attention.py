@@ -158,9 +158,12 @@ RUN = """
 import numpy as np, mmjax, sys
 from mmjax.generation.options import Options
 from mmjax.run.attention import attended
+from mmjax.transforms.dialogue import SPECIALS
 
 few = "train.steps=6,train.evaluate_every=6,task.generate.min_new_tokens=2"
-mmjax.train(mmjax.load_config(f"configs/vlm/vlm_easyvqa.py:smoke,{few}"), sys.argv[1])
+config = mmjax.load_config(f"configs/vlm/vlm_easyvqa.py:smoke,{few}")
+config.task.generate.suppressed = tuple(range(len(SPECIALS)))  # so young a model says little else
+mmjax.train(config, sys.argv[1])
 restored = mmjax.restore(sys.argv[1])
 special = tuple(restored.processor.tokenizer.special.values())
 white = np.full((20, 20, 3), 255, np.uint8)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.layers import transformer
-from mmjax.models import audio_tower, wav2vec2, whisper, whisper_encoder
+from mmjax.models import audio_tower, conformer, wav2vec2, whisper, whisper_encoder
 
 TINY = transformer.Config(width=16, layers=2, heads=2, hidden=32)
 
@@ -61,6 +61,16 @@ WAVES = wav2vec2.Config(
 STABLE = dataclasses.replace(
     WAVES, front_norm="layer", front_bias=True, projection_norm=False, transformer=TINY
 )
+SOUNDING = jnp.arange(12)[None] < jnp.arange(5, 13)[:, None]
+LISTENER = conformer.Config(5, transformer=TINY, taps=3, letters=16)
+# two convolutions, projection, head; norms and MLPs of a block, attention, convolution with taps
+LISTENER_SIZE = (
+    3 * 5 * 16
+    + 3 * 16 * 16
+    + 2 * 256
+    + 4 * 16
+    + 2 * (7 * 2 * 16 + 2 * (2 * 16 * 32 + 32 + 16) + 4 * (256 + 16) + 3 * (256 + 16) + 3 * 16)
+)
 # projection, positions (lengths, directions, bias), norm, blocks, head
 WAVES_BODY = 7 * 16 + 16 + 4 + 4 * 8 * 16 + 16 + 2 * 16 + 2 * block(16, 32) + 16 * 16 + 16
 # convolutions of 10 and 3 taps; norms of the first and before the projection, or of both
@@ -83,6 +93,7 @@ def table(row):
                 EARS,
             )
         ],
+        "conformer": [row(conformer.Model(LISTENER), (sound(), SOUNDING), LISTENER_SIZE)],
         "audio_tower": [row(audio_tower.Model(HEARS, 16), (sound(), frames_heard()), HEARING)],
         "wav2vec2": [
             row(wav2vec2.Model(WAVES), (samples(),), WAVES_GROUP),

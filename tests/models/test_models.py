@@ -337,16 +337,6 @@ def test_scale_is_clipped_and_bias_is_siglips():
     assert float(bias) == -10.0 and arguments
 
 
-def test_patch_dropout_drops_in_training_alone():
-    module = vit.Model(dataclasses.replace(IMAGE, pool="mean", patch_dropout=0.5))
-    variables = nn.unbox(module.init(jax.random.key(0), pixels()))
-    tokens = module.apply(
-        variables, pixels(), train=True, rngs={"dropout": jax.random.key(3)}
-    ).tokens
-    assert tokens.shape == (8, 2, 16)
-    assert module.apply(variables, pixels()).tokens.shape == (8, 4, 16)
-
-
 def test_wrong_sizes_are_explained():
     with pytest.raises(ValueError, match="built for images of 8 x 8 x 3, got 9 x 8 x 3"):
         jax.eval_shape(vit.Model(IMAGE).init, jax.random.key(0), jnp.zeros((1, 9, 8, 3)))

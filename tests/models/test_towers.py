@@ -265,3 +265,14 @@ def test_hidden_states_of_a_text_tower_have_the_embeddings():
     assert states.shape == (4, 4, 6, 16)
     rows = variables["params"]["tokens"][ids] + variables["params"]["positions"][None, :6]
     np.testing.assert_allclose(states[0], rows, atol=1e-6)
+
+
+def test_patch_dropout_drops_in_training_alone():
+    image = vit.Config(image_size=8, patch_size=4, pool="mean", patch_dropout=0.5, transformer=BODY)
+    module = vit.Model(image)
+    pixels = jax.random.normal(jax.random.key(1), (8, 8, 8, 3))
+    variables = nn.unbox(module.init(jax.random.key(0), pixels))
+    rngs = {"dropout": jax.random.key(3)}
+    tokens = module.apply(variables, pixels, train=True, rngs=rngs).tokens
+    assert tokens.shape == (8, 2, 16)
+    assert module.apply(variables, pixels).tokens.shape == (8, 4, 16)

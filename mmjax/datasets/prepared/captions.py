@@ -31,10 +31,14 @@ def words(name: str) -> str:
     return " ".join(name.split())
 
 
-def in_split(key: str, split: str) -> bool:
-    """Whether the examples of this key are in the split; the key alone decides, 80 / 10 / 10."""
+def in_split(key: str, split: str, test: float = SHARE) -> bool:
+    """Whether the examples of this key are in the split; the key alone decides.
+
+    Args:
+      test: share of the keys that is for testing; a tenth of all is for validation.
+    """
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     place = int.from_bytes(digest, "big") / 2**64
-    if place < SHARE:
+    if place < test:
         return split in ("test", "all")
-    return split in ("validation" if place < 2 * SHARE else "train", "all")
+    return split in ("validation" if place < test + SHARE else "train", "all")
