@@ -10,8 +10,8 @@ here are choices.
 
 * `:projector`, which is what the file says without a variant: the linear map learns between an
   encoder and a language model that stay as they are.
-* `:full`: all of it learns, at 1e-5, the encoder at 2e-6. `:lora`: of the language model matrices of
-  rank 64 beside its maps, and the linear map. Both go on from where the first ended.
+* `:full`: all of it learns, at 1e-5, the encoder at 2e-6. `:lora`: of the language model matrices
+  of rank 64 beside its maps, and the linear map. Both go on from where the first ended.
 * The data is one conversation a line (mmjax/readers/conversations.py), in data/audio: sounds beside
   it, in "audio" or in parts of messages. Qwen's folder gives tokenizer and weights; the encoder's
   come from Whisper large-v3. To start from the whole of a published Qwen2-Audio, name its folder
