@@ -34,7 +34,9 @@ setup(
     package_dir=BESIDE,
     package_data={
         "mmjax": ["datasets/bundled/**"],
-        "mmjax.experiments.own_data": ["pictures.jsonl", "conversations.jsonl", "pictures/*"],
+        "mmjax.experiments.own_data": [
+            "pictures.jsonl", "conversations.jsonl", "sounds.jsonl", "pictures/*", "sounds/*"
+        ],
     },
     entry_points={"console_scripts": ["mmjax = mmjax.main:program"]},
     install_requires=requirements(),

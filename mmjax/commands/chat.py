@@ -1,10 +1,12 @@
-"""Chat: a conversation with a model in the terminal, in words and pictures.
+"""Chat: a conversation with a model in the terminal, in words, pictures and sounds.
 
     python -m mmjax.main --mode=chat --model=runs/vlm --images=cat.png
+    python -m mmjax.main --mode=chat --model=runs/speech_lm --audio=hello.wav
     python -m mmjax.main --mode=chat --model=llava-hf/llava-1.5-7b-hf --temperature=0.7 --top_p=0.9
 
 * A line is a turn; the answer appears word by word. `/image cat.png` puts a picture before the next
-  turn, `/new` begins another conversation, `/quit` or the end of the input ends.
+  turn, `/audio hello.wav` a sound, `/new` begins another conversation, `/quit` or the end of the
+  input ends.
 * Only new tokens are read in each turn, so a long conversation stays as fast as a short one.
 """
 
@@ -30,6 +32,7 @@ from mmjax.typing import Positive
 class Options:
     model: str = ""  # a work directory, a folder, or "owner/name" of the hub
     images: tuple[str, ...] = ()  # pictures that stand before the first turn
+    audio: tuple[str, ...] = ()  # sounds that stand before the first turn, behind its pictures
     system: str = ""  # what the model is told first
     max_new_tokens: Positive = 256  # tokens of an answer at most
     temperature: float = 0.0  # 0: the likeliest words; higher: more chance
@@ -61,6 +64,7 @@ def run(options: Options) -> None:
 
     chat = begin()
     images = [_read(path) for path in options.images]
+    audio = [_read(path, "sound") for path in options.audio]
     for turn, line in enumerate(_lines()):
         command, _, rest = line.partition(" ")
         try:
@@ -69,13 +73,17 @@ def run(options: Options) -> None:
             if command == "/new":
                 chat = begin()
                 images = []
+                audio = []
             elif command == "/image":
                 images.append(_read(rest.strip()))
+            elif command == "/audio":
+                audio.append(_read(rest.strip(), "sound"))
             elif line:
-                for piece in chat.stream(line, images, options.seed + turn):
+                for piece in chat.stream(line, images, options.seed + turn, audio=audio):
                     print(printable(piece, keep="\n"), end="", flush=True)
                 print()
                 images = []
+                audio = []
         except UserError as error:  # the next turn may be right
             print(error, file=sys.stderr)
 
@@ -89,8 +97,8 @@ def _lines() -> Iterator[str]:
             return
 
 
-def _read(path: str) -> bytes:
-    """Raises ConfigError for a picture that is not there."""
+def _read(path: str, what: str = "picture") -> bytes:
+    """Raises ConfigError for a file that is not there."""
     if not Path(path).expanduser().is_file():
-        raise ConfigError(f"there is no picture {path}")
+        raise ConfigError(f"there is no {what} {path}")
     return Path(path).expanduser().read_bytes()

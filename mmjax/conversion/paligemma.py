@@ -24,7 +24,7 @@ from mmjax.conversion.table import Entry
 from mmjax.conversion.table import linear as linear_rows
 from mmjax.layers.projectors import linear
 from mmjax.models import vlm
-from mmjax.processors import image_prompts
+from mmjax.processors import image_prompts, prompts
 
 MODEL_TYPES = ("paligemma",)
 IGNORED = llava.IGNORED
@@ -99,8 +99,8 @@ def _tower(config: vlm.Config) -> tower.Config:
 def processor(folder: Path, config: vlm.Config) -> Any:
     """Pictures and prompts together."""
     about = {
-        "start": image_prompts.special_token(folder, "bos_token"),
-        "end": image_prompts.special_token(folder, "eos_token"),
+        "start": prompts.special_token(folder, "bos_token"),
+        "end": prompts.special_token(folder, "eos_token"),
     }
     return image_prompts.load(folder, config.image_id, config.image_tokens, **about)
 

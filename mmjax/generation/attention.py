@@ -115,7 +115,7 @@ def on_picture(
 
 def shows_places(config: Any) -> bool:
     """Whether a model's image tokens are the patches of pictures, each in its place."""
-    if not isinstance(config, vlm.Config):
+    if not isinstance(config, vlm.Config) or config.image is None:
         return False
     return not isinstance(config.projector, resampler.Config)
 
@@ -164,7 +164,8 @@ def _mean(collection: Mapping[str, Any], name: str, layer: int | None) -> Float[
     """Over heads, and layers; of the attention `name` of what reads or writes the text."""
     ending = f"blocks/{name}/weights"
     flat = tree.flatten(collection)
-    texts = {path: values for path, values in flat.items() if not path.startswith("image/")}
+    towers = ("image/", "audio/")
+    texts = {path: values for path, values in flat.items() if not path.startswith(towers)}
     (weights,) = (values[0] for path, values in texts.items() if path.endswith(ending))
     layers = len(weights)
     if layer is None:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from mmjax.typing import Array, Float, Int
+from mmjax.typing import Array, Float, Int, Shaped
 
 BATCH_AXES = ("data", "fsdp")  # mesh axes that the rows of a batch lie over
 TENSOR_AXIS = "tensor"  # mesh axis that heads, MLP width and vocabulary lie over
@@ -44,7 +44,7 @@ def _batch_axes(rows: int) -> tuple[str, ...] | object:
     return axes if axes and rows % devices_along(*axes) == 0 else FREE
 
 
-def rows_apart(x: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
+def rows_apart(x: Shaped[Array, "B ..."]) -> Shaped[Array, "B ..."]:
     """Keeps the rows of a batch on the devices that hold them."""
     rows = _batch_axes(len(x))
     if rows is FREE:

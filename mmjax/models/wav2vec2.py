@@ -31,7 +31,8 @@ from mmjax.layers.convolution import Convolution, convolve
 from mmjax.layers.dense import Dense
 from mmjax.layers.transformer import ACTIVATIONS, layer_norm
 from mmjax.models.resnet import FrozenNorm
-from mmjax.typing import Array, Bool, Float, Int, Positive
+from mmjax.models.whisper_encoder import Count
+from mmjax.typing import Array, Bool, Float, Positive
 
 EPSILON = 1e-5  # of the norms between convolutions
 
@@ -90,7 +91,7 @@ class Output(NamedTuple):
     logits: Float[Array, "B L V"] | None  # of each frame's letter, float32
 
 
-def frames(config: Config, samples: Int[Array, " B"] | int) -> Int[Array, " B"] | int:
+def frames(config: Config, samples: Count) -> Count:
     """Frames that so many samples give; 0 or less where they are too few."""
     count = samples
     for stage in config.front:

@@ -1,12 +1,8 @@
 """Whisper: log-mel frames -> text (Radford et al. 2022, https://arxiv.org/abs/2212.04356).
 
-* Two convolutions halve the frames, pre-norm blocks encode them. Keys have no bias.
+* The encoder is a model of its own (whisper_encoder.py). Keys have no bias.
 * The decoder is GPT-2 whose blocks attend to the sound as well (layers/transformer.py).
 * Called as every decoder of the house is (layers/decoding.py); its context is the encoded sound.
-* The encoder's positions are sinusoids, kept among the parameters because files hold them, rounded:
-  no gradient reaches them, and the name of their axis, "constant", keeps weight decay away.
-* A window shorter than 30 seconds is taken too, with the first positions; the published weights
-  were never trained on that.
 
 Letters: B batch, T frames, M mel bins, C encoded frames, L tokens, Q places asked for, D width, V
     vocabulary.
@@ -18,22 +14,16 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from mmjax.config import ConfigError
 from mmjax.layers import transformer
 from mmjax.layers.cache import Cache, KeyValues
-from mmjax.layers.convolution import Convolution
 from mmjax.layers.decoding import Inputs, Step
 from mmjax.layers.places import LogitsAt
-from mmjax.layers.transformer import Transformer, layer_norm
-from mmjax.models import gpt2
+from mmjax.models import gpt2, whisper_encoder
+from mmjax.models.whisper_encoder import STACK as STACK
 from mmjax.typing import Array, Float, Int, Positive, Shaped
-
-STACK = transformer.Config(
-    width=384, layers=4, heads=6, hidden=1536, key_bias=False, initialisation="bert"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +39,11 @@ class Config:
     padding_id: int | None = None  # token that fills up rows
     decoder_start_id: int | None = None  # <|startoftranscript|>, the first that the decoder reads
 
+    @property
+    def ears(self) -> whisper_encoder.Config:
+        """Of the encoder alone."""
+        return whisper_encoder.Config(self.bins, self.frames, self.encoder)
+
 
 class Output(NamedTuple):
     """What the whole model returns."""
@@ -56,48 +51,6 @@ class Output(NamedTuple):
     tokens: Float[Array, "B L D"]  # after the decoder's norm
     logits: Float[Array, "B Q V"] | None  # of the token behind each one, float32
     encoded: Float[Array, "B C D"]  # after the encoder's norm
-
-
-def sinusoids(length: int, width: int) -> Float[Array, "C D"]:
-    """Sines, then cosines, of wavelengths from 2 pi to 10,000 * 2 pi frames."""
-    steps = max(width // 2 - 1, 1)
-    rates = jnp.exp(-jnp.log(10_000.0) / steps * jnp.arange(width // 2))
-    angles = jnp.arange(length)[:, None] * rates[None]
-    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
-
-
-class Encoder(nn.Module):
-    """Frames -> half as many vectors."""
-
-    config: Config
-
-    @nn.compact
-    def __call__(
-        self, features: Float[Array, "B T M"], *, train: bool = False
-    ) -> Float[Array, "B C D"]:
-        c = self.config
-        t = c.encoder
-        if features.shape[1] > c.frames or features.shape[2] != c.bins:
-            raise ValueError(
-                f"the model was built for at most {c.frames} frames of {c.bins} bins, got "
-                f"{features.shape[1]} of {features.shape[2]}"
-            )
-        kwargs = dict(padding=(1, 1), dtype=t.dtype)
-        x = features.astype(t.stream)
-        x = nn.gelu(Convolution(t.width, 3, name="conv1", **kwargs)(x), approximate=False)
-        x = nn.gelu(Convolution(t.width, 3, stride=2, name="conv2", **kwargs)(x), approximate=False)
-        x = x + self._positions()[: x.shape[1]].astype(x.dtype)[None]
-        x = nn.Dropout(t.dropout, deterministic=not train)(x)
-        x = Transformer(t, train, name="transformer")(x)
-        return layer_norm(t, "norm")(x)
-
-    def _positions(self) -> Array:
-        def init(key: Array, shape: tuple[int, int], dtype: Any) -> Array:
-            return sinusoids(*shape).astype(dtype)
-
-        init = nn.with_logical_partitioning(init, ("position", "constant"))
-        shape = ((self.config.frames + 1) // 2, self.config.encoder.width)
-        return jax.lax.stop_gradient(self.param("positions", init, shape, jnp.float32))
 
 
 class Model(nn.Module):
@@ -111,7 +64,7 @@ class Model(nn.Module):
             raise ConfigError(
                 f"the encoder's width {c.encoder.width} is not the decoder's {c.decoder.width}"
             )
-        self.encoder = Encoder(c)
+        self.encoder = whisper_encoder.Model(c.ears)
         self.decoder = gpt2.Model(gpt2.Config(c.vocab_size, c.context_length, c.decoder))
 
     def encode_audio(

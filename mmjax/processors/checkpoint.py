@@ -211,8 +211,9 @@ def load(
 
 
 def _of_pictures(config: Mapping[str, Any]) -> bool:
-    """Whether a file's fields are those of an image processor."""
-    return bool({"image_processor_type", "feature_extractor_type", "image_mean"} & set(config))
+    """Whether a file's fields are those of an image processor, in old files an "extractor"."""
+    names = {"image_processor_type", "feature_extractor_type", "image_mean"}
+    return bool(names & set(config)) and "sampling_rate" not in config
 
 
 def _tokens(folder: Path, settings: Mapping[str, Any]) -> Tokens:

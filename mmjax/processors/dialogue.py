@@ -1,13 +1,14 @@
-"""The processor of models that talk about pictures: conversations -> pixels, token ids, and back.
+"""The processor of models that talk about pictures and sounds: conversations -> pixels, frames,
+token ids, and back.
 
 * Rows are conversations (transforms/dialogue.py), or questions with their answers; `image` is one
-  picture, several, or none, another number in each row.
+  picture, several, or none, another number in each row, and `audio` so of clips (sounds.py).
 * Training learns what the assistant says; an evaluation's text ends where it is to answer, and
   `answered` is the whole conversation, for its perplexity.
-* With `pack`, conversations of neighbouring rows lie one behind the other, and their pictures stay
-  apart: tasks/language.py.
+* With `pack`, conversations of neighbouring rows lie one behind the other, and their pictures and
+  clips stay apart: tasks/language.py.
 * The vocabulary is trained on what is said in the training data, or is that of a language model to
-  which the picture's token is added, and the roles where they are no words.
+  which the tokens of pictures and clips are added, and the roles where they are no words.
 
 Letters: M pictures, P tokens of one, L tokens.
 """
@@ -22,11 +23,12 @@ from typing import Any, Literal
 import numpy as np
 
 from mmjax.config import ConfigError
+from mmjax.data import messages
 from mmjax.data.batching import Transform
 from mmjax.data.collation import Arrays
 from mmjax.data.plan import BatchPlan, Bucketed, Packed, Shape, buckets
 from mmjax.data.source import CorruptExample, Example, Source
-from mmjax.processors import base, vocabularies
+from mmjax.processors import base, sounds, vocabularies
 from mmjax.processors.base import AtLeast, Sources
 from mmjax.processors.packed import ids_of
 from mmjax.processors.raw import raw
@@ -35,6 +37,7 @@ from mmjax.tokenizers.bpe import Tokenizer
 from mmjax.transforms import images
 from mmjax.transforms.decode import DecodeImage
 from mmjax.transforms.dialogue import (
+    AUDIO,
     END,
     IMAGE,
     PADDING,
@@ -49,7 +52,8 @@ from mmjax.typing import Natural
 TOKENIZER = "tokenizer.json"
 TRAINED = {"": bpe, "words": words}
 TEXTS = ("text", "text_weight", "answered", "answered_weight")
-INPUTS = ("inputs", "mask", "images", "image_mask")  # arguments of the model's call
+# arguments of the model's call
+INPUTS = ("inputs", "mask", "images", "image_mask", "sounds", "audio_mask")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +61,9 @@ class Config:
     image_size: int = 224  # pixels along each edge
     patch_size: int = 16  # pixels along each edge of a patch
     image_tokens: int = 0  # P, tokens that a picture becomes; 0: one of each patch
-    max_images: int = 1  # M: a row has at most so many pictures
-    max_length: int = 512  # L: tokens of a conversation at most, pictures included
+    max_images: Natural = 1  # M: a row has at most so many pictures; 0: the model does not see
+    audio: sounds.Config | None = None  # what becomes of clips; None: the model does not hear
+    max_length: int = 512  # L: tokens of a conversation at most, pictures and clips included
     buckets: tuple[int, ...] = ()  # lengths that batches are padded up to; (): at most 4 even steps
     pack: Natural = 0  # so many neighbouring conversations share rows; 0: each has its own
     pack_length: Natural = 0  # tokens of such a row, at least max_length; 0: max_length
@@ -76,12 +81,18 @@ class Config:
     def tokens(self) -> int:
         return self.image_tokens or (self.image_size // self.patch_size) ** 2
 
+    @property
+    def specials(self) -> tuple[str, ...]:
+        """Tokens that are no words; those of clips where there are any."""
+        return SPECIALS if self.audio is None else (*SPECIALS, AUDIO)
+
 
 class Processor(base.Processor):
-    """Pictures [M, H, W, 3] and conversations, with the lengths that batches are padded to."""
+    """Pictures [M, H, W, 3], clips [M, T, F] and conversations, with the lengths that batches are
+    padded to."""
 
-    ragged = {"image": 1, **dict.fromkeys(TEXTS, 1)}
-    arguments = {"image": "images", "text": "inputs", "text_mask": "mask"}
+    ragged = {"image": 1, "audio": 2, **dict.fromkeys(TEXTS, 1)}
+    arguments = {"image": "images", "audio": "sounds", "text": "inputs", "text_mask": "mask"}
 
     def __init__(self, config: Config, tokenizer: Tokenizer, vocab_size: int | None = None):
         self.config = config
@@ -93,35 +104,45 @@ class Processor(base.Processor):
     def _encode(self, answered: bool) -> EncodeConversation:
         c = self.config
         in_words = c.roles == "words"
-        return EncodeConversation(self.tokenizer, c.tokens, c.max_length, answered, in_words)
+        tokens = c.tokens if c.max_images else 0
+        return EncodeConversation(self.tokenizer, tokens, c.max_length, answered, in_words)
 
-    def _pixels(self, *augmentation: Transform) -> EachImage:
-        size = self.config.image_size
-        crop = (images.Resize(size), images.CenterCrop(size))
-        each = (DecodeImage(), *crop, *augmentation, self.normalize)
-        return EachImage(each, size, self.config.max_images)
+    def _prepared(self, *augmentation: Transform) -> tuple[Transform, ...]:
+        """Conversations, pixels and frames."""
+        c = self.config
+        each: tuple[Transform, ...] = (self.as_conversation,)
+        if c.max_images:
+            crop = (images.Resize(c.image_size), images.CenterCrop(c.image_size))
+            pixels = (DecodeImage(), *crop, *augmentation, self.normalize)
+            each = (*each, EachImage(pixels, c.image_size, c.max_images))
+        return (*each, c.audio.transform) if c.audio else each
 
     @property
     def train(self) -> tuple[Transform, ...]:
         flip = (images.RandomFlip(self.config.flip),) if self.config.flip else ()
-        return (self.as_conversation, self._pixels(*flip), self._encode(answered=True))
+        return (*self._prepared(*flip), self._encode(answered=True))
 
     @property
     def evaluate(self) -> tuple[Transform, ...]:
-        return (self.as_conversation, self._pixels(), self._encode(answered=False))
+        return (*self._prepared(), self._encode(answered=False))
 
     @property
     def sizes(self) -> Mapping[str, Any]:
         special = self.tokenizer.special
-        return {
-            "image.image_size": self.config.image_size,
-            "image.patch_size": self.config.patch_size,
+        sizes: dict[str, Any] = {
             "language.vocab_size": AtLeast(self.vocab_size),
             "language.context_length": AtLeast(self.longest),
-            "image_id": special[IMAGE],
             "generate.end_ids": (special[END],),
             "generate.padding_id": special[PADDING],
         }
+        if self.config.max_images:
+            sizes["image.image_size"] = self.config.image_size
+            sizes["image.patch_size"] = self.config.patch_size
+            sizes["image_id"] = special[IMAGE]
+        if self.config.audio:
+            sizes["audio_id"] = special[AUDIO]
+            sizes |= self.config.audio.sizes
+        return sizes
 
     @property
     def longest(self) -> int:
@@ -129,16 +150,25 @@ class Processor(base.Processor):
         return max(self.config.max_length, self.config.pack_length)
 
     def lengths(self, source: Source) -> Mapping[str, np.ndarray]:
-        return {"text": self._lengths(source, answered=True)["text"]}
+        lengths = self._lengths(source, answered=True)
+        return {name: lengths[name] for name in lengths if name in ("text", "audio")}
 
     def _lengths(self, source: Source, answered: bool) -> dict[str, np.ndarray]:
-        """Tokens of each row's texts; of one that cannot be read, 1."""
+        """Tokens of each row's texts, and what its longest clip takes; of a row that cannot be
+        read, 1."""
         encode = self._encode(answered)
+        audio = self.config.audio
         names = TEXTS[:2] if answered else TEXTS
         lengths = {name: np.ones(len(source), np.int32) for name in names}
+        if audio:
+            lengths["audio"] = np.ones(len(source), np.int32)
         for row, example in enumerate(unopened(source)):
             try:
-                made = encode(self.as_conversation(example))
+                example = self.as_conversation(example)
+                if audio:
+                    example, longest = audio.measured(example)
+                    lengths["audio"][row] = longest
+                made = encode(example)
             except CorruptExample:
                 continue  # the pipeline finds it again, and counts it
             for name in names:
@@ -147,9 +177,12 @@ class Processor(base.Processor):
 
     def plan(self, plan: BatchPlan, sources: Sequence[Source]) -> BatchPlan:
         config = self.config
-        shape = {**plan.shape, "image": (config.max_images,)}
-        plan = dataclasses.replace(plan, shape=shape)
-        lengths = [self.lengths(source)["text"] for source in sources]
+        plan = dataclasses.replace(plan, shape={**plan.shape, **self._counts()})
+        every = [self.lengths(source) for source in sources]
+        if config.audio:
+            heard = [lengths["audio"] for lengths in every]
+            plan = Bucketed(plan, heard, config.audio.edges(heard), field="audio")
+        lengths = [lengths["text"] for lengths in every]
         if config.pack:
             length = config.pack_length or config.max_length
             return Packed(plan, lengths, length, config.pack, also=("text_weight",))
@@ -160,8 +193,20 @@ class Processor(base.Processor):
 
     def shape(self, source: Source) -> Shape:
         lengths = self._lengths(source, answered=False)
-        texts = {name: (int(rows.max()),) for name, rows in lengths.items()}
-        return {"image": (self.config.max_images,), **texts}
+        shape = {**self._counts(), **{name: (int(lengths[name].max()),) for name in TEXTS}}
+        if self.config.audio:
+            (longest,) = self.config.audio.edges([lengths["audio"]])[-1:]
+            shape["audio"] = (self.config.audio.max_clips, longest)
+        return shape
+
+    def _counts(self) -> dict[str, tuple[int, ...]]:
+        """How many pictures and clips each row of a batch has room for; of clips no frame yet."""
+        counts: dict[str, tuple[int, ...]] = {}
+        if self.config.max_images:
+            counts["image"] = (self.config.max_images,)
+        if self.config.audio:
+            counts["audio"] = (self.config.audio.max_clips, 0)
+        return counts
 
     @property
     def end_ids(self) -> tuple[int, ...]:
@@ -175,11 +220,13 @@ class Processor(base.Processor):
     def chat(
         self, conversations: Sequence[Sequence[Mapping[str, Any]]], *, answer: bool = True
     ) -> dict[str, np.ndarray]:
-        """The batch of conversations, "inputs", "mask", "images" and "image_mask".
+        """The batch of conversations: "inputs", "mask", and "images", "image_mask", "sounds",
+        "audio_mask" where they have any.
 
         Args:
           conversations: messages {"role": ..., "content": a text, or parts {"type": "text", "text":
-            ...} and {"type": "image", "image": a path, bytes, a Pillow image or an array}}.
+            ...}, {"type": "image", "image": a path, bytes, a Pillow image or an array} and {"type":
+            "audio", "audio": a path, bytes, samples or a `Sound`}}.
           answer: they end where the assistant is to answer.
 
         Raises:
@@ -187,10 +234,11 @@ class Processor(base.Processor):
         """
         if not answer:
             raise ConfigError("a conversation is written down for its next answer")
-        examples = [_example(messages) for messages in conversations]
-        if any("image" in example for example in examples):
-            for example in examples:
-                example.setdefault("image", [])
+        examples = [_example(turns) for turns in conversations]
+        for kind in messages.KINDS:
+            if any(kind in example for example in examples):
+                for example in examples:
+                    example.setdefault(kind, [])
         names = dict.fromkeys(name for example in examples for name in example)
         return self.inputs({name: [example[name] for example in examples] for name in names})
 
@@ -200,13 +248,16 @@ class Processor(base.Processor):
         return {name: made[name] for name in INPUTS if name in made}
 
     def show(self, arrays: Arrays, row: int) -> dict[str, Any]:
-        """The pictures side by side, and the words; a picture's tokens leave no trace."""
+        """The pictures side by side, the clips as grey ones, and the words; the tokens of pictures
+        and clips leave no trace."""
         shown: dict[str, Any] = {}
         if "image" in arrays:
             pictures = arrays["image"][row]
             there = pictures[np.asarray(arrays["image_mask"][row])]
             if len(there):
                 shown["image"] = np.concatenate(list(self.normalize.undone(there)), axis=1)
+        if "audio" in arrays and self.config.audio:
+            shown |= self.config.audio.shown(arrays["audio"][row], arrays["audio_mask"][row])
         if "text" in arrays:
             shown["text"] = self.tokenizer.decode(ids_of(arrays, row))
         return shown
@@ -221,26 +272,11 @@ class Processor(base.Processor):
         part.replace(path)
 
 
-def _example(messages: Sequence[Mapping[str, Any]]) -> Example:
-    """A conversation with its pictures, each in its place."""
-    turns = []
-    pictures = []
-    for message in messages:
-        content = message["content"]
-        if not isinstance(content, str):
-            words = ""
-            for part in content:
-                if part["type"] == "image":
-                    pictures.append(part["image"])
-                    words += IMAGE
-                else:
-                    words += part["text"]
-            content = words
-        turns.append({"role": message["role"], "content": content})
-    example: Example = {"conversation": turns}
-    if pictures:
-        example["image"] = [raw("image", picture) for picture in pictures]
-    return example
+def _example(turns: Sequence[Mapping[str, Any]]) -> Example:
+    """A conversation with its pictures and clips, each in its place."""
+    turns, held = messages.joined(turns)
+    things = {kind: [raw(kind, thing) for thing in held[kind]] for kind in held}
+    return {"conversation": turns, **things}
 
 
 def build(config: Config, sources: Sources | None, saved: Path | None) -> Processor:
@@ -255,19 +291,20 @@ def build(config: Config, sources: Sources | None, saved: Path | None) -> Proces
         tokenizer = bpe.load(saved / TOKENIZER)
         return Processor(config, tokenizer, _rounded(tokenizer.vocab_size) if named else None)
     if named and (sources is not None or Path(config.tokenizer).exists()):
-        tokenizer = _extended(vocabularies.load(config.tokenizer), config.roles)
+        tokenizer = _extended(vocabularies.load(config.tokenizer), config)
         return Processor(config, tokenizer, _rounded(tokenizer.vocab_size))
     trainer = TRAINED.get(config.tokenizer, bpe)
     if sources is None:  # on paper it has all the entries that it may have
-        tokenizer = trainer.train(["what is said"], config.vocab_size, specials=SPECIALS)
+        tokenizer = trainer.train(["what is said"], config.vocab_size, specials=config.specials)
         return Processor(config, tokenizer, config.vocab_size)
     texts = _texts(config, sources())
-    return Processor(config, trainer.train(texts, config.vocab_size, specials=SPECIALS))
+    return Processor(config, trainer.train(texts, config.vocab_size, specials=config.specials))
 
 
-def _extended(tokenizer: Tokenizer, roles: str) -> Tokenizer:
+def _extended(tokenizer: Tokenizer, config: Config) -> Tokenizer:
     """With the tokens that its vocabulary lacks, behind it."""
-    wanted = SPECIALS if roles == "tokens" else (IMAGE,)
+    in_words = (IMAGE,) if config.audio is None else (IMAGE, AUDIO)
+    wanted = config.specials if config.roles == "tokens" else in_words
     backend = tokenizer.copy_of_backend()
     backend.add_special_tokens([name for name in wanted if name not in tokenizer.special])
     return Tokenizer(backend, clean=tokenizer.clean)
@@ -279,13 +316,14 @@ def _rounded(entries: int) -> int:
 
 
 def unopened(source: Source) -> Iterator[Example]:
-    """What is said in each row and the pictures that it has, of which no file is opened where the
-    source knows their names; {} for a row that cannot be read."""
+    """What is said in each row and the pictures and clips that it has, of which no file is opened
+    where the source knows their names; {} for a row that cannot be read."""
     said = source.column("conversation")
-    pictures = source.column("image")
-    if said is not None and pictures is not None:
-        for turns, paths in zip(said, pictures, strict=True):
-            yield {"conversation": turns, "image": paths}
+    files = {kind: source.column(kind) for kind in messages.KINDS}
+    files = {kind: paths for kind, paths in files.items() if paths is not None}
+    if said is not None and files:
+        for row, turns in enumerate(said):
+            yield {"conversation": turns, **{kind: files[kind][row] for kind in files}}
         return
     for row in range(len(source)):
         try:
@@ -304,13 +342,20 @@ def _texts(config: Config, sources: Sequence[Source]) -> Iterator[str]:
             except CorruptExample:
                 continue
             for turn in turns:
-                yield turn["content"].replace(IMAGE, " ")
+                yield turn["content"].replace(IMAGE, " ").replace(AUDIO, " ")
 
 
 def paper(config: Config) -> Example:
-    """A black picture, a question and an answer as long as may be, for plans on paper."""
-    letters = max(1, config.max_length - config.tokens - 48)  # 48: the question and the roles
-    return {
-        "image": np.zeros((64, 64, 3), np.uint8),
-        config.question: "what is in the picture", config.answer: "q" * letters, "group": 0,
-    }  # fmt: skip
+    """A black picture and a silent clip, where the model takes them, a question and an answer as
+    long as may be, for plans on paper."""
+    example: Example = {}
+    taken = 48  # the question and the roles
+    if config.max_images:
+        example["image"] = np.zeros((64, 64, 3), np.uint8)
+        taken += config.tokens
+    if config.audio:
+        example["audio"] = config.audio.paper()
+        taken += config.audio.clips.tokens(len(example["audio"]))
+    letters = max(1, config.max_length - taken)
+    example[config.question] = "what is in the picture"
+    return {**example, config.answer: "q" * letters, "group": 0}

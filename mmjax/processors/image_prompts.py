@@ -15,44 +15,33 @@ Letters: B batch, L tokens, M pictures of a row at most, H and W pixels, C chann
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mmjax.data.source import DataError
-from mmjax.processors import chat_template, checkpoint, tiles
-from mmjax.processors.chat_template import ChatTemplate, Message
-from mmjax.tokenizers import pretrained
+from mmjax.processors import checkpoint, prompts, tiles
 
 
 @dataclasses.dataclass(frozen=True)
-class Processor(checkpoint.Processor):
+class Processor(prompts.Processor):
     """Prepares prompts with pictures."""
 
     image_id: int = 0  # the image token
     image_tokens: int = 0  # that a picture becomes
-    template: ChatTemplate | None = None  # how a conversation is written
     start: str = ""  # "<bos>": PaliGemma's, which stands behind the pictures
-    end: str = ""  # "<eos>": behind an answer that is learned
     # AnyRes: rows and columns of tiles that a picture may be cut into, besides the whole; (): none
     grids: tuple[tuple[int, int], ...] = ()
+    kind: ClassVar[str] = "image"
+    thing: ClassVar[str] = "picture"
+    keys: ClassVar[tuple[str, ...]] = ("image", "path")
 
     @property
     def image_token(self) -> str:
-        """As it is written in a text.
-
-        Raises:
-          DataError: the tokenizer does not know it.
-        """
-        name = self._tokens.backend.id_to_token(self.image_id)
-        if name is None:
-            raise DataError(
-                f"the image token, id {self.image_id}, is missing from the tokenizer's vocabulary "
-                f"of {self._tokens.backend.get_vocab_size()}: add it there, or set image_id"
-            )
-        return name
+        """As it is written in a text. Raises DataError: the tokenizer does not know it."""
+        return self._written(self.image_id)
 
     def __call__(
         self,
@@ -81,73 +70,19 @@ class Processor(checkpoint.Processor):
             # PaliGemma's prompts may leave them out: the pictures come first then
             counts = _given(images, len(texts))
             texts = [token * count + one for count, one in zip(counts, texts, strict=True)]
-        rows = _by_row(images, [one.count(token) for one in texts], token)
+        rows = self._by_row(images, [one.count(token) for one in texts], token)
         rows = [[self._tiles(picture) for picture in row] for row in rows]
         if self.start:
-            texts = [self._with_start(one) for one in texts]
+            texts = [self._with_start(one, token) for one in texts]
             special = False
-        texts = [self._expanded(one, row) for one, row in zip(texts, rows, strict=True)]
-        ids = [self._ids(one, special) for one in texts]
-        batch = {}
-        if answers is not None:
-            said = [answers] if isinstance(answers, str) else answers
-            ids, read = self._answered(ids, said)
-            batch["prefix"] = self._padded(read, False)
-        batch["inputs"] = self._padded(ids, self._tokens.pad).astype(np.int32)
-        batch["mask"] = self._padded([[True] * len(one) for one in ids], False)
+        counts = [[self.image_tokens * len(cut) for cut in row] for row in rows]
+        texts = [prompts.expanded(one, token, row) for one, row in zip(texts, counts, strict=True)]
+        batch = self._batch(texts, answers, special)
         return batch | self._pictures([sum(row, []) for row in rows])
 
-    def chat(
-        self,
-        conversations: Sequence[Message] | Sequence[Sequence[Message]],
-        *,
-        answer: bool = True,
-        **variables: Any,
-    ) -> dict[str, np.ndarray]:
-        """The batch of one or several conversations; a part {"type": "image"} holds its picture.
-
-        Args:
-          answer: the model's answer is next.
-          variables: more that the chat template reads.
-
-        Raises:
-          ChatTemplateError: no template, a broken one, or one that refuses the conversation.
-          DataError: pictures that are more or fewer than the template puts down.
-        """
-        if self.template is None:
-            raise chat_template.ChatTemplateError(
-                "the checkpoint has no chat template: write the prompt yourself, or give it one"
-            )
-        if isinstance(conversations[0], Mapping):
-            conversations = [conversations]
-        texts = [self.template(one, answer=answer, **variables) for one in conversations]
-        images = [pictures_of(one) for one in conversations]
-        start = self.template.tokens.get("bos_token")
-        written = start is not None and texts[0].startswith(start)
-        return self(images if any(images) else None, texts, special=not written)
-
-    @property
-    def end_ids(self) -> tuple[int, ...]:
-        """The tokens that end an answer, as far as the tokenizer's settings say."""
-        names = {self.end}
-        if self.template is not None:
-            names.add(self.template.tokens.get("eos_token", ""))
-        ids = [self._tokens.backend.token_to_id(name) for name in sorted(names - {""})]
-        return tuple(number for number in ids if number is not None)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The words of an answer."""
-        return self._tokens.decode(ids)
-
-    @property
-    def _tokens(self) -> checkpoint.Tokens:
-        if self.tokens is None:
-            raise DataError("the checkpoint's folder has no tokenizer")
-        return self.tokens
-
-    def _with_start(self, text: str) -> str:
+    def _with_start(self, text: str, token: str) -> str:
         """PaliGemma's prompt: pictures, the start token, the question, the end of a line."""
-        head, token, tail = text.rpartition(self.image_token)
+        head, token, tail = text.rpartition(token)
         return f"{head}{token}{self.start}{tail}\n"
 
     def _tiles(self, picture: Any) -> list[Any]:
@@ -157,40 +92,6 @@ class Processor(checkpoint.Processor):
         pixels = self.pixels
         edge = pixels.crop[0] if pixels.crop else pixels.height or pixels.shortest
         return tiles.tiles(picture, self.grids, edge, pixels.resample)
-
-    def _expanded(self, text: str, pictures: Sequence[list[Any]]) -> str:
-        """With as many image tokens as the pictures, and their tiles, have vectors."""
-        words = text.split(self.image_token)
-        counts = [self.image_tokens * len(one) for one in pictures]
-        between = [self.image_token * count for count in counts]
-        return "".join(a + b for a, b in zip(words, [*between, ""], strict=True))
-
-    def _ids(self, text: str, special: bool) -> list[int]:
-        if special:
-            return self._tokens.encode(text)
-        return self._tokens.backend.encode(text, add_special_tokens=False).ids
-
-    def _answered(
-        self, prompts: Sequence[list[int]], answers: Sequence[str]
-    ) -> tuple[list[list[int]], list[list[bool]]]:
-        """Prompts with the answers behind them, and which of their tokens are the prompt's."""
-        if len(prompts) != len(answers):
-            raise DataError(f"{len(prompts)} prompts have {len(answers)} answers")
-        ids = []
-        read = []
-        for prompt, answer in zip(prompts, answers, strict=True):
-            said = self._ids(f"{answer}{self.end}", False)
-            ids.append([*prompt, *said])
-            read.append([True] * len(prompt) + [False] * len(said))
-        return ids, read
-
-    def _padded(self, rows: Sequence[Any], fill: int) -> np.ndarray:
-        length = max(map(len, rows))
-        out = np.full((len(rows), length), fill)
-        for row, values in enumerate(rows):
-            first = length - len(values) if self._tokens.side == "left" else 0
-            out[row, first : first + len(values)] = values
-        return out
 
     def _pictures(self, rows: Sequence[Sequence[Any]]) -> dict[str, np.ndarray]:
         """Pixels of each row's pictures, and which are there."""
@@ -206,27 +107,6 @@ class Processor(checkpoint.Processor):
         return {"images": images, "image_mask": mask}
 
 
-def pictures_of(conversation: Sequence[Message]) -> list[Any]:
-    """The pictures of a conversation, in order.
-
-    Raises:
-      DataError: a part that is no text and holds no picture.
-    """
-    pictures = []
-    for message in conversation:
-        content = message.get("content")
-        for part in content if isinstance(content, list | tuple) else ():
-            if part.get("type") == "image":
-                held = [part[key] for key in ("image", "path") if part.get(key) is not None]
-                if not held:
-                    raise DataError(
-                        f"a part of the {message.get('role')}'s message is an image, and holds "
-                        "none: give it as 'image' or 'path'"
-                    )
-                pictures.append(held[0])
-    return pictures
-
-
 def _given(images: Any, texts: int) -> list[int]:
     """How many pictures each text has: as its list says, or one."""
     if isinstance(images, list | tuple) and images and isinstance(images[0], list | tuple):
@@ -234,29 +114,6 @@ def _given(images: Any, texts: int) -> list[int]:
             raise DataError(f"{texts} texts have {len(images)} lists of pictures")
         return [len(own) for own in images]
     return [1] * texts
-
-
-def _by_row(images: Any, counts: Sequence[int], token: str) -> list[list[Any]]:
-    """The pictures of each text, of which `counts` are asked for."""
-    if images is None:
-        given: list[Any] = []
-    elif isinstance(images, list | tuple):
-        given = list(images)
-    else:
-        given = [images]
-    if given and isinstance(given[0], list | tuple):
-        if len(given) != len(counts):
-            raise DataError(f"{len(counts)} texts have {len(given)} lists of pictures")
-        for row, (own, count) in enumerate(zip(given, counts, strict=True)):
-            if len(own) != count:
-                raise DataError(f"text {row} has {count} {token} and {len(own)} pictures")
-        return [list(own) for own in given]
-    if len(given) != sum(counts):
-        raise DataError(
-            f"the texts have {sum(counts)} {token} and {len(given)} pictures: each picture has one"
-        )
-    ends = np.cumsum(counts)
-    return [given[end - count : end] for end, count in zip(ends, counts, strict=True)]
 
 
 def load(folder: Path, image_id: int, image_tokens: int, **fields: Any) -> Processor | None:
@@ -268,13 +125,6 @@ def load(folder: Path, image_id: int, image_tokens: int, **fields: Any) -> Proce
     read = checkpoint.load(folder, max_length=None)
     if read is None:
         return None
-    settings = pretrained.settings_of(folder)
-    template = chat_template.found(folder, settings, read.files)
-    kwargs = dict(image_id=image_id, image_tokens=image_tokens, template=template, **fields)
+    kwargs = dict(image_id=image_id, image_tokens=image_tokens, **fields)
+    kwargs["template"] = prompts.template_of(folder, read)
     return Processor(read.pixels, read.tokens, read.files, **kwargs)
-
-
-def special_token(folder: Path, key: str) -> str:
-    """Of a tokenizer's settings: "bos_token"; "" where they do not say."""
-    token = pretrained.settings_of(folder).get(key) or ""
-    return token["content"] if isinstance(token, Mapping) else token

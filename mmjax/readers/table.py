@@ -245,11 +245,11 @@ class Builder:
 
     def _first_files(self, columns: Mapping[str, list]) -> list[str | None] | None:
         """The first path of each row that has a list of files."""
-        field = next((field for field, kind in self.kinds.items() if kind == "files"), None)
-        if field is None:
-            return None
-        paths = [unpacked(packed, "files", True) for packed in columns[field]]
-        return [row[0] if row else None for row in paths]
+        first: list[str | None] | None = None
+        for field in (field for field, kind in self.kinds.items() if kind == "files"):
+            own = [(unpacked(one, "files", True) or (None,))[0] for one in columns[field]]
+            first = own if first is None else [a or b for a, b in zip(first, own, strict=True)]
+        return first
 
     def _coded(self, name: str, values: list | None, size: int) -> np.ndarray:
         """int32 [size]: the number of each value, in order of appearance; -1: none."""

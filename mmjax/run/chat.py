@@ -1,12 +1,13 @@
-"""A conversation with a model, in words and pictures.
+"""A conversation with a model, in words, pictures and sounds.
 
     chat = Chat(mmjax.load("llava-hf/llava-1.5-7b-hf"))  # or mmjax.restore("runs/vlm")
     print(chat.ask("What is this?", images=["cat.png"]))
+    print(chat.ask("And what is said here?", audio=["hello.wav"]))
     for piece in chat.stream("And what colour is it?"):
         print(piece, end="", flush=True)
 
 * The model's processor writes the conversation down (`chat`: a checkpoint's chat template, or the
-  roles of processors/dialogue.py), with pictures in any turn.
+  roles of processors/dialogue.py), with pictures and sounds in any turn.
 * The cache is kept between turns (generation/session.py): a new turn costs its own tokens.
 """
 
@@ -22,6 +23,7 @@ from mmjax.config import ConfigError
 from mmjax.generation.generate import Generator
 from mmjax.generation.options import Options
 from mmjax.generation.session import Session
+from mmjax.models.vlm import SENSES
 from mmjax.processors.inference import Inference
 
 SLOTS = 2048  # tokens of a conversation, where the model's context is not shorter
@@ -31,7 +33,8 @@ class Chat:
     """A conversation of several turns.
 
     Args:
-      model: a language model with or without eyes, loaded or restored, whose processor can `chat`.
+      model: a language model with or without eyes and ears, loaded or restored, whose processor
+        can `chat`.
       options: of the answers; None: greedy, up to the end that the processor names.
       system: what the model is told first; "": nothing.
       slots: tokens of the whole conversation at most.
@@ -61,22 +64,29 @@ class Chat:
         if system:
             self.messages.append({"role": "system", "content": system})
 
-    def ask(self, text: str, images: Sequence[Any] = (), seed: int = 0) -> str:
+    def ask(
+        self, text: str, images: Sequence[Any] = (), seed: int = 0, *, audio: Sequence[Any] = ()
+    ) -> str:
         """The whole answer; arguments as of `stream`."""
-        return "".join(self.stream(text, images, seed))
+        return "".join(self.stream(text, images, seed, audio=audio))
 
-    def stream(self, text: str, images: Sequence[Any] = (), seed: int = 0) -> Iterator[str]:
+    def stream(
+        self, text: str, images: Sequence[Any] = (), seed: int = 0, *, audio: Sequence[Any] = ()
+    ) -> Iterator[str]:
         """The answer piece by piece, as it is made.
 
         Args:
           images: pictures that stand before the text: paths, bytes, Pillow images, arrays.
           seed: of the random numbers, where the options ask for any.
+          audio: sounds that stand behind the pictures: paths, bytes, samples at 16 kHz.
 
         Raises:
           ConfigError: a conversation that has become too long.
+          CorruptExample, DataError: pictures or sounds that the model cannot take.
           ChatTemplateError: one that the checkpoint's template refuses.
         """
         parts = [{"type": "image", "image": image} for image in images]
+        parts += [{"type": "audio", "audio": clip} for clip in audio]
         content = [*parts, {"type": "text", "text": text}] if parts else text
         asked = [*self.messages, {"role": "user", "content": content}]
         self._read(asked)
@@ -97,12 +107,12 @@ class Chat:
         mask = np.asarray(batch["mask"][0]).astype(bool)
         ids = np.asarray(batch["inputs"][0])[mask]
         prefix = self._prefix(messages, len(ids))
-        if "images" not in batch:
+        senses = {name: jnp.asarray(batch[name]) for name in SENSES if name in batch}
+        if not senses:
             self._session.read(ids, prefix=prefix)
             return
-        images = [jnp.asarray(batch[name]) for name in ("images", "image_mask")]
         embeddings = self._generator.model.apply(
-            self._generator.variables, jnp.asarray(ids)[None], *images, method="embed"
+            self._generator.variables, jnp.asarray(ids)[None], **senses, method="embed"
         )
         self._session.read(ids, embeddings[0], prefix)
 

@@ -2,9 +2,10 @@
 
 * A batch has `text` [B, L], `text_mask`, and `text_weight`: the weight of each token as a target, 0
   for what is only read (a question, a picture's places), None for all. Other inputs of the model
-  (pictures) are taken from the batch by name.
+  (pictures, sounds) are taken from the batch by name.
 * Packed, `text` is [P, R, L] with `text_segment`, several examples in a row; losses are those of
-  the examples apart. Pictures stay one example a row, and are sorted into the order of the text.
+  the examples apart. Pictures and sounds stay one example a row, and are sorted into the order of
+  the text.
 * In a model with `prefix_lm` tokens before the first that is to be said see each other both ways,
   as the prompt does when an answer is generated.
 * Of an evaluation's batch the text is the prompt; what is behind it is generated. `answered` is the
@@ -41,7 +42,10 @@ class Config:
     # inputs of the model beside the text: its argument's name -> the batch's field; those that a
     # batch lacks are left out
     inputs: Mapping[str, str] = dataclasses.field(
-        default_factory=lambda: {"images": "image", "image_mask": "image_mask"}
+        default_factory=lambda: {
+            "images": "image", "image_mask": "image_mask",
+            "sounds": "audio", "audio_mask": "audio_mask",
+        }
     )
     label_smoothing: float = 0.0  # share of the target's probability that all tokens get alike
     generate: Options = Options()  # how answers are generated

@@ -60,7 +60,7 @@ def waveform(loaded, said):
 
 
 def seen(loaded, said):
-    """Prompts with pictures."""
+    """Prompts with pictures or sounds."""
     expected = {"logits": said.pop("logits")}
     out = jax.jit(lambda kwargs: loaded.model.apply(loaded.variables, **kwargs))(said)
     return {"logits": out.logits}, expected, said["mask"]
@@ -93,6 +93,7 @@ FAMILIES = {
     "blip/retrieval": Row("blip", blip),
     "vlm/llava": Row("llava", seen),
     "vlm/paligemma": Row("paligemma", seen),
+    "vlm/qwen2_audio": Row("qwen2_audio", seen),
     "wav2vec2/group": Row("wav2vec2", waveform),
     "wav2vec2/adapter": Row("wav2vec2", waveform),
     "wav2vec2/stable": Row("hubert", waveform),

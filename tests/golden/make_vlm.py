@@ -1,5 +1,6 @@
-"""Makes tests/golden/{vlm,image_prompts}: tiny random checkpoints of `transformers` that see, and
-what they say; the files of their processors, and what these make of prompts with pictures.
+"""Makes tests/golden/{vlm,image_prompts,audio_prompts}: tiny random checkpoints of `transformers`
+that see or hear, and what they say; the files of their processors, and what these make of prompts
+with pictures and sounds.
 
     python tests/golden/make_vlm.py      # needs torch and transformers 5
 """
@@ -13,6 +14,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
+import audio_reference  # noqa: E402
 import family_reference  # noqa: E402
 import vlm_reference  # noqa: E402
 
@@ -24,6 +26,10 @@ VISION = dict(
 TEXT = dict(
     vocab_size=21, hidden_size=12, num_hidden_layers=2, num_attention_heads=4,
     num_key_value_heads=2, head_dim=6, intermediate_size=20, max_position_embeddings=40,
+)  # fmt: skip
+AUDIO = dict(
+    num_mel_bins=6, d_model=12, encoder_layers=2, encoder_attention_heads=3, encoder_ffn_dim=20,
+    max_source_positions=10,
 )  # fmt: skip
 CASES = {
     "llava": (
@@ -75,6 +81,23 @@ def checkpoints():
         np.savez_compressed(folder / "outputs.npz", **arrays)
 
 
+def hearing():
+    """Qwen2-Audio: a row with two clips, one padded on the left with one clip, one without any."""
+    import torch
+
+    folder = HERE / "vlm" / "qwen2_audio"
+    shutil.rmtree(folder, ignore_errors=True)
+    fields = dict(audio_config=AUDIO, text_config=dict(TEXT, model_type="qwen2"))
+    name = "Qwen2AudioForConditionalGeneration"
+    model = family_reference.build(name, audio_token_index=IMAGE, **fields)
+    model.save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    batch = audio_reference.prompts([[13, 20], [9], []], 20, 6, IMAGE, range(5, 20))
+    with torch.no_grad():
+        said = model(**audio_reference.theirs(batch)).logits.numpy()
+    np.savez_compressed(folder / "outputs.npz", **batch, logits=said)
+
+
 def shortened(folder):
     """The tokenizer without PaliGemma's 1,152 places and segments, which no prompt here has."""
     path = folder / "tokenizer.json"
@@ -108,6 +131,27 @@ def prompts():
         np.savez_compressed(folder / "expected.npz", **expected)
 
 
+def audio_prompts():
+    folder = HERE / "audio_prompts" / "qwen2_audio"
+    shutil.rmtree(folder, ignore_errors=True)
+    processor = audio_reference.processor()
+    processor.save_pretrained(folder)
+    clips = audio_reference.clips()
+    texts = list(audio_reference.TEXTS)
+    made = processor(text=texts, audio=clips, padding=True, return_tensors="np")
+    chat = audio_reference.conversation(clips[0])
+    chats = {str(n): processor.apply_chat_template(chat[:n], add_generation_prompt=n % 2)
+             for n in (1, 3, 4)}  # fmt: skip
+    np.savez_compressed(
+        folder / "expected.npz",
+        ids=made["input_ids"], mask=made["attention_mask"],
+        features=made["input_features"].transpose(0, 2, 1),
+        sound=made["feature_attention_mask"], chats=json.dumps(chats),
+    )  # fmt: skip
+
+
 if __name__ == "__main__":
     checkpoints()
+    hearing()
     prompts()
+    audio_prompts()

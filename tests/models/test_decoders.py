@@ -13,7 +13,7 @@ from flax.linen import unbox
 from mmjax import tree
 from mmjax.layers import decoder, rotary, stack, transformer
 from mmjax.layers.attention import WEIGHTS
-from mmjax.models import blip, gpt2, llama, whisper
+from mmjax.models import blip, gpt2, llama, whisper, whisper_encoder
 from mmjax.training import optimizer, sharding
 
 BODY = transformer.Config(width=16, layers=2, heads=2, hidden=32, initialisation="gpt2")
@@ -375,5 +375,5 @@ def test_whispers_constant_positions_stay():
     after = step(params, build.transformation.init(params))
     before = params["encoder"]["positions"]
     np.testing.assert_array_equal(after["encoder"]["positions"], before)
-    close(before, whisper.sinusoids(6, 16), 1e-6)
+    close(before, whisper_encoder.sinusoids(6, 16), 1e-6)
     assert (after["decoder"]["positions"] != params["decoder"]["positions"]).any()

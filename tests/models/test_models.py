@@ -10,9 +10,12 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from models import sounding
+from models.sounding import TINY, block
 
-from mmjax import models, tree
-from mmjax.layers import decoder, transformer
+import mmjax.models
+from mmjax import tree
+from mmjax.layers import decoder
 from mmjax.layers.patches import Patches
 from mmjax.layers.projectors import mlp, resampler
 from mmjax.models import (
@@ -20,7 +23,6 @@ from mmjax.models import (
     bert,
     blip,
     clip,
-    conformer,
     gpt2,
     image_classifier,
     llama,
@@ -28,11 +30,8 @@ from mmjax.models import (
     text,
     vit,
     vlm,
-    wav2vec2,
-    whisper,
 )
 
-TINY = transformer.Config(width=16, layers=2, heads=2, hidden=32)
 IMAGE = vit.Config(image_size=8, patch_size=4, transformer=TINY)
 STEM = dataclasses.replace(IMAGE, pool="mean", stem=(vit.Stage(width=6),))
 NATIVE = dataclasses.replace(IMAGE, pool="attention", native_aspect=True)
@@ -90,11 +89,6 @@ class Row:
     parameters: int  # counted by hand below
 
 
-def block(d, f):
-    """Norms, query, key, value, out, MLP: weights and biases."""
-    return 2 * 2 * d + 4 * (d * d + d) + d * f + f + f * d + d
-
-
 VIT = 48 * 16 + 16 + 4 * 16 + 2 * block(16, 32) + 2 * 16  # patches, positions, blocks, norm
 TEXT = 32 * 16 + 6 * 16 + 2 * block(16, 32) + 2 * 16
 # 3 x 3 convolution of 3 channels to 6, its norm; the patch embedding sees 3 x 3 x 6 for 4 x 4 x 3
@@ -102,49 +96,11 @@ STEM_EXTRA = 27 * 6 + 6 + 2 * 6 + (54 - 48) * 16
 POOL = 16 + 4 * (16 * 16 + 16) + 2 * 16 + 2 * 16 * 32 + 32 + 16  # probe, attention, norm, MLP
 
 
-def sound(rows=8):
-    return jax.random.normal(jax.random.key(3), (rows, 12, 5))
-
-
-def samples(rows=8):
-    return jax.random.normal(jax.random.key(4), (rows, 90))
-
-
-def heard(rows=8):
-    return jnp.arange(90)[None] < 45 + 5 * jnp.arange(rows)[:, None]
-
-
-EARS_BODY = dataclasses.replace(TINY, key_bias=False)
 SEEN = blip.Config(IMAGE, 16, 6, POST, embedding=16)
 # tokens, positions, norm; blocks with a second attention and its norm
 READER = (16 + 6 + 2) * 16 + 2 * (block(16, 32) + 4 * (16 * 16 + 16) + 2 * 16)
 # a self-attention and norm of the decoder's; dense layer, norm and biases of its head
 WRITER = 2 * (4 * (16 * 16 + 16) + 2 * 16) + 16 * 16 + 16 + 2 * 16 + 16
-SPEECH = whisper.Config(5, 12, 16, 6, EARS_BODY, dataclasses.replace(EARS_BODY, layers=3, heads=4))
-# two convolutions of 3 taps, 6 positions, blocks whose keys have no bias, norm
-EARS = 3 * 5 * 16 + 16 + 3 * 16 * 16 + 16 + 6 * 16 + 2 * (block(16, 32) - 16) + 2 * 16
-# tokens, positions, blocks with a second attention and its norm, norm
-MOUTH = 16 * 16 + 6 * 16 + 3 * (block(16, 32) + 4 * (16 * 16 + 16) + 2 * 16 - 2 * 16) + 2 * 16
-WAVES = wav2vec2.Config(
-    front=(wav2vec2.Stage(6, 10, 5), wav2vec2.Stage(7, 3, 2)),
-    position_taps=4,
-    position_groups=2,
-    transformer=dataclasses.replace(TINY, norm="post"),
-    letters=16,
-)
-STABLE = dataclasses.replace(
-    WAVES, front_norm="layer", front_bias=True, projection_norm=False, transformer=TINY
-)
-SOUNDING = jnp.arange(12)[None] < jnp.arange(5, 13)[:, None]
-LISTENER = conformer.Config(5, transformer=TINY, taps=3, letters=16)
-# norms, MLPs, attention and convolution of a block; two convolutions, projection, head
-BODY_SIZE = 6 * 2 * 16 + 2 * (2 * 16 * 32 + 32 + 16) + 7 * (256 + 16) + 3 * 16
-LISTENER_SIZE = 3 * 5 * 16 + 3 * 16 * 16 + 2 * 256 + 4 * 16 + 2 * BODY_SIZE
-# projection, positions (lengths, directions, bias), norm, blocks, head
-WAVES_BODY = 7 * 16 + 16 + 4 + 4 * 8 * 16 + 16 + 2 * 16 + 2 * block(16, 32) + 16 * 16 + 16
-# convolutions of 10 and 3 taps; norms of the first and before the projection, or of both
-WAVES_GROUP = 10 * 6 + 3 * 6 * 7 + 2 * 6 + 2 * 7 + WAVES_BODY
-WAVES_LAYER = 10 * 6 + 6 + 3 * 6 * 7 + 7 + 2 * 6 + 2 * 7 + WAVES_BODY
 
 
 def convolution(inputs, outputs, edge):
@@ -234,12 +190,7 @@ TABLE = {
             VIT + 2 * 16 + READER + WRITER + 34 * 16 + 34 + 1,  # class token, heads, scale
         ),
     ],
-    "whisper": [Row(whisper.Model(SPEECH), (sound(), ids() % 16, mask()), EARS + MOUTH)],
-    "wav2vec2": [
-        Row(wav2vec2.Model(WAVES), (samples(),), WAVES_GROUP),
-        Row(wav2vec2.Model(STABLE), (samples(), heard()), WAVES_LAYER),
-    ],
-    "conformer": [Row(conformer.Model(LISTENER), (sound(), SOUNDING), LISTENER_SIZE)],
+    **sounding.table(Row),
     "bert": [
         Row(bert.Model(SENTENCES), (ids(), mask()), TEXT + (2 + 16 + 1) * 16),  # types, pooler
         Row(
@@ -267,6 +218,11 @@ TABLE["vlm"] = [
         vlm.Model(vlm.Config(RESIDUAL, RESAMPLER, GEMMA, 3, prefix_lm=True)),
         illustrated(),
         RESNET + RESAMPLED + 2 * (GATED + 2 * 16) + (16 + 1) * 16,
+    ),
+    Row(
+        vlm.Model(vlm.Config(IMAGE, mlp.Config(), STORIES, 3, audio=sounding.HEARS, audio_id=2)),
+        (*illustrated(), *sounding.unheard()),
+        VIT + 2 * 16 + MLP + TEXT - 16 * 16 + 4 * 16 + sounding.HEARING,
     ),
 ]
 ROWS = [
@@ -301,7 +257,7 @@ def loss(row, variables, arguments):
 
 
 def test_every_model_has_a_row():
-    assert {module.name for module in pkgutil.iter_modules(models.__path__)} == set(TABLE)
+    assert {module.name for module in pkgutil.iter_modules(mmjax.models.__path__)} == set(TABLE)
 
 
 @each

@@ -49,6 +49,7 @@ def test_published_sizes(variant, count):
         (blip, "large-retrieval", 446_128_642),
         (vlm, "LLaVA-1.5-7B", 7_063_427_072),
         (vlm, "PaliGemma-3B", 2_923_466_480),
+        (vlm, "Qwen2-Audio-7B", 8_397_094_912),
     ],
 )
 def test_published_sizes_of_other_models(kind, variant, count):

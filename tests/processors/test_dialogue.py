@@ -7,13 +7,13 @@ import pytest
 
 from mmjax.config import ConfigError
 from mmjax.processors import dialogue
-from mmjax.transforms.dialogue import pictures_of
+from mmjax.transforms.dialogue import things_of
 from tests.talks import GOOD, SOURCE, batch, picture, processor, talk
 
 
 def test_rows_with_another_number_of_pictures():
     arrays = batch()
-    counts = [len(pictures_of(row)) for row in SOURCE.examples]
+    counts = [len(things_of(row, "image")) for row in SOURCE.examples]
     assert arrays["image_mask"].sum(1).tolist() == [counts[row] for row in arrays["index"]]
     assert arrays["weight"].sum() == GOOD
     levels = arrays["image"][arrays["image_mask"]][:, 0, 0, 0]

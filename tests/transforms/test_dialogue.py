@@ -80,7 +80,7 @@ def test_roles_in_words():
 ])  # fmt: skip
 def test_pictures_without_a_place(turns, pictures, problem):
     with pytest.raises(CorruptExample, match=problem):
-        placed(turns, pictures)
+        placed(turns, {"<image>": pictures})
 
 
 @pytest.mark.parametrize("turns, problem", [

@@ -1,0 +1,97 @@
+"""Models of sound of the table in test_models.py, with their parameters counted by hand."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from mmjax.layers import transformer
+from mmjax.models import audio_tower, conformer, wav2vec2, whisper, whisper_encoder
+
+TINY = transformer.Config(width=16, layers=2, heads=2, hidden=32)
+
+
+def block(d, f):
+    """Norms, query, key, value, out, MLP: weights and biases."""
+    return 2 * 2 * d + 4 * (d * d + d) + d * f + f + f * d + d
+
+
+def sound(rows=8):
+    return jax.random.normal(jax.random.key(3), (rows, 12, 5))
+
+
+def samples(rows=8):
+    return jax.random.normal(jax.random.key(4), (rows, 90))
+
+
+def heard(rows=8):
+    return jnp.arange(90)[None] < 45 + 5 * jnp.arange(rows)[:, None]
+
+
+def frames_heard(rows=8):
+    return jnp.arange(12)[None] < 5 + jnp.arange(rows)[:, None] % 7
+
+
+def unheard(rows=8):
+    """Sounds [rows, 1, 12, 5] of which none is there: the prompts have no audio tokens."""
+    return sound(rows)[:, None], jnp.zeros((rows, 1, 12), bool)
+
+
+def ids(rows=8):
+    return jax.random.randint(jax.random.key(2), (rows, 6), 0, 16)
+
+
+def mask(rows=8):
+    return jnp.arange(6)[None] < 2 + jnp.arange(rows)[:, None] % 5
+
+
+EARS_BODY = dataclasses.replace(TINY, key_bias=False)
+SPEECH = whisper.Config(5, 12, 16, 6, EARS_BODY, dataclasses.replace(EARS_BODY, layers=3, heads=4))
+# two convolutions of 3 taps, 6 positions, blocks whose keys have no bias, norm
+EARS = 3 * 5 * 16 + 16 + 3 * 16 * 16 + 16 + 6 * 16 + 2 * (block(16, 32) - 16) + 2 * 16
+# tokens, positions, blocks with a second attention and its norm, norm
+MOUTH = 16 * 16 + 6 * 16 + 3 * (block(16, 32) + 4 * (16 * 16 + 16) + 2 * 16 - 2 * 16) + 2 * 16
+WAVES = wav2vec2.Config(
+    front=(wav2vec2.Stage(6, 10, 5), wav2vec2.Stage(7, 3, 2)),
+    position_taps=4,
+    position_groups=2,
+    transformer=dataclasses.replace(TINY, norm="post"),
+    letters=16,
+)
+STABLE = dataclasses.replace(
+    WAVES, front_norm="layer", front_bias=True, projection_norm=False, transformer=TINY
+)
+SOUNDING = jnp.arange(12)[None] < jnp.arange(5, 13)[:, None]
+LISTENER = conformer.Config(5, transformer=TINY, taps=3, letters=16)
+# norms, MLPs, attention and convolution of a block; two convolutions, projection, head
+BODY_SIZE = 6 * 2 * 16 + 2 * (2 * 16 * 32 + 32 + 16) + 7 * (256 + 16) + 3 * 16
+LISTENER_SIZE = 3 * 5 * 16 + 3 * 16 * 16 + 2 * 256 + 4 * 16 + 2 * BODY_SIZE
+# projection, positions (lengths, directions, bias), norm, blocks, head
+WAVES_BODY = 7 * 16 + 16 + 4 + 4 * 8 * 16 + 16 + 2 * 16 + 2 * block(16, 32) + 16 * 16 + 16
+# convolutions of 10 and 3 taps; norms of the first and before the projection, or of both
+WAVES_GROUP = 10 * 6 + 3 * 6 * 7 + 2 * 6 + 2 * 7 + WAVES_BODY
+WAVES_LAYER = 10 * 6 + 6 + 3 * 6 * 7 + 7 + 2 * 6 + 2 * 7 + WAVES_BODY
+EARS_ALONE = whisper_encoder.Config(5, 12, EARS_BODY)
+HEARS = audio_tower.Config(EARS_ALONE, stack=2)
+# two vectors side by side pass two layers
+HEARING = EARS + 2 * 16 * 16 + 16 + 16 * 16 + 16
+
+
+def table(row):
+    """Model -> its rows."""
+    return {
+        "whisper": [row(whisper.Model(SPEECH), (sound(), ids(), mask()), EARS + MOUTH)],
+        "whisper_encoder": [
+            row(
+                whisper_encoder.Model(dataclasses.replace(EARS_ALONE, pool=2)),
+                (sound(), frames_heard()),
+                EARS,
+            )
+        ],
+        "conformer": [row(conformer.Model(LISTENER), (sound(), SOUNDING), LISTENER_SIZE)],
+        "audio_tower": [row(audio_tower.Model(HEARS, 16), (sound(), frames_heard()), HEARING)],
+        "wav2vec2": [
+            row(wav2vec2.Model(WAVES), (samples(),), WAVES_GROUP),
+            row(wav2vec2.Model(STABLE), (samples(), heard()), WAVES_LAYER),
+        ],
+    }
