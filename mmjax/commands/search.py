@@ -21,7 +21,7 @@ from mmjax.commands import embed
 from mmjax.config import ConfigError
 from mmjax.data.source import CorruptExample, DataError
 from mmjax.datasets import bundled
-from mmjax.evaluation import sheets
+from mmjax.evaluation.drawing import sheets
 from mmjax.readers import embeddings, folder
 from mmjax.report.table import aligned
 from mmjax.run import listing, outputs

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from mmjax.config import ConfigError
-from mmjax.evaluation import pictures
 from mmjax.evaluation.base import Result
+from mmjax.evaluation.drawing import pictures
 
 TOP = (1, 5)
 FEW = 20  # classes whose accuracies are metrics of their own

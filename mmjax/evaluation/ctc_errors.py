@@ -20,9 +20,9 @@ from PIL import Image
 from mmjax.config import ConfigError
 from mmjax.data.source import CorruptExample, Source
 from mmjax.evaluation.base import Ask, Context, Result
+from mmjax.evaluation.drawing.letters import fit
+from mmjax.evaluation.drawing.page import INK, MARGIN, MUTED, RED, SCALE, WIDTH, Page
 from mmjax.evaluation.gather import Rows
-from mmjax.evaluation.letters import fit
-from mmjax.evaluation.page import INK, MARGIN, MUTED, RED, SCALE, WIDTH, Page
 from mmjax.evaluation.word_errors import WordErrors
 from mmjax.generation import ctc, ngram
 from mmjax.typing import Natural, Positive, UInt8

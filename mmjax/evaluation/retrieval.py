@@ -20,8 +20,9 @@ import numpy as np
 
 from mmjax.config import ConfigError
 from mmjax.data.source import DataError
-from mmjax.evaluation import ranking, sheets
+from mmjax.evaluation import ranking
 from mmjax.evaluation.base import Context, Evaluator, Result
+from mmjax.evaluation.drawing import sheets
 from mmjax.evaluation.gather import Rows
 from mmjax.evaluation.ranking import Items, Ranks
 

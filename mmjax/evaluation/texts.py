@@ -3,9 +3,10 @@
 * Predictions come as a batch's fields (token ids, and a mask where there is one) and are read as
   words by the processor's `show`.
 * References are a column or a field of the data: one text a row, or several.
-* What people see of them is a sheet (answer_sheet.py) where the rows have pictures, else a text.
-* Another sheet (attention_sheet.py) says where the model looked, where the task has a predict
-  function "attention". Its batch has `said` [B, N] and `said_mask`, the predicted text behind each
+* What people see of them is a sheet (drawing/answer_sheet.py) where the rows have pictures, else a
+  text.
+* Another sheet (drawing/attention_sheet.py) says where the model looked, where the task has a
+  predict function "attention". Its batch has `said` [B, N] and `said_mask`, the predicted text behind each
   prompt; it gives `attention` [B, N, M, G, G], of each token that was said to the patches of the
   row's M pictures, or nothing where there are none.
 """
@@ -21,8 +22,8 @@ from jaxtyping import Shaped
 
 from mmjax.config import ConfigError
 from mmjax.data.source import Example
-from mmjax.evaluation import answer_sheet, attention_sheet
 from mmjax.evaluation.base import Ask, Context, Evaluator, draw
+from mmjax.evaluation.drawing import answer_sheet, attention_sheet
 from mmjax.evaluation.gather import Rows
 
 

@@ -1,4 +1,4 @@
-"""The dark form of a sheet that was drawn on white: evaluation/page.py says where its images lie.
+"""The dark form of a sheet drawn on white; evaluation/drawing/page.py says where its images lie.
 
 * Light and dark change places and hues stay, so green means the same in both; a matrix whose large
   values are dark has bright ones.
@@ -7,7 +7,7 @@
 
 from PIL import Image, ImageChops
 
-from mmjax.evaluation.page import IMAGES
+from mmjax.evaluation.drawing.page import IMAGES
 from mmjax.report.style import DARK_PAPER
 
 

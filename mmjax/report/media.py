@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from mmjax.evaluation.page import DESCRIPTION
+from mmjax.evaluation.drawing.page import DESCRIPTION
 from mmjax.report.baselines import VALIDATION
 from mmjax.report.dark import dark
 from mmjax.report.markup import escaped, explained, section, spelled

@@ -7,7 +7,8 @@
 * Of BLIP, the cross-attention to the image's tokens; of a model that answers through what it read
   of a question, that of the answer to the question times that of the question to the image.
 * Of a vision-language GPT, the self-attention to the pictures of the prompt.
-* What the numbers are: generation/attention.py. What is drawn: evaluation/attention_sheet.py.
+* What the numbers are: generation/attention.py. What is drawn:
+  evaluation/drawing/attention_sheet.py.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ import numpy as np
 from PIL import Image
 
 from mmjax.config import ConfigError
-from mmjax.evaluation import attention_sheet
-from mmjax.evaluation.attention_sheet import Looked
+from mmjax.evaluation.drawing import attention_sheet
+from mmjax.evaluation.drawing.attention_sheet import Looked
 from mmjax.generation import attention
 from mmjax.generation.generate import Generator
 from mmjax.generation.options import Options

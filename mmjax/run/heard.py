@@ -10,8 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from mmjax.evaluation import speech_sheet
-from mmjax.evaluation.speech_sheet import Attention, Spoken
+from mmjax.evaluation.drawing import speech_sheet
+from mmjax.evaluation.drawing.speech_sheet import Attention, Spoken
 from mmjax.generation.transcription.transcript import Transcript
 from mmjax.run.transcribe import Transcriber
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from evaluation.contexts import context
 
-from mmjax.evaluation import letters, page, pictures
+from mmjax.evaluation.drawing import letters, page, pictures
 from mmjax.evaluation.retrieval import Retrieval
 
 

@@ -11,10 +11,11 @@ from evaluation.test_word_errors import generate, show, stream
 
 from mmjax.config import ConfigError
 from mmjax.data.source import InMemory
-from mmjax.evaluation import answer_sheet, base, page
+from mmjax.evaluation import base
 from mmjax.evaluation.answers import Answers, comparable, soft_accuracy
 from mmjax.evaluation.captions import Captions, scored
 from mmjax.evaluation.cider import cider_d
+from mmjax.evaluation.drawing import answer_sheet, page
 from mmjax.evaluation.perplexity import Perplexity
 from mmjax.evaluation.yes_no import YesNo, is_yes
 

@@ -18,7 +18,7 @@ from mmjax import tree
 from mmjax.config import ConfigError
 from mmjax.conversion.load import Loaded
 from mmjax.data.source import InMemory
-from mmjax.evaluation import page
+from mmjax.evaluation.drawing import page
 from mmjax.generation import attention
 from mmjax.layers import transformer
 from mmjax.layers.attention import WEIGHTS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmjax.evaluation.page import GREEN, INK, Page
+from mmjax.evaluation.drawing.page import GREEN, INK, Page
 from mmjax.report import document
 from mmjax.report.dark import dark
 from mmjax.report.media import EARLIER, Samples

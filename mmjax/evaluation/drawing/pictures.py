@@ -1,4 +1,4 @@
-"""Matrices and image grids, in the style of evaluation/page.py. All return PIL images."""
+"""Matrices and image grids, in the style of evaluation/drawing/page.py. All return PIL images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Num
 from PIL import Image
 
-from mmjax.evaluation.letters import Pixels, elided, fit, width_of
-from mmjax.evaluation.page import INK, LINE, MARGIN, MUTED, WIDTH, Page
+from mmjax.evaluation.drawing.letters import Pixels, elided, fit, width_of
+from mmjax.evaluation.drawing.page import INK, LINE, MARGIN, MUTED, WIDTH, Page
 
 TOP = 56  # where a matrix begins, below the title
 FEW = 20  # classes whose counts are written into their cells

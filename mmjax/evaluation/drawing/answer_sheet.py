@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 from PIL import Image
 
-from mmjax.evaluation.letters import Pixels, fit
-from mmjax.evaluation.page import INK, LINE, MARGIN, MUTED, WIDTH, Page
+from mmjax.evaluation.drawing.letters import Pixels, fit
+from mmjax.evaluation.drawing.page import INK, LINE, MARGIN, MUTED, WIDTH, Page
 
 TOP = 56  # where the first row begins, below the title
 BETWEEN = 28  # the two columns

@@ -3,7 +3,7 @@
 * Sizes are in pixels of a README 860 pixels wide; the file has twice as many, for sharp text.
 * matplotlib's object interface only (no pyplot state, no window), imported when first drawn on:
   the import takes about a second that training without pictures should not pay.
-* Text is measured and cut (evaluation/letters.py), and never read as mathematics ("$5, $10").
+* Text is measured and cut (letters.py), and never read as mathematics ("$5, $10").
 * A finished page carries in `info` what is seen, for people who do not see it, and where images
   lie, which keep their colours when the rest of the page is turned dark.
 """
@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from mmjax.evaluation import letters
-from mmjax.evaluation.letters import Pixels
+from mmjax.evaluation.drawing import letters
+from mmjax.evaluation.drawing.letters import Pixels
 
 WIDTH = 860
 MARGIN = 20  # on all four sides

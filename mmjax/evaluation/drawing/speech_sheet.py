@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from mmjax.evaluation.letters import Pixels, elided, fit
-from mmjax.evaluation.page import INK, LINE, MARGIN, MUTED, WIDTH, Page
+from mmjax.evaluation.drawing.letters import Pixels, elided, fit
+from mmjax.evaluation.drawing.page import INK, LINE, MARGIN, MUTED, WIDTH, Page
 
 TOP = 56  # where the first line begins, below the title
 SECONDS = 6.0  # of a line

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from mmjax.evaluation import pictures
-from mmjax.evaluation.letters import fit, width_of
-from mmjax.evaluation.page import GREEN, INK, LINE, MARGIN, MUTED, WIDTH, Page
+from mmjax.evaluation.drawing import pictures
+from mmjax.evaluation.drawing.letters import fit, width_of
+from mmjax.evaluation.drawing.page import GREEN, INK, LINE, MARGIN, MUTED, WIDTH, Page
 from mmjax.evaluation.ranking import Items
 
 Example = Callable[[int], Mapping[str, Any]]

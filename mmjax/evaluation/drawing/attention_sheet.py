@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from mmjax.evaluation.letters import Pixels, fit
-from mmjax.evaluation.page import LINE, MARGIN, MUTED, SCALE, WIDTH, Page
+from mmjax.evaluation.drawing.letters import Pixels, fit
+from mmjax.evaluation.drawing.page import LINE, MARGIN, MUTED, SCALE, WIDTH, Page
 
 TOP = 56  # where the first row begins, below the title
 FIRST = 136  # width of the picture itself, with what stands below it
