@@ -9,7 +9,13 @@ Measured are letter errors of held-out prompts, greedily and by 16 beams with a 
 training texts' letters, and of held-out sentences by voices that were never heard. What can be had
 without listening stands beside: the likeliest text of the right length under that 5-gram.
 
-FIGURES
+1,600 steps of 16, seed 0, 9 minutes of training on one CPU core beside other work, 1.4 million
+parameters. Test, letters that are wrong (greedily): 0.199 of 47 prompts of the real voice, 0.133
+with beams and the language model, where the language model alone has 0.738; 0.251 of 354 sentences
+by four unseen synthetic voices. On validation 0.378 after half of the steps and 0.283 after all of
+them: it was still learning. The weight and the bonus of the language model were not tuned.
+Recordings of more than 8 seconds are refused, 20 of 453 in training, 3 of 51 in validation, none of
+the 47 prompts of the test.
 """
 
 from mmjax.config import relative
