@@ -6,8 +6,8 @@
 * What people see of them is a sheet (drawing/answer_sheet.py) where the rows have pictures, else a
   text.
 * Another sheet (drawing/attention_sheet.py) says where the model looked, where the task has a
-  predict function "attention". Its batch has `said` [B, N] and `said_mask`, the predicted text behind each
-  prompt; it gives `attention` [B, N, M, G, G], of each token that was said to the patches of the
+  predict function "attention". Its batch has `said` [B, N] and `said_mask`, the predicted text
+  behind each prompt; it gives `attention` [B, N, M, G, G], of each token that was said to the patches of the
   row's M pictures, or nothing where there are none.
 """
 
