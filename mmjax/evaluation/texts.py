@@ -7,8 +7,8 @@
   text.
 * Another sheet (drawing/attention_sheet.py) says where the model looked, where the task has a
   predict function "attention". Its batch has `said` [B, N] and `said_mask`, the predicted text
-  behind each prompt; it gives `attention` [B, N, M, G, G], of each token that was said to the patches of the
-  row's M pictures, or nothing where there are none.
+  behind each prompt; it gives `attention` [B, N, M, G, G], of each token that was said to the
+  patches of the row's M pictures, or nothing where there are none.
 """
 
 import dataclasses
