@@ -22,6 +22,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+
 from mmjax.config import ConfigError
 from mmjax.run.chat import Chat
 from mmjax.run.listening import by_chat, recogniser
@@ -29,6 +31,7 @@ from mmjax.run.load import load
 from mmjax.run.options import Execution
 from mmjax.run.runtime import prepare
 from mmjax.streaming import sources
+from mmjax.streaming.activity import RATE
 from mmjax.streaming.blocks import Chunk
 from mmjax.streaming.conversation import TURNS, Conversation, Turn
 from mmjax.streaming.endpoint import Config as Endpoint
@@ -36,6 +39,7 @@ from mmjax.streaming.events import Behind, Event, Lost, Utterance
 from mmjax.streaming.listener import Config, Listener
 from mmjax.streaming.live import BUFFER, live
 from mmjax.streaming.microphone import microphone
+from mmjax.streaming.recognition import Window
 from mmjax.streaming.screen import Screen
 from mmjax.terminal import printable
 from mmjax.typing import Positive
@@ -74,7 +78,10 @@ def run(options: Options) -> None:
     prepare(Execution())
     config = _config(options)
     chunks = source(options)
-    listener = Listener(recogniser(load(options.model), options.language), config)
+    hear = recogniser(load(options.model), options.language)
+    # compiled now, in no hurry: a source that does not wait would lose its first seconds
+    hear(Window(np.random.default_rng(0).normal(0, 0.05, 2 * RATE).astype(np.float32), 0))
+    listener = Listener(hear, config)
     conversation = Conversation(_reply(options), options.turns)
     waits = options.source != MICROPHONE and not options.speed
     events = _patient(chunks, listener) if waits else live(chunks, listener, options.buffer)
