@@ -35,7 +35,8 @@ setup(
     package_data={
         "mmjax": ["datasets/bundled/**"],
         "mmjax.experiments.own_data": [
-            "pictures.jsonl", "conversations.jsonl", "sounds.jsonl", "pictures/*", "sounds/*"
+            "pictures.jsonl", "conversations.jsonl", "sounds.jsonl", "speech.csv", "pictures/*",
+            "sounds/*", "speech/*",
         ],
     },
     entry_points={"console_scripts": ["mmjax = mmjax.main:program"]},

@@ -174,7 +174,7 @@ def _loss(run: Run, folder: Path, batch: Batch, step: int) -> str:
 def _picture(shown: Mapping[int, Mapping[str, Any]], title: str) -> Any:
     """A sheet of the rows with their texts below: pictures, frames of clips side by side, sounds as
     spectrograms."""
-    from mmjax.evaluation import pictures  # matplotlib
+    from mmjax.evaluation.drawing import pictures  # matplotlib
 
     drawn: list[np.ndarray] = []
     texts: list[str] = []

@@ -35,8 +35,8 @@ SYMBOL = re.compile(r"\s*\[.\]$")  # "dollar [$]"
 @dataclasses.dataclass(frozen=True)
 class Config:
     split: str = "train"  # "train", "validation", "test", "all"
-    test: float = 0.1  # share of the texts that is for testing; the validation's is 0.1
     language: Literal["en", "fr", "es", "it", "ru"] = "en"  # that is spoken
+    test: float = 0.1  # share of the texts that is for testing; the validation's is 0.1
 
 
 class Voice(NamedTuple):

@@ -31,6 +31,8 @@ from mmjax.datasets.prepared import Place, check_choice
 from mmjax.datasets.prepared.captions import SPLITS, in_split
 from mmjax.datasets.synthetic_speech import Voice
 
+RECORDINGS = f"{asterisk.FOLDER}{asterisk.VOICES['en'].folder}/"
+COPYRIGHT = f"{asterisk.DOCUMENTS}en/copyright"
 RATE = 16_000  # samples per second
 CLIPS = 6000
 LONGEST = 3.0  # seconds
@@ -134,9 +136,9 @@ def _recordings(members: prepared.Members) -> dict[str, np.ndarray]:
     files |= {f"digits/{10 * number}": word for number, word in enumerate(TENS, 2)}
     files |= {f"phonetic/{word[0]}_p": word for word in ALPHABET}
     files["digits/hundred"] = "hundred"
-    names = {f"{asterisk.FOLDER}{stem}.wav": word for stem, word in files.items()}
+    names = {f"{RECORDINGS}{stem}.wav": word for stem, word in files.items()}
     found = {}
-    for name, data in members(asterisk.SET.packages[0], names.__contains__):
+    for name, data in members(asterisk.SETS["en"].packages[0], names.__contains__):
         samples, rate = soundfile.read(io.BytesIO(data), dtype="float32")
         found[names[name]] = trimmed(soxr.resample(samples, rate, RATE).astype(np.float32))
     return found
@@ -144,7 +146,7 @@ def _recordings(members: prepared.Members) -> dict[str, np.ndarray]:
 
 def _build(members: prepared.Members, out: prepared.Writer) -> Iterator[tuple[int, int]]:
     synthetic_speech.programs()
-    (papers,) = members(SET.packages[1], lambda name: name == asterisk.COPYRIGHT)
+    (papers,) = members(SET.packages[1], lambda name: name == COPYRIGHT)
     out.licence("asterisk-cc-by-sa-3.0.txt", papers[1])
     recordings = _recordings(members)
     rng = np.random.default_rng(0)
@@ -181,7 +183,7 @@ SET = prepared.Set(
     name="spoken_questions",
     about="numbers and words said by seven voices, and questions about them",
     licence="CC-BY-SA-3.0",
-    packages=asterisk.SET.packages,
+    packages=asterisk.SETS["en"].packages,
     build=_build,
     disk=300_000_000,
 )

@@ -21,7 +21,7 @@ from mmjax.commands import prepare
 from mmjax.config import ConfigError
 from mmjax.data.source import DataError
 from mmjax.datasets import easy_vqa, emoji, openclipart, openmoji, prepared, tabler, tuxpaint
-from mmjax.datasets.prepared import drawing, packages, registries
+from mmjax.datasets.prepared import drawing, packages, registries, weights
 from mmjax.datasets.prepared.captions import caption, in_split, words
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +49,7 @@ def registry(archives, tmp_path, monkeypatch):
         else:
             pages[f"/debian/{package.pool}/{package.file}"] = data
     monkeypatch.setattr(prepared, "sets", lambda: {n: m.SET for n, m in MODULES.items()})
+    monkeypatch.setattr(weights, "WEIGHTS", {})
     monkeypatch.setattr(registries, "command", lambda *package: None)
     monkeypatch.setattr(registries, "apt_archives", lambda: [])
     monkeypatch.setattr(packages, "PAUSE", 0.0)

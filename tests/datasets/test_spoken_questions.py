@@ -95,13 +95,13 @@ def test_a_set_is_made_of_recordings_and_renderings(tmp_path, monkeypatch):
         return np.full(long, 0.1, np.float32)
 
     monkeypatch.setattr(synthetic_speech, "render", render)
-    recordings, documents = asterisk.SET.packages
+    recordings, documents = asterisk.SETS["en"].packages
     words = [f"digits/{number}" for number in [*range(20), *range(20, 100, 10), "hundred"]]
     words += [f"phonetic/{word[0]}_p" for word in ALPHABET]
     contents = {
-        documents: {asterisk.COPYRIGHT: b"CC-BY-SA-3.0"},
+        documents: {spoken_questions.COPYRIGHT: b"CC-BY-SA-3.0"},
         recordings: {
-            f"{asterisk.FOLDER}{name}.wav": wav(300 + 20 * place)
+            f"{spoken_questions.RECORDINGS}{name}.wav": wav(300 + 20 * place)
             for place, name in enumerate(words)
         },
     }

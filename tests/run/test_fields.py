@@ -37,6 +37,8 @@ def test_every_field_of_every_config_is_listed(path):
     resolved = [one for one in leaves(configs.to_dict(options)) if not one.endswith(".variant")]
     whole = tuple(f"{line.path}." for line in found.values() if line.value)  # a mapping of texts
     missing = [one for one in resolved if one not in found and not one.startswith(whole)]
+    # of what is declared with its defaults alone ("columns.audio={}") the fields are listed
+    missing = [one for one in missing if not any(path.startswith(f"{one}.") for path in found)]
     # the name of a member of a union says which fields follow
     assert all(one.endswith(".name") for one in missing), missing
     assert not [line.path for line in found.values() if "NO SUCH" in line.help]
