@@ -10,6 +10,11 @@ clips of another voice and style, which it must not forget.
 `:before` trains nothing: the word errors of the model as it is. The paired interval of both:
 
     python -m mmjax.main --mode=compare --workdir=runs/finetune --against=runs/before --split=test
+
+Not good yet. Wrong words before and after (64 steps, seed 0, 18 minutes on one busy CPU core): of
+the validation's prompts 0.119 and, at the best step, 0.069; of the test's 0.084 and 0.088; of the
+clips of another voice 0.056 and 0.085. The decoder learns its few texts by heart (loss 0.03 after
+50 steps) and forgets. Next: a lower rate with the mean of its steps, recordings at other speeds.
 """
 
 from mmjax.config import relative
@@ -55,10 +60,10 @@ def get_config():
     )
     config.warm_start = "whisper-tiny.en"
     config.task = dict(name="transcription", generate=dict(max_new_tokens=94))
-    config.train = dict(steps=120, log_every=5, evaluate_every=40)
+    config.train = dict(steps=64, log_every=4, evaluate_every=32)
     config.optimizer.groups = (
         dict(match="encoder/.*", optimizer="frozen"),
-        dict(optimizer="adamw", learning_rate=5e-5, b2=0.98, weight_decay=0.01, warmup=10),
+        dict(optimizer="adamw", learning_rate=1e-4, b2=0.98, weight_decay=0.01, warmup=10),
     )
     errors = dict(evaluator=dict(name="word_errors"), batch_size=8)
     config.validation = dict(prompts=dict(errors, source=dict(prompts, split="validation")))
