@@ -160,7 +160,9 @@ def _put(transcript: Transcript, path: Path, name: str, options: Options, severa
         target = Path(options.out).expanduser() / f"{name}.{kind}"
         target.write_text(FORMATS[kind](transcript), encoding="utf-8")
     about = f"{transcript.language}, {transcript.seconds:.1f} s"
-    print(printable(f"{path}: {about}, {len(transcript.segments)} segments"), flush=True)
+    count = len(transcript.segments)
+    parts = "1 segment" if count == 1 else f"{count} segments"
+    print(printable(f"{path}: {about}, {parts}"), flush=True)
 
 
 def _reason(error: Exception) -> str:
