@@ -25,7 +25,9 @@ from mmjax.run.load import load
 from mmjax.run.options import Execution
 from mmjax.run.runtime import prepare
 from mmjax.terminal import printable
-from mmjax.typing import Positive
+from mmjax.typing import Natural, Positive
+
+LONGEST = 256  # tokens of an answer, where nothing is said
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Options:
     images: tuple[str, ...] = ()  # pictures that stand before the first turn
     audio: tuple[str, ...] = ()  # sounds that stand before the first turn, behind its pictures
     system: str = ""  # what the model is told first
-    max_new_tokens: Positive = 256  # tokens of an answer at most
+    # tokens of an answer at most; 0: 256, or a quarter of what a small model has room for
+    max_new_tokens: Natural = 0
     temperature: float = 0.0  # 0: the likeliest words; higher: more chance
     top_p: float = 1.0  # only the likeliest tokens that together have this probability are drawn
     seed: int = 0  # of the random numbers
@@ -52,8 +55,9 @@ def run(options: Options) -> None:
     prepare(Execution())
     loaded = load(options.model)
 
+    room = min(options.slots, getattr(loaded.model.config, "context_length", options.slots))
     answers = Generation(
-        max_new_tokens=options.max_new_tokens,
+        max_new_tokens=options.max_new_tokens or min(LONGEST, room // 4),
         temperature=options.temperature,
         top_p=options.top_p,
         end_ids=tuple(getattr(loaded.processor, "end_ids", ())),

@@ -30,17 +30,16 @@ import soundfile
 import soxr
 
 from mmjax.data.source import DataError, Example
-from mmjax.datasets import bundled, prepared
+from mmjax.datasets import asterisk, bundled, prepared
 from mmjax.datasets.prepared import Place, Stored, check_choice
 from mmjax.datasets.prepared.captions import SPLITS, in_split
-from mmjax.datasets.prepared.packages import Package
 
 RATE = 16_000  # samples per second
 NUMBERS = 500  # sentences that are numbers
 MADE_UP = 1500  # sentences of the word bigram
 LONGEST = 14  # words of a sentence
-TEXTS = "usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz"
-COPYRIGHT = "usr/share/doc/asterisk-core-sounds-en/copyright"
+TEXTS = f"{asterisk.DOCUMENTS}en/core-sounds-en.txt.gz"
+COPYRIGHT = f"{asterisk.DOCUMENTS}en/copyright"
 VOICES = ("seen", "unseen", "all")
 PROGRAMS = ("espeak-ng", "flite")
 
@@ -222,18 +221,7 @@ SET = prepared.Set(
     name="synthetic_speech",
     about="sentences read by 25 synthetic voices, about 4 hours",
     licence="CC-BY-SA-3.0",
-    packages=(
-        Package(
-            "debian",
-            "asterisk-core-sounds-en",
-            "1.6.1-1",
-            "973e797d28e37fa6ca3c0a9d6fa717e77cf1268ae916bf09fd3503113cdffa50",
-            "CC-BY-SA-3.0",
-            "sentences",
-            22_844,
-            "pool/main/a/asterisk-core-sounds",
-        ),
-    ),
+    packages=asterisk.SETS["en"].packages[1:],  # the texts
     build=_build,
     disk=350_000_000,
     needs=programs,
