@@ -34,8 +34,8 @@ from typing import Any
 import flax.linen as nn
 
 from mmjax import conversion
-from mmjax.conversion.files import CheckpointFileError
-from mmjax.conversion.hub import CONFIG
+from mmjax.conversion.formats.files import CheckpointFileError
+from mmjax.conversion.formats.hub import CONFIG
 from mmjax.conversion.table import Entry
 from mmjax.processors import checkpoint as checkpoint_processor
 

@@ -1,7 +1,7 @@
 """A folder of the hub -> model, parameters and processor; and back.
 
 * The family is the file of this room that takes the `model_type` of config.json: families.py, which
-  also says what such a file has. Which files of a folder are read: hub.py.
+  also says what such a file has. Which files of a folder are read: formats/hub.py.
 * Everything is compared by name and shape before a byte of it is read; then each device reads its
   own slices of the mapped file.
 """
@@ -21,10 +21,11 @@ import jax.numpy as jnp
 
 from mmjax import config as configs
 from mmjax import tree
-from mmjax.conversion import families, files, hub, msgpack, resize, table
+from mmjax.conversion import families, resize, table
 from mmjax.conversion.families import Family
-from mmjax.conversion.files import CheckpointFileError
-from mmjax.conversion.hub import CONFIG, CTRANSLATE2, OPEN_CLIP
+from mmjax.conversion.formats import files, hub, msgpack
+from mmjax.conversion.formats.files import CheckpointFileError
+from mmjax.conversion.formats.hub import CONFIG, CTRANSLATE2, OPEN_CLIP
 from mmjax.errors import UserError
 from mmjax.processors import checkpoint as checkpoint_processor
 from mmjax.processors.inference import Inference

@@ -17,9 +17,9 @@ from typing import Any
 
 import flax.linen as nn
 
-from mmjax.conversion import files
 from mmjax.conversion.clip import PATCHES
 from mmjax.conversion.fields import Unsupported
+from mmjax.conversion.formats import files
 from mmjax.conversion.table import Entry, linear, multihead, norm
 from mmjax.layers import transformer
 from mmjax.models import clip, resnet, text, vit

@@ -26,8 +26,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import tree
-from mmjax.conversion import families, files, table
+from mmjax.conversion import families, table
 from mmjax.conversion.fields import Unsupported
+from mmjax.conversion.formats import files
 from mmjax.conversion.linear_map import LinearMap
 from mmjax.conversion.load import Loaded
 from mmjax.conversion.table import CheckpointMismatch

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from mmjax import tree
-from mmjax.conversion.files import CheckpointFileError
+from mmjax.conversion.formats.files import CheckpointFileError
 from mmjax.errors import UserError
 
 Tensors = Mapping[str, np.ndarray]  # name in the file -> array, usually a view of the file

@@ -16,8 +16,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.conversion import ctranslate2, fields
-from mmjax.conversion.files import CheckpointFileError
+from mmjax.conversion import fields
+from mmjax.conversion.formats import ctranslate2
+from mmjax.conversion.formats.files import CheckpointFileError
 from mmjax.conversion.gpt2 import special, special_fields
 from mmjax.conversion.table import Entry, linear, norm
 from mmjax.layers import transformer

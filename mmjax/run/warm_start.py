@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import tree
-from mmjax.conversion.files import CheckpointFileError
-from mmjax.conversion.hub import CONFIG, OPEN_CLIP
+from mmjax.conversion.formats.files import CheckpointFileError
+from mmjax.conversion.formats.hub import CONFIG, OPEN_CLIP
 from mmjax.conversion.load import load
 from mmjax.conversion.table import CheckpointMismatch
 from mmjax.layers import adapters

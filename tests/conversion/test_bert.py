@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import mmjax
-from mmjax.conversion import bert, fields, files, load, table
+from mmjax.conversion import bert, fields, load, table
+from mmjax.conversion.formats import files
 from mmjax.models import bert as model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "bert"

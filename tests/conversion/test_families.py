@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.conversion import families, files, load
+from mmjax.conversion import families, load
+from mmjax.conversion.formats import files
 from mmjax.models import wav2vec2
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mmjax.conversion.hub import fetch
+from mmjax.conversion.formats.hub import fetch
 
 CLIP = Path(__file__).parents[1] / "golden" / "checkpoints" / "clip"
 COMMIT = "c" * 40

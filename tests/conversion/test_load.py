@@ -11,8 +11,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import mmjax
-from mmjax.conversion import families, hub, load
-from mmjax.conversion.files import CheckpointFileError
+from mmjax.conversion import families, load
+from mmjax.conversion.formats import hub
+from mmjax.conversion.formats.files import CheckpointFileError
 from mmjax.conversion.table import CheckpointMismatch
 from mmjax.training import sharding
 

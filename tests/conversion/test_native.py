@@ -19,7 +19,7 @@ from mmjax import models, registry, tree
 from mmjax.commands import export
 from mmjax.config import ConfigError
 from mmjax.conversion import load, native
-from mmjax.conversion.files import CheckpointFileError
+from mmjax.conversion.formats.files import CheckpointFileError
 from mmjax.conversion.table import CheckpointMismatch
 from mmjax.data.source import CorruptExample
 from mmjax.datasets import bundled, emoji

@@ -10,8 +10,9 @@ import pytest
 from flax.linen import unbox
 
 from mmjax import tree
-from mmjax.conversion import bert, clip, files, gpt2, load, peft, siglip, table
+from mmjax.conversion import bert, clip, gpt2, load, peft, siglip, table
 from mmjax.conversion.fields import Unsupported
+from mmjax.conversion.formats import files
 from mmjax.layers import adapters
 from mmjax.layers.adapters import Adapted, Rule
 

@@ -11,8 +11,9 @@ from flax import serialization
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from safetensors.numpy import save_file
 
-from mmjax.conversion import files, msgpack, table
-from mmjax.conversion.files import CheckpointFileError
+from mmjax.conversion import table
+from mmjax.conversion.formats import files, msgpack
+from mmjax.conversion.formats.files import CheckpointFileError
 from mmjax.conversion.table import Entry, linear, multihead, norm
 
 ROWS = [

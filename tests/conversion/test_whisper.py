@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from mmjax.config import ConfigError
-from mmjax.conversion import ctranslate2, fields, files, whisper
+from mmjax.conversion import fields, whisper
 from mmjax.conversion import load as checkpoints
+from mmjax.conversion.formats import ctranslate2, files
 from mmjax.conversion.table import CheckpointMismatch
 from mmjax.models import whisper as models
 

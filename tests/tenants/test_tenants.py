@@ -21,7 +21,7 @@ from attempts import back_to, same
 import mmjax
 from mmjax import config as configs
 from mmjax.commands import inspect, show
-from mmjax.conversion.files import CheckpointFileError
+from mmjax.conversion.formats.files import CheckpointFileError
 from mmjax.run.options import Options
 
 ROOT = Path(__file__).resolve().parents[2]

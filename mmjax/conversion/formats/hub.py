@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mmjax.conversion.files import CheckpointFileError
+from mmjax.conversion.formats.files import CheckpointFileError
 
 CONFIG = "config.json"
 OPEN_CLIP = "open_clip_config.json"

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from mmjax.conversion.files import CheckpointFileError
+from mmjax.conversion.formats.files import CheckpointFileError
 
 VERSION = 6
 DTYPES: dict[int, Any] = {

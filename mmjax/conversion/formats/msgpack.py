@@ -21,7 +21,7 @@ import numpy as np
 from flax import serialization
 
 from mmjax import tree
-from mmjax.conversion import files
+from mmjax.conversion.formats import files
 
 LAYOUTS = {1: "D -> D", 2: "I O -> O I", 3: "K I O -> O I K", 4: "H W I O -> O I H W"}
 
