@@ -51,20 +51,26 @@ def get_config():
     prompts = dict(name="asterisk", test=0.3)
     config.data = dict(
         train=dict(prompts=dict(prompts, split="train")),
-        processor=dict(name="transcription", checkpoint="whisper-tiny.en", max_length=96),
+        processor=dict(
+            name="transcription", checkpoint="whisper-tiny.en", max_length=96,
+            augmentation=dict(
+                speed=(0.9, 1.1), gain=(-6.0, 6.0), frequency_masks=2, frequency_width=12,
+            ),
+        ),
         batch_size=16,
-    )
+    )  # fmt: skip
     # no dropout: Whisper was trained without, and loses its words under it
     config.model = dict(
         name="whisper", vocab_size=51_864, context_length=448, encoder=TINY, decoder=TINY
     )
     config.warm_start = "whisper-tiny.en"
     config.task = dict(name="transcription", generate=dict(max_new_tokens=94))
-    config.train = dict(steps=64, log_every=4, evaluate_every=32)
+    config.train = dict(steps=48, log_every=4, evaluate_every=24)
     config.optimizer.groups = (
         dict(match="encoder/.*", optimizer="frozen"),
-        dict(optimizer="adamw", learning_rate=1e-4, b2=0.98, weight_decay=0.01, warmup=10),
+        dict(optimizer="adamw", learning_rate=3e-5, b2=0.98, weight_decay=0.01, warmup=6),
     )
+    config.ema = 0.95
     errors = dict(evaluator=dict(name="word_errors"), batch_size=8)
     config.validation = dict(prompts=dict(errors, source=dict(prompts, split="validation")))
     config.test = dict(

@@ -26,6 +26,7 @@ from mmjax.processors import base, speech
 from mmjax.processors.base import AtLeast, Sources
 from mmjax.processors.packed import ids_of
 from mmjax.tokenizers import bpe
+from mmjax.transforms import augment_audio
 from mmjax.transforms.mel import LogMel, picture
 from mmjax.transforms.text import all_captions, column_of_captions
 from mmjax.transforms.transcript import EncodeTranscript
@@ -47,6 +48,7 @@ class Config:
     seconds: float = 30.0  # of a window, where no checkpoint says it
     bins: Positive = 80  # M, where no checkpoint says it
     vocab_size: Positive = 2048  # entries of a trained tokenizer at most
+    augmentation: augment_audio.Config = augment_audio.Config()  # of training recordings
 
 
 class Processor(base.Processor):
@@ -75,7 +77,10 @@ class Processor(base.Processor):
 
     @property
     def train(self) -> tuple[Transform, ...]:
-        return (*self.whisper.evaluate, self._encode(learned=True))
+        decode, mel = self.whisper.evaluate
+        augmentation = self.config.augmentation
+        of_samples, of_frames = augment_audio.transforms(augmentation, self.whisper.mel.rate)
+        return (decode, *of_samples, mel, *of_frames, self._encode(learned=True))
 
     @property
     def evaluate(self) -> tuple[Transform, ...]:

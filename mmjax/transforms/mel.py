@@ -22,8 +22,8 @@ import numpy as np
 
 from mmjax.data.source import CorruptExample, Example
 from mmjax.layers.mel_scale import Bank
+from mmjax.layers.spectrum import Spectrum
 from mmjax.transforms.audio import Sound
-from mmjax.transforms.spectrum import Spectrum
 from mmjax.typing import Bool, Float, UInt8
 
 LOWEST_POWER = 1e-10  # silence, where the logarithm would be minus infinity

@@ -19,7 +19,7 @@ import numpy as np
 
 from mmjax.data.source import CorruptExample, Example
 from mmjax.layers.mel_scale import Bank
-from mmjax.transforms.spectrum import Spectrum
+from mmjax.layers.spectrum import Spectrum
 from mmjax.typing import Bool, Float
 
 LOWEST_POWER = np.finfo(np.float32).eps  # Kaldi's floor

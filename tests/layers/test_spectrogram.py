@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.layers.mel_scale import Bank
-from mmjax.layers.spectrogram import log_mel
+from mmjax.layers.spectrogram import decibels, kaldi_log_mel, log_mel
 from mmjax.transforms.mel import LogMel
+from mmjax.transforms.mel_ast import AstMel
+from mmjax.transforms.mel_clap import ClapMel
 
 
 def clips():
@@ -46,3 +48,17 @@ def test_another_rate_and_gradients():
     step = 1e-3 * direction
     slope = (value(samples + step) - value(samples - step)) / 2
     np.testing.assert_allclose((gradient * step).sum(), slope, rtol=0.05)
+
+
+def test_the_front_ends_of_ast_and_clap():
+    """Quiet beside loud, means and emphasis: what their transforms compute in float64."""
+    clip = clips()[1]
+    ast = AstMel(frames=120)  # 98 of sound, the others filled up
+    want, mask = ast.of(clip[:9_000])
+    padded = jnp.asarray(np.pad(clip[:9_000], (0, 7_000)))[None]
+    got = kaldi_log_mel(padded, ast.spectrum, jnp.arange(16_000)[None] < 9_000, 120)
+    np.testing.assert_allclose(got.features[0], want, atol=1e-5)
+    np.testing.assert_array_equal(got.mask[0], mask)
+    clap = ClapMel("rand_trunc", rate=16_000, seconds=1, high=8_000.0)
+    got = decibels(jnp.asarray(clip)[None], clap.spectrum)
+    np.testing.assert_allclose(got, clap.of(clip).features, rtol=1e-5)
