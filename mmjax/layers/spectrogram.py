@@ -10,8 +10,8 @@ mel_clap.py, which compute in float64.
   rounded: below 1e-6.
 * What is done to a frame before the transform (its mean taken away, emphasis, a window) is linear,
   and lies in the waves.
-* It costs 5 million operations a frame of Whisper's. At 3 million, with four slices, 30 seconds took
-  0.11 s on a CPU core, where the transform in float32 takes 0.006.
+* It costs 5 million operations a frame of Whisper's. At 3 million, with four slices, 30 seconds
+  took 0.11 s on a CPU core, where the transform in float32 takes 0.006.
 
 Letters: B batch, S samples, T frames, M mel bins, F frequencies, W samples of a frame.
 """
