@@ -5,7 +5,7 @@
   (https://arxiv.org/abs/2104.08860) does with a trained CLIP.
 * X-CLIP (https://arxiv.org/abs/2208.02816): a text reads the clip that it is compared with (the
   video-specific prompt), so it has another vector beside each clip. `encode` gives vectors of clips
-  and of texts alone; `logits` compares them as the paper does.
+  and of texts alone; `compare` does as the paper does.
 
 Letters: B clips, K texts, T frames, L tokens, P places of a frame, D width of the image tower, E
     embedding size.
@@ -147,7 +147,7 @@ class Model(clip.Model):
         logits = scale * jnp.einsum("BE,BKE->BK", vectors, beside)
         return Compared(vectors, beside, logits if bias is None else logits + bias)
 
-    def logits(
+    def compare(
         self,
         video: Float[Array, "B T H W C"],
         ids: Int[Array, "K L"],

@@ -21,7 +21,7 @@ from mmjax.processors import checkpoint
 from mmjax.processors.checkpoint import PrepareText
 from mmjax.processors.checkpoint_pixels import Pixels
 from mmjax.processors.raw import raw
-from mmjax.transforms.video import Video
+from mmjax.transforms.video import DecodeVideo, Uniform, Video
 
 ARGUMENTS = {"text": "ids", "text_mask": "mask"}  # of a model's call; a video is called so
 
@@ -45,6 +45,9 @@ class PrepareClip:
           CorruptExample: a file that cannot be used. OSError: one that cannot be read.
         """
         clip = raw("video", clip)
+        if isinstance(clip, bytes):
+            decode = DecodeVideo(Uniform(self.frames))
+            clip = decode({"video": clip})["video"]
         return list(clip.frames if isinstance(clip, Video) else clip)
 
 
