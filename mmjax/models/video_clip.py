@@ -108,6 +108,21 @@ class Model(clip.Model):
         super().setup()
         self.prompts = Prompts(self.config) if self.config.prompt_layers else None
 
+    def encode(
+        self, modality: str, *inputs: Any, train: bool = False, normalize: bool = True
+    ) -> Float[Array, "B E"]:
+        """As of clip.py.
+
+        Raises:
+          ConfigError: training by vectors alone where texts read clips: they would never learn to.
+        """
+        if train and self.prompts is not None:
+            raise ConfigError(
+                "texts read the clip beside them (model.prompt_layers), which a loss of vectors "
+                "does not train: it has to ask `compare`. Set model.prompt_layers=0"
+            )
+        return super().encode(modality, *inputs, train=train, normalize=normalize)
+
     def encode_video(
         self,
         video: Float[Array, "B T H W C"],
@@ -137,7 +152,8 @@ class Model(clip.Model):
         read = self.video(video, valid, train=train)
         head = self.video_head
         vectors = clip.unit(clip.projected(self.config, "video", head, read.pooled))
-        text = self.encode_text(ids, mask, train=train, normalize=False)
+        said = self.text(ids, as_mask(mask), train=train).pooled
+        text = clip.projected(self.config, "text", self.text_head, said)
         beside = jnp.broadcast_to(text[None], (len(video), *text.shape))
         if self.prompts is not None:
             places = read.places[:, :, 1:]  # without the class token

@@ -206,12 +206,14 @@ class _Player:
         return before >= 0 and self.keys[before] > here + SAME
 
     def _seek(self, time: float) -> None:
-        self.file.seek(self.begin + int(time / self.unit), stream=self.track)
-        self._begin_to_decode()
-        late = self.ahead is None or self.time_of(self.ahead) > time
-        if late:  # a list of key frames that is wrong: from the beginning
-            self.file.seek(self.begin, stream=self.track)
+        before = bisect.bisect_right(self.keys, time) - 1
+        earlier = self.keys[before - 1] if before > 0 else 0.0
+        # the list has the order of decoding: a key frame may be shown a little later than it says
+        for place in (time, earlier, 0.0):
+            self.file.seek(self.begin + int(place / self.unit), stream=self.track)
             self._begin_to_decode()
+            if self.ahead is not None and self.time_of(self.ahead) <= time + SAME:
+                return
 
     def _begin_to_decode(self) -> None:
         self.frames = self._decoded()

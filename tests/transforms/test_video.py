@@ -62,6 +62,15 @@ def test_what_lies_between_is_not_decoded(monkeypatch):
     assert len(decoded) <= 3 * 12
 
 
+def test_a_seek_lands_before_what_is_sought():
+    """Wherever a lone frame is: key frames are shown later than they are decoded."""
+    data = encoded(frames=40, key=5, rate=10)
+    for number in range(40):
+        choose = lambda start, end, at=number: np.array([at / 10 + 0.01])  # noqa: E731
+        found = moving_pictures.taken(data, choose, Cut(0.0, None))
+        assert numbers(found.frames) == [number % 25], number
+
+
 def test_a_rate_that_varies():
     """The frame that is shown, not the frame of a number: one of them stays for a second."""
     data = encoded(frames=6, times=[0, 10, 20, 120, 130, 140])
