@@ -1,10 +1,12 @@
-"""Learned positions of one grid of patches, for another grid.
+"""Learned positions of one grid of patches, for another grid; and positions that are not learned.
 
 * `bicubic` is what DINO (https://arxiv.org/abs/2104.14294) and its followers do for images of
   another size; numbers as in torch's `interpolate`: a = -0.75, edges repeated, no antialiasing.
 * `bilinear` is NaFlex's (https://arxiv.org/abs/2502.14786): antialiased, a grid of its own for each
   row of a batch.
 * Both are matrices over the stored grid, so that resizing is a matmul.
+* `sines`: those of the first transformer (https://arxiv.org/abs/1706.03762), sine and cosine in
+  turn.
 
 Letters: B batch, P patches, I stored grid rows or columns, O those wanted, D width.
 """
@@ -23,6 +25,14 @@ def bicubic(positions: Float[Array, "R C D"], rows: int, columns: int) -> Float[
         down, across = _cubic(positions.shape[0], rows), _cubic(positions.shape[1], columns)
         positions = jnp.einsum("OI,PJ,IJD->OPD", down, across, positions)
     return positions.reshape(rows * columns, -1)
+
+
+def sines(count: int, width: int) -> Float[np.ndarray, "P D"]:
+    """Of places 0, 1, ... along one line; each pair of entries has a period of its own."""
+    pair = np.arange(width) // 2
+    angle = np.arange(count)[:, None] / np.power(10_000.0, 2 * pair / width)[None]
+    even = np.arange(width) % 2 == 0
+    return np.where(even[None], np.sin(angle), np.cos(angle)).astype(np.float32)
 
 
 def _cubic(stored: int, wanted: int) -> np.ndarray:

@@ -172,7 +172,6 @@ class Block(nn.Module):
         """
         c = self.config
         x, past = carry
-        inits = _initializers(c)
         before = c.norm == "pre"
         drop = nn.Dropout(c.dropout, deterministic=not self.train)
         divisor = (layer + 1).astype(jnp.float32) if c.scale_by_layer else None
@@ -196,8 +195,7 @@ class Block(nn.Module):
             x = x if before else norm(x)
 
         norm = layer_norm(c, "mlp_norm")
-        mlp = Mlp(c.hidden, c.activation, inits.up, inits.down, inits.mlp_bias, c.dtype, name="mlp")
-        x = x + drop(mlp(norm(x) if before else x))
+        x = x + drop(self._mlp()(norm(x) if before else x))
         x = x if before else norm(x)
         return (x, past), output_of_block(self, x)
 
@@ -208,6 +206,12 @@ class Block(nn.Module):
             c.heads, inits.attention, inits.attention_out, c.dtype, bias=c.qkv_bias,
             key_bias=c.qkv_bias and c.key_bias, name=name,
         )  # fmt: skip
+
+    def _mlp(self) -> Mlp:
+        c = self.config
+        inits = _initializers(c)
+        kernels = (inits.up, inits.down, inits.mlp_bias)
+        return Mlp(c.hidden, c.activation, *kernels, c.dtype, name="mlp")
 
 
 class CrossKeysValues(Block):

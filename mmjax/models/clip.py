@@ -98,7 +98,7 @@ def _by_width(key: jax.Array, shape: tuple[int, int], dtype: Any) -> Array:
     return nn.initializers.normal(shape[0] ** -0.5)(key, shape, dtype)
 
 
-def _projected(config: Config, modality: str, head: Dense | None, pooled: Array) -> Array:
+def projected(config: Config, modality: str, head: Dense | None, pooled: Array) -> Array:
     """A pooled vector behind its tower's projection.
 
     Raises:
@@ -131,7 +131,7 @@ class Tower(nn.Module):
         tower = _tower(self.config, self.modality, self.modality)
         head = _head(self.config, self.modality, f"{self.modality}_head")
         read = tower(*inputs, **kwargs)
-        return Output(read.tokens, _projected(self.config, self.modality, head, read.pooled))
+        return Output(read.tokens, projected(self.config, self.modality, head, read.pooled))
 
     def encode(
         self, modality: str, *inputs: Any, train: bool = False, normalize: bool = True
@@ -186,7 +186,7 @@ class Model(nn.Module):
             raise ConfigError(f"the model has no tower for {modality}; it has {', '.join(towers)}")
         pooled = getattr(self, modality)(*inputs, train=train).pooled
         head = getattr(self, f"{modality}_head")
-        vectors = _projected(self.config, modality, head, pooled)
+        vectors = projected(self.config, modality, head, pooled)
         if not normalize:
             return vectors
         if self.parts > 1:

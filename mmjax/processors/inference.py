@@ -59,6 +59,10 @@ class Inference(Applied):
         """Vectors of sounds; options: see `encode`."""
         return self.encode("audio", sounds, **options)
 
+    def encode_video(self, videos: Any, **options: Any) -> np.ndarray:
+        """Vectors of clips; options: see `encode`."""
+        return self.encode("video", videos, **options)
+
     def encode(
         self,
         field: str,
@@ -155,8 +159,16 @@ class Inference(Applied):
                 "logits compares two fields, as in logits(image=pictures, text=texts); given: "
                 f"{', '.join(fields) or 'nothing'}"
             )
+        if hasattr(type(self._module), "compare"):
+            return self._side_by_side(fields)
         vectors = [self.encode(name, values) for name, values in fields.items()]
         return self._compared(*vectors)
+
+    def _side_by_side(self, fields: Mapping[str, Any]) -> np.ndarray:
+        """Of a model that reads the one beside the other (X-CLIP), and so has logits of its own."""
+        rows = {name: self._rows(name, values) for name, values in fields.items()}
+        logits = np.asarray(self._call("compare", (), self._prepared(rows)), np.float32)
+        return logits.T if next(iter(fields)) == "text" else logits  # which are the last axis
 
     def classify(
         self,
@@ -170,7 +182,8 @@ class Inference(Applied):
 
         Args:
           names: of the classes; None: those that the model was trained for.
-          templates: texts with one {} for the name, "a photo of a {}."; a class is their mean.
+          templates: texts with one {} for the name, "a photo of a {}."; a class is their mean (the
+            mean of their logits, where a text has another vector beside each value).
           field: what `values` are.
 
         Raises:
@@ -187,7 +200,12 @@ class Inference(Applied):
         if isinstance(names, str) or isinstance(templates, str):
             raise ConfigError('names and templates are lists: ["cat", "dog"], ["a photo of a {}."]')
         classes.check(names, templates)
-        vectors = self.encode("text", classes.prompts(names, templates))
+        prompts = classes.prompts(names, templates)
+        if hasattr(type(self._module), "compare"):
+            logits = self._side_by_side({field: values, "text": prompts})
+            logits = logits.reshape(len(logits), len(names), -1).mean(2)
+            return classes.classification(names, logits)
+        vectors = self.encode("text", prompts)
         vectors = classes.class_vectors(vectors, len(names))
         logits = self._compared(self.encode(field, values), vectors)
         _, bias = self._scale_and_bias

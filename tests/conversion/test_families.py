@@ -1,5 +1,5 @@
-"""Text, speech and text with pictures, a row for each golden checkpoint of the hub: what the
-reference says of it, and that it is saved as it was. A family without a row fails.
+"""Text, speech, videos and text with pictures, a row for each golden checkpoint of the hub: what
+the reference says of it, and that it is saved as it was. A family without a row fails.
 
 Pictures: test_clip.py, test_tower.py; live at odd sizes: tests/parity/test_families.py.
 """
@@ -67,6 +67,13 @@ def seen(loaded, said):
     return {"logits": out.logits}, expected, said["mask"]
 
 
+def watched(loaded, said):
+    """Clips, and what is asked of them: which tubelets are seen, texts."""
+    names = [name for name in ("video", "visible", "ids", "mask") if name in said]
+    given = [jnp.asarray(said.pop(name)) for name in names]
+    return jax.jit(loaded.model.apply)(loaded.variables, *given)._asdict(), said, None
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     family: str  # the file of mmjax.conversion
@@ -100,6 +107,11 @@ FAMILIES = {
     "wav2vec2/stable": Row("hubert", waveform),
     "wav2vec2/batch": Row("hubert", waveform),
     "whisper": Row("whisper", whisper),
+    "video/vivit": Row("vivit", watched),
+    "video/videomae": Row("videomae", watched),
+    "video/videomae_pretraining": Row("videomae", watched),
+    "video/timesformer": Row("timesformer", watched),
+    "video/xclip": Row("xclip", watched),
 }
 
 
@@ -120,7 +132,7 @@ def words_of(config):
 def test_every_family_has_a_row():
     names = {family.name for family in families.every().values()} | {"open_clip"}
     assert names == OF_PICTURES | {row.family for row in FAMILIES.values()}
-    rooms = ("bert", "blip", "gpt2", "llama", "vlm", "wav2vec2")
+    rooms = ("bert", "blip", "gpt2", "llama", "video", "vlm", "wav2vec2")
     folders = [GOLDEN / family for family in rooms]
     held = {f"{folder.name}/{one.name}" for folder in folders for one in folder.iterdir()}
     assert held | {"whisper"} == set(FAMILIES)
