@@ -20,11 +20,12 @@ CASES = {
         "ClapModel", False,
         dict(
             projection_hidden_act="gelu",
-            audio=dict(depths=[4, 2], qkv_bias=False, enable_patch_layer_norm=False,
-                       hidden_act="relu", layer_norm_eps=1e-3),
+            audio=dict(depths=[4, 2], qkv_bias=False, hidden_act="relu", layer_norm_eps=1e-3),
             words=dict(type_vocab_size=2, hidden_act="relu", pad_token_id=1),
         ),
     ),
+    # what leaves the patches is as large as frames in dB are
+    "pair_unnormed": ("ClapModel", False, dict(audio=dict(enable_patch_layer_norm=False))),
     "audio": ("ClapAudioModelWithProjection", False, {}),
     "audio_fused": ("ClapAudioModelWithProjection", True, {}),
     "audio_alone": ("ClapAudioModel", True, {}),
@@ -58,7 +59,8 @@ def test_clips_and_texts(case, tmp_path):
     loaded = load.load(tmp_path / "theirs")
     found = family_checks.ours_of_sounds(loaded, clips, texts)
     valid = texts[1] if case.startswith("text") else None
-    family_checks.agree(found, expected, valid)
+    tolerance = 1e-3 if case == "pair_unnormed" else 1e-4
+    family_checks.agree(found, expected, valid, tolerance)
 
     load.save(loaded, tmp_path / "ours")
     unread = {one for one, _ in reference.named_buffers() if one.endswith(COUNTED)}
@@ -66,4 +68,4 @@ def test_clips_and_texts(case, tmp_path):
     again = sound_reference.said(opened, inputs, texts)
     assert again.keys() == expected.keys()
     for output, theirs in expected.items():
-        np.testing.assert_allclose(again[output], theirs, atol=1e-5, rtol=0, err_msg=output)
+        np.testing.assert_allclose(again[output], theirs, atol=1e-5, rtol=1e-5, err_msg=output)
