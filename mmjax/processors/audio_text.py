@@ -52,7 +52,7 @@ class Processor(captioned.Processor):
         self.ragged = {**captioned.Processor.ragged, **self.audio.ragged}
         if self.audio.alike:
             raise ConfigError(
-                f"data.processor.audio.alike={self.audio.alike}: what rows are compared with must not "
+                f"data.processor.audio.alike={self.audio.alike}: rows that are compared must not "
                 "be chosen by length; set 0"
             )
 
