@@ -6,7 +6,17 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.layers import transformer
-from mmjax.models import audio_tower, conformer, wav2vec2, whisper, whisper_encoder
+from mmjax.models import (
+    ast,
+    audio_tower,
+    clap,
+    conformer,
+    pooled_audio,
+    text,
+    wav2vec2,
+    whisper,
+    whisper_encoder,
+)
 
 TINY = transformer.Config(width=16, layers=2, heads=2, hidden=32)
 
@@ -75,6 +85,14 @@ EARS_ALONE = whisper_encoder.Config(5, 12, EARS_BODY)
 HEARS = audio_tower.Config(EARS_ALONE, stack=2)
 # two vectors side by side pass two layers
 HEARING = EARS + 2 * 16 * 16 + 16 + 16 * 16 + 16
+# 2 x 4 patches of 2 frames x 2 of 5 bins, one every 3
+SEES = ast.Config(5, 12, 2, 3, 3, TINY)
+SEES_MEAN = dataclasses.replace(SEES, pool="mean")
+SEEING = 4 * 16 + 16 + 8 * 16 + 2 * block(16, 32) + 2 * 16
+POOL = 16 + 4 * (16 * 16 + 16) + 2 * 16 + 2 * 16 * 32 + 32 + 16  # probe, attention, norm, MLP
+WORDS = text.Config(vocab_size=16, context_length=6, transformer=TINY)
+READING = 16 * 16 + 6 * 16 + 2 * block(16, 32) + 2 * 16
+UNLETTERED = dataclasses.replace(WAVES, letters=None)
 
 
 def table(row):
@@ -87,6 +105,38 @@ def table(row):
                 (sound(), frames_heard()),
                 EARS,
             )
+        ],
+        "ast": [
+            row(ast.Model(SEES), (sound(),), SEEING + 4 * 16),  # two tokens and their positions
+            row(
+                ast.Model(dataclasses.replace(SEES, pool="attention")),
+                (sound(), frames_heard()),
+                SEEING + POOL,
+            ),
+        ],
+        "pooled_audio": [
+            row(
+                pooled_audio.Model(pooled_audio.Config(UNLETTERED, "attention")),
+                (samples(), heard()),
+                WAVES_GROUP - 16 * 16 - 16 + POOL,
+            )
+        ],
+        "clap": [
+            row(
+                clap.Model(clap.Config(None, WORDS, 8, audio=SEES_MEAN)),
+                (None, ids(), mask(), None, {"audio": (sound(), frames_heard())}),
+                SEEING + READING + 2 * 16 * 8 + 1,
+            ),
+            row(
+                clap.Model(
+                    clap.Config(
+                        None, WORDS, 8, audio=pooled_audio.Config(EARS_ALONE),
+                        projection_activation="relu", text_scale=True,
+                    )  # fmt: skip
+                ),
+                (None, ids(), mask(), None, {"audio": (sound(), frames_heard())}),
+                EARS + READING + 2 * (16 * 8 + 8 + 8 * 8 + 8) + 2,
+            ),
         ],
         "conformer": [row(conformer.Model(LISTENER), (sound(), SOUNDING), LISTENER_SIZE)],
         "audio_tower": [row(audio_tower.Model(HEARS, 16), (sound(), frames_heard()), HEARING)],
