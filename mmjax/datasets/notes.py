@@ -9,8 +9,8 @@
 * Splits by pitch and by note: two pitches of every octave are for testing and one for validation
   ("test/unseen_pitch"); of the other pitches a tenth of the notes is ("test/unseen_note"), whose
   instrument and pitch are both heard in training, but never together.
-* Held-out rows are dealt out into hundreds of different sentences, the columns `hundred` (of all
-  instruments) and `alike` (of one family): one retrieval among 100 each. A rest has none, -1.
+* `hundreds` keeps rows that make up whole hundreds, numbered by the column `hundred`, for one
+  retrieval among 100 each: of all instruments, or of the 8 of one family.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import dataclasses
 import hashlib
 import io
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import soundfile
@@ -121,6 +121,9 @@ NAMES = tuple(name for names in INSTRUMENTS.values() for name in names)
 @dataclasses.dataclass(frozen=True)
 class Config:
     split: str = "train"  # see SPLITS
+    # rows are dealt out into hundreds: "all" of any instruments, "family" of one family each; "":
+    # all rows, and no hundreds
+    hundreds: Literal["", "all", "family"] = ""
 
 
 def note_name(key: int) -> str:
@@ -172,15 +175,17 @@ def _drawn(key: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest, "big"))
 
 
-def hundreds(families: Sequence[int], alike: bool, seed: str) -> np.ndarray:
-    """The number of the hundred that each row is in, or -1: drawn among all rows, or among those of
-    each family."""
+def hundreds(families: Sequence[int], by_family: bool) -> np.ndarray:
+    """The number of the hundred that each row is dealt to, or -1 for a rest: of all rows, or of
+    those of each family."""
     families = np.asarray(families)
     out = np.full(len(families), -1, np.int32)
+    parts = [np.arange(len(families))]
+    if by_family:
+        parts = [np.flatnonzero(families == one) for one in np.unique(families)]
     count = 0
-    parts = [np.flatnonzero(families == one) for one in np.unique(families)]
-    for rows in parts if alike else [np.arange(len(families))]:
-        order = _drawn(f"{seed} {alike} {len(parts)}").permutation(rows)
+    for rows in parts:
+        order = _drawn(f"hundreds {len(rows)}").permutation(rows)
         for start in range(0, len(order) - HUNDRED + 1, HUNDRED):
             out[order[start : start + HUNDRED]] = count
             count += 1
@@ -221,7 +226,7 @@ SET = prepared.Set(
 
 def open(config: Config) -> Stored:
     """The notes of a split: audio (FLAC bytes), text, label, group, id, and the columns instrument,
-    family, pitch, velocity, seconds, hundred, alike.
+    family, pitch, velocity, seconds, hundred.
 
     Raises DataError for a wrong split or a missing set.
     """
@@ -233,9 +238,10 @@ def open(config: Config) -> Stored:
             if config.split in (part_of(row["program"], row["key"]), "all"):
                 kept.append((group, row))
         families = [row["program"] // 8 for _, row in kept]
-        together = hundreds(families, False, config.split)
-        alike = hundreds(families, True, config.split)
-        for place, (group, row) in enumerate(kept):
+        dealt = hundreds(families, config.hundreds == "family")
+        for (group, row), hundred in zip(kept, dealt.tolist(), strict=True):
+            if config.hundreds and hundred < 0:
+                continue
             program = row["program"]
             by_name, by_family = sentences(program, row["key"], row["dynamic"])
             yield {
@@ -249,9 +255,8 @@ def open(config: Config) -> Stored:
                 "pitch": row["key"],
                 "velocity": row["velocity"],
                 "seconds": SECONDS,
-                "hundred": int(together[place]),
-                "alike": int(alike[place]),
+                "hundred": hundred,
             }
 
-    columns = ("instrument", "family", "pitch", "velocity", "seconds", "hundred", "alike")
+    columns = ("instrument", "family", "pitch", "velocity", "seconds", "hundred")
     return prepared.source(SET, f"notes {config.split}", examples, columns)

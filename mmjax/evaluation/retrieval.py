@@ -72,9 +72,13 @@ class Retrieval(Evaluator):
         return rows | {name: batch[name] for name in self.columns if name in batch}
 
     def finish(self, rows: Rows, context: Context) -> Result:
-        parts = [self.items(part) for part in self._parts(self._identified(rows, context))]
+        parts = self.parts(rows, context)
         found = self.measure(parts)
         return dataclasses.replace(found, media=self._pictures(parts, context))
+
+    def parts(self, rows: Rows, context: Context) -> list[tuple[Items, Items]]:
+        """The items of both sides, of each separate retrieval."""
+        return [self.items(part) for part in self._parts(self._identified(rows, context))]
 
     def _identified(self, rows: Rows, context: Context) -> Rows:
         """With the columns that say which rows have one image, or one text."""
