@@ -11,7 +11,7 @@ from mmjax.config import relative, variants
 from mmjax.datasets import notes
 
 SMALL_PAIRS = relative(__file__, "../recipes/small_pairs.py")
-BLOCK = dict(width=192, heads=3, hidden=768)
+BLOCK = dict(width=128, heads=2, hidden=512)
 SMALL = dict(width=64, heads=2, hidden=128, layers=1)
 VARIANTS = {
     "smoke": {
@@ -83,17 +83,17 @@ def get_config():
             name="pooled_audio",
             encoder=dict(
                 name="whisper_encoder", bins=128, frames=64,
-                transformer=dict(layers=4, unroll=4, **BLOCK),
+                transformer=dict(layers=3, unroll=3, **BLOCK),
             ),
             pool="mean",
         ),
         text=dict(name="text", pool="mean", causal=False, transformer=dict(layers=0, **BLOCK)),
-        embedding=192,
+        embedding=128,
         scale_init=10.0,
         scale_max=50.0,
     )  # fmt: skip
-    config.train = dict(steps=900, log_every=20, evaluate_every=300)
-    config.checkpoint.every = 300
+    config.train = dict(steps=400, log_every=20, evaluate_every=200)
+    config.checkpoint.every = 200
     config.checkpoint.metric = "validation/unseen_pitch/audio_to_text/r1"
     config.validation = held_out("validation")
     config.test = held_out("test")

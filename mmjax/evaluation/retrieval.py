@@ -104,14 +104,20 @@ class Retrieval(Evaluator):
     def _pictures(
         self, parts: Sequence[tuple[Items, Items]], context: Context
     ) -> dict[str, Any]:
-        """The sheets of both directions and the similarity matrix, of what can be drawn."""
+        """The sheets of both directions and the similarity matrix, of what can be drawn, and the
+        sounds on the sheets."""
         example = context.decode(int(parts[0][0].index[0]))
         if not all(sheets.drawable(example.get(side)) for side in self.sides):
             return {}
         out = {}
         for name, (a, b) in self._directions():
             pairs = [(sides[a], sides[b]) for sides in parts]
-            out[name] = sheets.draw(pairs, self.sides[a], self.sides[b], context.decode, self.sheet)
+            asked = self.sides[a], self.sides[b]
+            chosen = sheets.answers(pairs, *asked, context.decode, self.sheet)
+            sizes = [len(candidates.group) for _, candidates in pairs]
+            out[name] = sheets.draw(chosen, sizes, *asked)
+            for label, sound in sheets.played(chosen).items():
+                out[f"{name}/{label}"] = sound
         out["similarity"] = sheets.similarity(*parts[0], *self.sides, context.decode, self.matrix)
         return out
 

@@ -89,6 +89,19 @@ class Processor(captioned.Processor):
         caption that its ids spell."""
         return self.audio.shown(arrays, row) | super().show(arrays, row)
 
+    def inputs(self, fields: Mapping[str, Sequence[Any]]) -> Arrays:
+        """As every processor's, clips padded to the next bucket, so that a model is compiled for
+        few lengths."""
+        inputs = super().inputs(fields)
+        if "audio_mask" not in inputs:
+            return inputs
+        length = inputs["audio_mask"].shape[1]
+        room = min(edge for edge in self.audio.edges(self.audio.frames) if edge >= length) - length
+        for name in ("audio", "audio_mask"):
+            edges = [(0, 0), (0, room)] + [(0, 0)] * (inputs[name].ndim - 2)
+            inputs[name] = np.pad(inputs[name], edges)
+        return inputs
+
     def __call__(
         self,
         audio: Any = None,

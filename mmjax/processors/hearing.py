@@ -164,9 +164,13 @@ class Config:
             return plan
         lengths = [self.lengths(source, train=True) for source in sources]
         longest = max(int(rows.max()) for rows in lengths)
+        edges = {min(longest, edge) for edge in self.edges(longest)}
+        return Bucketed(plan, lengths, tuple(sorted(edges)), FIELD)
+
+    def edges(self, longest: int) -> tuple[int, ...]:
+        """Lengths that batches are padded up to; the last holds so many frames or samples."""
         seconds = self.buckets or tuple(self.longest / 2**power for power in range(4))
-        edges = {min(longest, edge) for edge in self._units(np.asarray(seconds)).tolist()}
-        return Bucketed(plan, lengths, tuple(sorted(edges | {longest})), FIELD)
+        return tuple(sorted({*self._units(np.asarray(seconds)).tolist(), longest}))
 
 
 def _window(plan: Mixture, most: int) -> int:

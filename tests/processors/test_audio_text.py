@@ -50,14 +50,16 @@ def test_kinds(kind, shape):
     rate, bins = (48_000, 64) if kind == "clap" else (RATE, 32)
     made = processor(kind=kind, rate=rate, bins=bins)
     batch = made(audio=[tone(0.5, rate), tone(0.25, rate)], text=["noise"] * 2)
-    assert batch["audio"].shape == (2, *shape) and batch["ids"].shape == (2, 8)
+    assert batch["ids"].shape == (2, 8)
     if kind == "clap":
-        assert "audio_mask" not in batch
+        assert "audio_mask" not in batch and batch["audio"].shape == (2, *shape)
         return
-    assert batch["audio_mask"][0].all() and not batch["audio_mask"][1].all()
-    assert not batch["audio"][1][~batch["audio_mask"][1]].any()
+    first, second = batch["audio_mask"]
+    assert first.sum() == shape[0] > second.sum() and first.shape in ((126,), (20_001,))
+    assert not batch["audio"][1][~second].any()
+    alone = made(audio=tone(0.25))
     np.testing.assert_array_equal(
-        made(audio=tone(0.25))["audio"][0], batch["audio"][1][batch["audio_mask"][1]]
+        alone["audio"][0][alone["audio_mask"][0]], batch["audio"][1][second]
     )
     bound = made.lengths(InMemory([{"audio": tone(0.5), "text": "noise"}]))["audio"]
     assert shape[0] <= bound[0] <= shape[0] + 4
@@ -165,7 +167,7 @@ def wrong_header():
 NOISE = RNG.normal(0, 0.1, RATE)
 BAD = {
     "NaN": (np.where(np.arange(RATE) == 7, np.nan, NOISE), "1 of 16000 samples are NaN"),
-    "a truncated FLAC": (file(NOISE, format="FLAC")[:9_000], "cut short"),
+    "a truncated FLAC": (file(NOISE, format="FLAC")[:9_000], "lost sync"),
     "an MP3 with a wrong header": (wrong_header(), "not a readable sound file"),
     "an empty file": (b"", "empty file"),
     "a text": (b"this is no sound" * 9, "not a readable sound file"),
