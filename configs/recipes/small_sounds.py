@@ -1,4 +1,4 @@
-"""Two small towers for some hundred to some thousand sounds and texts, trained from nothing on a CPU.
+"""Two small towers for some hundred to some thousand sounds and texts, from nothing on a CPU.
 
     config = relative(__file__, "../recipes/small_sounds.py")
 
