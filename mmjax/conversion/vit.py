@@ -20,6 +20,7 @@ import flax.linen as nn
 from mmjax.conversion import fields
 from mmjax.conversion.clip import PATCHES, body, sizes
 from mmjax.conversion.table import Entry, linear, norm
+from mmjax.layers import transformer
 from mmjax.models import image_classifier, vit
 from mmjax.models.image_classifier import inputs as inputs
 
@@ -114,30 +115,15 @@ def table(config: image_classifier.Config) -> list[Entry]:
     """Every parameter and where a file keeps it."""
     c = config
     image = c.image
-    bias = image.transformer.qkv_bias
-    stack = {"layers": image.transformer.layers}
-    heads = {"N": image.transformer.heads}
     edges = {"p": image.patch_size, "q": image.patch_size}
-    at = "encoder.layer.{layer}"
-    block = "image/transformer/blocks"
     rows = [
         Entry("image/class_token", "embeddings.cls_token", "1 1 D -> 1 D"),
         Entry("image/positions", "embeddings.position_embeddings", "1 L D -> L D"),
         Entry("image/patch_embedding/kernel", f"{PROJECTION}.weight", PATCHES, edges),
         Entry("image/patch_embedding/bias", f"{PROJECTION}.bias"),
-        *norm(f"{block}/attention_norm", f"{at}.layernorm_before", **stack),
-        *norm(f"{block}/mlp_norm", f"{at}.layernorm_after", **stack),
-        *linear(f"{block}/mlp/up", f"{at}.intermediate.dense", **stack),
-        *linear(f"{block}/mlp/down", f"{at}.output.dense", **stack),
+        *blocks("image/transformer/blocks", "encoder.layer.{layer}", image.transformer),
         *norm("image/norm", "layernorm"),
     ]
-    for part in ("query", "key", "value"):
-        path = f"{block}/attention/{part}"
-        name = f"{at}.attention.attention.{part}"
-        rows += linear(path, name, bias=bias, layout="(N H) D -> D N H", sizes=heads, **stack)
-    path = f"{block}/attention/out"
-    name = f"{at}.attention.output.dense"
-    rows += linear(path, name, layout="D (N H) -> N H D", sizes=heads, **stack)
     if image.distilled:
         token = "embeddings.distillation_token"
         rows.append(Entry("image/distillation_token", token, "1 1 D -> 1 D"))
@@ -148,3 +134,21 @@ def table(config: image_classifier.Config) -> list[Entry]:
     if c.teacher_head:
         rows += linear("distillation_classifier", "distillation_classifier")
     return rows
+
+
+def blocks(path: str, at: str, config: transformer.Config) -> list[Entry]:
+    """The stacked blocks, of which a file keeps each as `at`."""
+    stack = {"layers": config.layers}
+    heads = {"N": config.heads}
+    rows = [
+        *norm(f"{path}/attention_norm", f"{at}.layernorm_before", **stack),
+        *norm(f"{path}/mlp_norm", f"{at}.layernorm_after", **stack),
+        *linear(f"{path}/mlp/up", f"{at}.intermediate.dense", **stack),
+        *linear(f"{path}/mlp/down", f"{at}.output.dense", **stack),
+    ]
+    for part in ("query", "key", "value"):
+        split = dict(layout="(N H) D -> D N H", sizes=heads, **stack)
+        name = f"{at}.attention.attention.{part}"
+        rows += linear(f"{path}/attention/{part}", name, bias=config.qkv_bias, **split)
+    merge = dict(layout="D (N H) -> N H D", sizes=heads, **stack)
+    return [*rows, *linear(f"{path}/attention/out", f"{at}.attention.output.dense", **merge)]

@@ -133,7 +133,8 @@ class Mlp(nn.Module):
         return down(ACTIVATIONS[self.activation](up(x)))
 
 
-def _initializers(config: Config) -> Initializers:
+def initializers(config: Config) -> Initializers:
+    """Of the kernels of a stack's blocks."""
     c = config
     return {
         "clip": lambda: clip_initializers(c.width, c.layers),
@@ -172,7 +173,7 @@ class Block(nn.Module):
         """
         c = self.config
         x, past = carry
-        inits = _initializers(c)
+        inits = initializers(c)
         before = c.norm == "pre"
         drop = nn.Dropout(c.dropout, deterministic=not self.train)
         divisor = (layer + 1).astype(jnp.float32) if c.scale_by_layer else None
@@ -203,7 +204,7 @@ class Block(nn.Module):
 
     def _attention(self, name: str) -> Attention:
         c = self.config
-        inits = _initializers(c)
+        inits = initializers(c)
         return Attention(
             c.heads, inits.attention, inits.attention_out, c.dtype, bias=c.qkv_bias,
             key_bias=c.qkv_bias and c.key_bias, name=name,

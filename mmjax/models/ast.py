@@ -94,7 +94,7 @@ class Model(nn.Module):
     @nn.compact
     def __call__(
         self,
-        features: Float[Array, "B T M"],
+        audio: Float[Array, "B T M"],
         mask: Shaped[Array, "B T"] | None = None,
         *,
         train: bool = False,
@@ -109,19 +109,19 @@ class Model(nn.Module):
         """
         c = self.config
         t = c.transformer
-        if features.shape[1] > c.frames or features.shape[2] != c.bins:
+        if audio.shape[1] > c.frames or audio.shape[2] != c.bins:
             raise ValueError(
                 f"the model was built for at most {c.frames} frames of {c.bins} bins, got "
-                f"{features.shape[1]} of {features.shape[2]}"
+                f"{audio.shape[1]} of {audio.shape[2]}"
             )
-        columns = patches(c, features.shape[1])
+        columns = patches(c, audio.shape[1])
         valid = None
         if mask is not None:
             mask = as_mask(mask)
-            features = jnp.where(mask[..., None], features, 0)
+            audio = jnp.where(mask[..., None], audio, 0)
             heard = jnp.arange(columns)[None] < patches(c, mask.sum(1))[:, None]
             valid = jnp.tile(heard, (1, c.rows))  # [B, P]
-        x = self._patch_vectors(features, columns)
+        x = self._patch_vectors(audio, columns)
         count = c.learned_tokens
         shape = (c.rows * c.columns + count, t.width)
         # small beside the patches at the start: sound is told apart before its places are

@@ -16,22 +16,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from mmjax.models import ast, bagged, bert, clip, pooled_audio, resnet, text, vit
+from mmjax.layers import packing
+from mmjax.layers.patches import Patches
+from mmjax.models import ast, bagged, bert, clip, htsat, pooled_audio, resnet, text, vit
 from mmjax.models.clip import inputs as inputs
-from mmjax.typing import Array, Float, Shaped
+from mmjax.typing import Array, Float, Int, Shaped
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(clip.Config):
     image: vit.Config | resnet.Config | None = None  # the image tower; None: there are no pictures
     text: text.Config | bert.Config | bagged.Config | None = text.VARIANTS["tiny"]  # the text tower
-    audio: ast.Config | pooled_audio.Config | None = ast.VARIANTS["tiny"]  # the tower of sound
+    # the tower of sound
+    audio: ast.Config | htsat.Config | pooled_audio.Config | None = ast.VARIANTS["tiny"]
     audio_projection: bool = True  # as image_projection
     # between two layers of each projection; none: projections are one linear map
     projection_activation: Literal["none", "gelu", "relu"] = "none"
@@ -61,6 +65,23 @@ class Model(clip.Model):
         `encode`."""
         return self.encode("audio", audio, mask, train=train, normalize=normalize)
 
+    def __call__(
+        self,
+        images: Float[Array, "B H W C"] | Patches | None = None,
+        ids: Int[Array, "*P L"] | None = None,
+        mask: Shaped[Array, "*P L"] | None = None,
+        packed: packing.Layout | None = None,
+        others: Mapping[str, tuple[Any, ...]] | None = None,
+        *,
+        audio: Float[Array, "B T M"] | Float[Array, "B T"] | Float[Array, "B N T M"] | None = None,
+        audio_mask: Shaped[Array, "B S"] | None = None,
+        train: bool = False,
+    ) -> tuple[Float[Array, "B E"], ...]:
+        """As of the pair; sounds may be given by name instead of among `others`."""
+        if audio is not None:
+            others = {"audio": (audio, audio_mask), **(others or {})}
+        return super().__call__(images, ids, mask, packed, others, train=train)
+
     def scale_and_bias(
         self, rows: str = "audio"
     ) -> tuple[Float[Array, ""], Float[Array, ""] | None]:
@@ -76,14 +97,23 @@ class Model(clip.Model):
         return scale, bias
 
 
-VARIANTS = {
-    "tiny": Config(),
-    "AST-B": Config(
-        audio=ast.VARIANTS["B"],
+def _laion(audio: ast.Config | htsat.Config) -> Config:
+    """As LAION's: with RoBERTa, two layers behind each tower."""
+    return Config(
+        audio=audio,
         text=bert.VARIANTS["RoBERTa-B"],
         embedding=512,
         projection_activation="relu",
-    ),
+    )
+
+
+VARIANTS = {
+    "tiny": Config(),
+    "tiny-htsat": replace(Config(), audio=htsat.VARIANTS["tiny"]),
+    "HTSAT-T": _laion(htsat.VARIANTS["T"]),
+    "HTSAT-T-fusion": _laion(htsat.VARIANTS["T-fusion"]),
+    "HTSAT-B": _laion(htsat.VARIANTS["B"]),
+    "AST-B": _laion(ast.VARIANTS["B"]),
     "whisper-tiny": replace(Config(), audio=pooled_audio.VARIANTS["whisper-tiny"]),
     "wav2vec2-base": replace(Config(), audio=pooled_audio.VARIANTS["wav2vec2-base"]),
 }

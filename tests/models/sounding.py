@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from mmjax.layers import transformer
 from mmjax.models import (
     ast,
+    audio_classifier,
     audio_tower,
     clap,
     conformer,
+    htsat,
     pooled_audio,
     text,
     wav2vec2,
@@ -94,6 +96,22 @@ WORDS = text.Config(vocab_size=16, context_length=6, transformer=TINY)
 READING = 16 * 16 + 6 * 16 + 2 * block(16, 32) + 2 * 16
 UNLETTERED = dataclasses.replace(WAVES, letters=None)
 
+# pictures of 16 x 16 pixels, of 32 frames of 8 bins: 8 x 8 places, then 4 x 4
+FOLDED = htsat.Config(8, 16, 2, 16, (2, 2), (2, 4), 4, hidden_ratio=2.0)
+# statistics; patches, norm; blocks with their distances, merging; the last norm
+FOLDED_SIZE = 4 * 8 + 4 * 16 + 16 + 2 * 16 + 2 * (block(16, 32) + 49 * 2)
+FOLDED_SIZE += 2 * 64 + 64 * 32 + 2 * (block(32, 64) + 49 * 4) + 2 * 32
+# wide patches; twice two layers of 4 channels inside, each with its norm
+FUSED_SIZE = 12 * 16 + 16 + 2 * (16 * 4 + 4 + 4 * 4 + 4 * 16 + 16 + 4 * 16)
+
+
+def spectrograms(count, rows=8):
+    return jax.random.normal(jax.random.key(5), (rows, count, 30, 8))
+
+
+def longer(rows=8):
+    return jnp.ones((rows, 4), bool).at[::2, 1:].set(False)
+
 
 def table(row):
     """Model -> its rows."""
@@ -112,6 +130,21 @@ def table(row):
                 ast.Model(dataclasses.replace(SEES, pool="attention")),
                 (sound(), frames_heard()),
                 SEEING + POOL,
+            ),
+        ],
+        "audio_classifier": [
+            row(
+                audio_classifier.Model(audio_classifier.Config(SEES_MEAN, classes=16)),
+                (sound(), frames_heard()),
+                SEEING + 2 * 16 + 16 * 16 + 16,
+            )
+        ],
+        "htsat": [
+            row(htsat.Model(FOLDED), (spectrograms(1),), FOLDED_SIZE),
+            row(
+                htsat.Model(dataclasses.replace(FOLDED, fusion=True)),
+                (spectrograms(4), longer()),
+                FOLDED_SIZE + FUSED_SIZE,
             ),
         ],
         "pooled_audio": [
