@@ -28,6 +28,7 @@ from mmjax.processors import captioned, hearing
 from mmjax.processors.base import AtLeast, Sources
 from mmjax.processors.raw import several
 from mmjax.tokenizers.bpe import Tokenizer
+from mmjax.transforms import mel_sound
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,11 @@ class Processor(captioned.Processor):
     def show(self, arrays: Arrays, row: int) -> dict[str, Any]:
         """The clip as the model hears it, as a picture of its frames and to be listened to, and the
         caption that its ids spell."""
-        return self.audio.shown(arrays, row) | super().show(arrays, row)
+        shown = self.audio.shown(arrays, row)
+        if self.audio.kind == "mel" and shown:
+            clip = np.asarray(arrays["audio"][row], np.float32)
+            shown["sound"] = mel_sound.sound(clip[arrays["audio_mask"][row]], self.audio.log_mel)
+        return shown | super().show(arrays, row)
 
     def inputs(self, fields: Mapping[str, Sequence[Any]]) -> Arrays:
         """As every processor's, clips padded to the next bucket, so that a model is compiled for

@@ -101,6 +101,11 @@ class Config:
             return AstMel(self.bins, self.rate, frames=None)
         if self.kind == "clap":
             return ClapMel("rand_trunc", "repeatpad", self.bins, self.rate, round(self.longest))
+        return self.log_mel
+
+    @property
+    def log_mel(self) -> LogMel:
+        """The frames of "mel"."""
         frame = round(self.rate * self.frame)
         return LogMel(self.bins, self.rate, frame, self.step, seconds=None)
 

@@ -108,6 +108,10 @@ def test_what_people_see_and_what_training_changes():
     shown = made.show(batch, 0)
     assert shown["text"] == "a low tone"
     assert shown["audio"].shape == (32, 50, 3) and shown["audio"].dtype == np.uint8
+    played = shown["sound"]
+    loudest = np.abs(np.fft.rfft(played.samples)).argmax() * played.rate / len(played.samples)
+    assert abs(loudest - 440) < 60 and len(played.samples) == RATE // 2
+    assert np.abs(played.samples).max() > 0.1
     with pytest.raises(ConfigError, match="masks are of spectrograms"):
         _ = processor(kind="samples", augmentation=augmentation).train
     played = processor(kind="samples")
