@@ -94,7 +94,7 @@ class Config:
         return self.image_size // self.bins
 
     @property
-    def frames(self) -> int:
+    def window_frames(self) -> int:
         """Of the folded picture: the longest T."""
         return self.image_size * self.folds
 
@@ -287,7 +287,7 @@ class Model(nn.Module):
         batch, count = features.shape[:2]
         x = features.astype(c.stream).reshape(batch * count, *features.shape[2:])
         # the norm is the same for all frames of a bin, so it may come behind
-        x = stretched(x, c.frames).reshape(batch, count, c.frames, c.bins)
+        x = stretched(x, c.window_frames).reshape(batch, count, c.window_frames, c.bins)
         norm = FrozenNorm(mean=c.bin_mean, variance=c.bin_deviation**2, name="bin_norm")
         x = norm(x).reshape(batch, count, c.folds, c.image_size, c.bins)
         return x.swapaxes(3, 4).reshape(batch, count, c.image_size, c.image_size)
@@ -325,10 +325,10 @@ class Model(nn.Module):
         c = self.config
         count = 1 + CROPS * c.fusion
         _, given, frames, bins = features.shape
-        if given != count or frames > c.frames or bins != c.bins:
+        if given != count or frames > c.window_frames or bins != c.bins:
             raise ValueError(
-                f"the model was built for {count} spectrograms of at most {c.frames} frames of "
-                f"{c.bins} bins, got {given} of {frames} of {bins}"
+                f"the model was built for {count} spectrograms of at most {c.window_frames} "
+                f"frames of {c.bins} bins, got {given} of {frames} of {bins}"
             )
 
 
@@ -366,7 +366,7 @@ class Stage(nn.Module):
 def inputs(config: Config) -> tuple[Any, ...]:
     """Shapes of what the model is called with, one row: a window."""
     count = 1 + CROPS * config.fusion
-    return (jax.ShapeDtypeStruct((1, count, config.frames, config.bins), jnp.float32),)
+    return (jax.ShapeDtypeStruct((1, count, config.window_frames, config.bins), jnp.float32),)
 
 
 _TINY = Config(32, 128, width=32, depths=(2, 2, 2), heads=(2, 4, 8), window=4)
