@@ -131,7 +131,8 @@ def table(config: image_classifier.Config) -> list[Entry]:
 
 
 def blocks(path: str, at: str, config: transformer.Config) -> list[Entry]:
-    """The stacked blocks of a tower of the early releases' layout; videos' towers have it too."""
+    """The stacked blocks of a tower of the early releases' layout, each kept as `at`; towers of
+    videos have it too."""
     stack = {"layers": config.layers}
     heads = {"N": config.heads}
     rows = [

@@ -133,7 +133,8 @@ class Mlp(nn.Module):
         return down(ACTIVATIONS[self.activation](up(x)))
 
 
-def _initializers(config: Config) -> Initializers:
+def initializers(config: Config) -> Initializers:
+    """Of the kernels of a stack's blocks."""
     c = config
     return {
         "clip": lambda: clip_initializers(c.width, c.layers),
@@ -201,7 +202,7 @@ class Block(nn.Module):
 
     def _attention(self, name: str) -> Attention:
         c = self.config
-        inits = _initializers(c)
+        inits = initializers(c)
         return Attention(
             c.heads, inits.attention, inits.attention_out, c.dtype, bias=c.qkv_bias,
             key_bias=c.qkv_bias and c.key_bias, name=name,
@@ -209,7 +210,7 @@ class Block(nn.Module):
 
     def _mlp(self) -> Mlp:
         c = self.config
-        inits = _initializers(c)
+        inits = initializers(c)
         kernels = (inits.up, inits.down, inits.mlp_bias)
         return Mlp(c.hidden, c.activation, *kernels, c.dtype, name="mlp")
 

@@ -17,7 +17,6 @@ Letters: B rows, N and M rows of two modalities, E embedding size, V classes.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -162,7 +161,7 @@ class Inference(Applied):
         if hasattr(type(self._module), "compare"):
             return self._side_by_side(fields)
         vectors = [self.encode(name, values) for name, values in fields.items()]
-        return self._compared(*vectors)
+        return self._compared(*vectors, self._scale_and_bias(next(iter(fields))))
 
     def _side_by_side(self, fields: Mapping[str, Any]) -> np.ndarray:
         """Of a model that reads the one beside the other (X-CLIP), and so has logits of its own."""
@@ -176,7 +175,7 @@ class Inference(Applied):
         names: Sequence[str] | None = None,
         templates: Sequence[str] = ("{}",),
         *,
-        field: str = "image",
+        field: str | None = None,
     ) -> classes.Classification:
         """Which class fits: of written names (zero-shot), or of a classifier's own classes.
 
@@ -184,12 +183,15 @@ class Inference(Applied):
           names: of the classes; None: those that the model was trained for.
           templates: texts with one {} for the name, "a photo of a {}."; a class is their mean (the
             mean of their logits, where a text has another vector beside each value).
-          field: what `values` are.
+          field: what `values` are; None: pictures where the model takes some, else its own field.
 
         Raises:
           ConfigError: one class, a template without {}, a model that cannot be asked like this.
           CorruptExample: a value, or a name, that cannot be used.
         """
+        if field is None:
+            fields = [name for name in self.takes if name != "text"]
+            field = "image" if "image" in fields or not fields else fields[0]
         if names is None:
             return self._own_classes(field, values)
         if not hasattr(self.model, "scale_and_bias"):
@@ -207,8 +209,8 @@ class Inference(Applied):
             return classes.classification(names, logits)
         vectors = self.encode("text", prompts)
         vectors = classes.class_vectors(vectors, len(names))
-        logits = self._compared(self.encode(field, values), vectors)
-        _, bias = self._scale_and_bias
+        scale, bias = self._scale_and_bias(field)
+        logits = self._compared(self.encode(field, values), vectors, (scale, bias))
         return classes.classification(names, logits, sigmoid=bias is not None)
 
     def __repr__(self) -> str:
@@ -229,13 +231,16 @@ class Inference(Applied):
             ]
         )
 
-    @functools.cached_property
-    def _scale_and_bias(self) -> tuple[float, float | None]:
-        scale, bias = self._call("scale_and_bias", (), {})
+    def _scale_and_bias(self, rows: str) -> tuple[float, float | None]:
+        """Of values of a field, each compared with all of another's."""
+        own = "rows" in inspect.signature(self.model.scale_and_bias).parameters
+        scale, bias = self._call("scale_and_bias", (rows,) if own else (), {})
         return float(scale), None if bias is None else float(bias)
 
-    def _compared(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        scale, bias = self._scale_and_bias
+    def _compared(
+        self, one: np.ndarray, other: np.ndarray, scale_and_bias: tuple[float, float | None]
+    ) -> np.ndarray:
+        scale, bias = scale_and_bias
         return np.float32(scale) * (one @ other.T) + np.float32(bias or 0.0)
 
     def _own_classes(self, field: str, values: Any) -> classes.Classification:
