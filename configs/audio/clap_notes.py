@@ -92,8 +92,8 @@ def get_config():
         scale_init=10.0,
         scale_max=50.0,
     )  # fmt: skip
-    config.train = dict(steps=400, log_every=20, evaluate_every=200)
-    config.checkpoint.every = 200
+    config.train = dict(steps=400, log_every=20, evaluate_every=400)
+    config.checkpoint.every = 400
     config.checkpoint.metric = "validation/unseen_pitch/audio_to_text/r1"
     config.validation = held_out("validation")
     config.test = held_out("test")

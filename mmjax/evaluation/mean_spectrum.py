@@ -7,7 +7,7 @@
   of their sets of words), in both directions; ties are averaged as everywhere.
 * Classes: the neighbour's label.
 
-Letters: Q queries, R training sounds, M mel bins, V words.
+Letters: Q queries, R training sounds, S values of a spectrum (two for a mel bin), V words.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def measure(config: Config, context: Context) -> Result:
 
 
 @functools.lru_cache(maxsize=8)
-def heard(source: Source) -> tuple[Int[np.ndarray, " R"], Float[np.ndarray, "R 2*M"]]:
+def heard(source: Source) -> tuple[Int[np.ndarray, " R"], Float[np.ndarray, "R S"]]:
     """(rows that can be read, the mean and the deviation of each bin)."""
     rows: list[int] = []
     spectra: list[np.ndarray] = []
