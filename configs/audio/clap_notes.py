@@ -4,7 +4,9 @@
     python -m mmjax.main --config=configs/audio/clap_notes.py --workdir=runs/clap_notes
 
 "a low C on a violin, softly". Held out are two pitches of every octave that training never hears,
-and a tenth of the other notes, whose instrument and pitch it hears apart.
+and a tenth of the other notes, whose instrument and pitch it hears apart. Each retrieval is among
+100. The mean-spectrum neighbour has R@1 0.619 on pitches never heard, 0.420 among the instruments
+of one family, 0.603 on notes never heard, and names the family of 0.700 (experiments/audio).
 """
 
 from mmjax.config import relative, variants

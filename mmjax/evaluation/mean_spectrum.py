@@ -107,7 +107,9 @@ def nearest(
 ) -> Int[np.ndarray, " Q"]:
     """The nearest known vector of each query, of equally near ones the first."""
     mean = known.mean(0)
-    deviation = np.maximum(known.std(0), 1e-3)
+    deviation = known.std(0)
+    # a bin in which all that is known is silent must not decide alone
+    deviation = np.maximum(deviation, max(0.1 * float(deviation.mean()), 1e-6))
     known = (known - mean) / deviation
     lengths = np.square(known).sum(1)
     out = np.zeros(len(queries), np.int64)
