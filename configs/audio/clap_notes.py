@@ -4,7 +4,9 @@
     python -m mmjax.main --config=configs/audio/clap_notes.py --workdir=runs/clap_notes
 
 "a low C on a violin, softly". Held out are two pitches of every octave that training never hears,
-and a tenth of the other notes, whose instrument and pitch it hears apart.
+and a tenth of the other notes, whose instrument and pitch it hears apart. Each retrieval is among
+100. The mean-spectrum neighbour has R@1 0.619 on pitches never heard, 0.420 among the instruments
+of one family, 0.603 on notes never heard, and names the family of 0.700 (experiments/audio).
 """
 
 from mmjax.config import relative, variants
@@ -92,8 +94,8 @@ def get_config():
         scale_init=10.0,
         scale_max=50.0,
     )  # fmt: skip
-    config.train = dict(steps=400, log_every=20, evaluate_every=200)
-    config.checkpoint.every = 200
+    config.train = dict(steps=400, log_every=20, evaluate_every=400)
+    config.checkpoint.every = 400
     config.checkpoint.metric = "validation/unseen_pitch/audio_to_text/r1"
     config.validation = held_out("validation")
     config.test = held_out("test")

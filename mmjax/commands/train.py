@@ -346,7 +346,8 @@ def _finish(
     if jax.process_index() == 0:
         workdir.write_json(folder / "intervals.json", bounds)
         if above:
-            workdir.write_json(folder / "above_baseline.json", above)
+            plain = {metric: interval._asdict() for metric, interval in above.items()}
+            workdir.write_json(folder / "above_baseline.json", plain)
             for metric, interval in above.items():
                 print(f"above its baseline: {metric} {interval}")
         workdir.write_json(folder / "result.json", result)

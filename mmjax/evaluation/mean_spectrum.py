@@ -7,7 +7,7 @@
   of their sets of words), in both directions; ties are averaged as everywhere.
 * Classes: the neighbour's label.
 
-Letters: Q queries, R training sounds, M mel bins, V words.
+Letters: Q queries, R training sounds, S values of a spectrum (two for a mel bin), V words.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def measure(config: Config, context: Context) -> Result:
 
 
 @functools.lru_cache(maxsize=8)
-def heard(source: Source) -> tuple[Int[np.ndarray, " R"], Float[np.ndarray, "R 2*M"]]:
+def heard(source: Source) -> tuple[Int[np.ndarray, " R"], Float[np.ndarray, "R S"]]:
     """(rows that can be read, the mean and the deviation of each bin)."""
     rows: list[int] = []
     spectra: list[np.ndarray] = []
@@ -107,7 +107,9 @@ def nearest(
 ) -> Int[np.ndarray, " Q"]:
     """The nearest known vector of each query, of equally near ones the first."""
     mean = known.mean(0)
-    deviation = np.maximum(known.std(0), 1e-3)
+    deviation = known.std(0)
+    # a bin in which all that is known is silent must not decide alone
+    deviation = np.maximum(deviation, max(0.1 * float(deviation.mean()), 1e-6))
     known = (known - mean) / deviation
     lengths = np.square(known).sum(1)
     out = np.zeros(len(queries), np.int64)

@@ -7,6 +7,7 @@ import re
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
@@ -46,8 +47,8 @@ def loaded(tower):
     config = clap.Config(text=words, audio=tower, embedding=8)
     model = clap.Model(config)
     batch = processor(audio=tone(200), text="a low tone")
-    arrays = (None, batch["ids"], batch["mask"], None, {"audio": (batch["audio"],)})
-    params = model.init(jax.random.key(0), *arrays)["params"]
+    ids, mask, heard = (jnp.asarray(batch[name]) for name in ("ids", "mask", "audio"))
+    params = model.init(jax.random.key(0), None, ids, mask, audio=heard)["params"]
     return Loaded("clap", model, nn.unbox(params), processor, config)
 
 

@@ -95,13 +95,13 @@ def test_pitches_and_notes_that_are_held_out():
 
 def test_hundreds():
     families = np.arange(1_050) % 3
-    dealt = notes.hundreds(families, by_family=False)
+    dealt = notes.hundreds(families.tolist(), by_family=False)
     assert np.bincount(dealt[dealt >= 0]).tolist() == [100] * 10 and (dealt < 0).sum() == 50
-    alike = notes.hundreds(families, by_family=True)
+    alike = notes.hundreds(families.tolist(), by_family=True)
     assert np.bincount(alike[alike >= 0]).tolist() == [100] * 9
     for number in range(9):
         assert len(set(families[alike == number].tolist())) == 1
-    np.testing.assert_array_equal(notes.hundreds(families, by_family=True), alike)
+    np.testing.assert_array_equal(notes.hundreds(families.tolist(), by_family=True), alike)
 
 
 def test_rendered_notes(tmp_path, monkeypatch):

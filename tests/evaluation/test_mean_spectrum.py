@@ -30,7 +30,7 @@ def rows(*tones, bad=False):
 
 
 TRAINING = rows((300, "a low hum"), (900, "a middle hum"), (3_000, "a high whistle"))
-HEARD = rows((310, "a low hum"), (950, "a middle hum"), (2_900, "a high whistle"))
+HEARD = rows((301, "a low hum"), (902, "a middle hum"), (3_003, "a high whistle"))
 
 
 def over(evaluated, *training):
