@@ -60,17 +60,17 @@ def get_config():
     )
     config.model = dict(name="music", heads=heads)
     config.task = dict(name="classification", input="audio", smoothing=0.05)
-    config.train = dict(steps=1000, log_every=20, evaluate_every=500)
+    config.train = dict(steps=800, log_every=20, evaluate_every=400)
     config.optimizer.groups = (
         dict(optimizer="adamw", learning_rate=2e-3, b2=0.98, weight_decay=0.05, warmup=100),
     )
     config.ema = 0.998
-    config.validation = {name: asked("validation", name, 300) for name in WATCHED}
+    config.validation = {name: asked("validation", name, 160) for name in WATCHED}
     config.test = {
-        name: asked("test", name, 620, baseline=dict(name="sound_probe", label=name))
+        name: asked("test", name, 620, baseline=dict(name="sound_probe", label=name, rows=1000))
         for name in CLASSES
     }
     config.checkpoint.metric = "validation/rhythm/accuracy/top1"
-    config.checkpoint.every = 500
+    config.checkpoint.every = 400
     config.execution.threads = 1
     return config

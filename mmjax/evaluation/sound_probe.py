@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from mmjax.data.source import CorruptExample, Source
 from mmjax.data.storage import Progress
 from mmjax.evaluation import linear_probe
 from mmjax.evaluation.base import Context
-from mmjax.transforms.audio import DecodeAudio
+from mmjax.transforms.audio import DecodeAudio, Sound
 from mmjax.transforms.log_frequency import LogFrequency
 from mmjax.transforms.mel import LogMel
 from mmjax.typing import Float
@@ -104,8 +103,9 @@ def _memory() -> dict[bytes, np.ndarray]:
     return {}
 
 
-def _remembered(sound: Any) -> np.ndarray:
-    data = sound.tobytes() if isinstance(sound, np.ndarray) else sound
+def _remembered(sound: bytes | np.ndarray | Sound) -> np.ndarray:
+    samples = sound.samples if isinstance(sound, Sound) else sound
+    data = samples.tobytes() if isinstance(samples, np.ndarray) else samples
     key = hashlib.sha256(data).digest()
     if key not in _memory():
         try:

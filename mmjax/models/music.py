@@ -18,11 +18,13 @@ Letters: B batch, T frames, K bins, C channels, O onset frames in a frame, G ban
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 
 from mmjax.config import ConfigError
 from mmjax.layers.convolution import Convolution
@@ -87,14 +89,29 @@ class Output(NamedTuple):
 def autocorrelation(x: Float[Array, "B T C"], lags: int) -> Float[Array, "B L C"]:
     """How alike each channel is to itself 1, 2, ... frames later, without its mean: -1 to 1. What
     lies further apart is seen less often, and counts for as much."""
-    frames = x.shape[1]
+    rows, frames, channels = x.shape
     lags = min(lags, frames - 1)
-    x = x - x.mean(1, keepdims=True)
-    spectrum = jnp.fft.rfft(x, 2 * frames, axis=1)
-    found = jnp.fft.irfft(jnp.abs(spectrum) ** 2, 2 * frames, axis=1)[:, : lags + 1]
-    pairs = frames - jnp.arange(lags + 1, dtype=jnp.float32)
-    found = found / pairs[None, :, None]
-    return found[:, 1:] / jnp.maximum(found[:, :1], 1e-6)
+    x = (x - x.mean(1, keepdims=True)).swapaxes(1, 2).reshape(rows * channels, frames)
+    to_spectrum, from_power = _transforms(frames, lags)
+    real, imaginary = jnp.split(x @ to_spectrum, 2, axis=1)
+    found = (real**2 + imaginary**2) @ from_power  # of each lag, the mean over its pairs
+    found = found[:, 1:] / jnp.maximum(found[:, :1], 1e-6)
+    return found.reshape(rows, channels, lags).swapaxes(1, 2)
+
+
+@functools.lru_cache(maxsize=8)
+def _transforms(frames: int, lags: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fourier's transform of twice as many frames, cosines beside sines, and back from the power to
+    the lags. As matrices: products are fast everywhere, and XLA's own transform stood still on a
+    CPU with one thread."""
+    angle = np.pi / frames
+    frequencies = np.arange(frames + 1)
+    forward = angle * np.arange(frames)[:, None] * frequencies[None]
+    to_spectrum = np.concatenate([np.cos(forward), np.sin(forward)], axis=1)
+    back = np.cos(angle * frequencies[:, None] * np.arange(lags + 1)[None]) / frames
+    back[[0, -1]] /= 2  # the first and the last frequency stand once, the others twice
+    from_power = back / (frames - np.arange(lags + 1))[None]
+    return to_spectrum.astype(np.float32), from_power.astype(np.float32)
 
 
 class Pitches(nn.Module):
@@ -120,7 +137,7 @@ class Pitches(nn.Module):
             name = f"time_{number}"
             x = nn.gelu(Convolution(2 * c.channels, 5, 2, (2, 2), name=name)(x))
         x = jnp.concatenate([x.mean(1), x.max(1)], axis=-1).reshape(rows, PITCHES, -1)
-        x = nn.LayerNorm(name="norm")(x)
+        x = _norm("norm")(x)
         # each pitch class with all twelve in the order of their interval from it
         around = [jnp.roll(x, -interval, axis=1) for interval in range(PITCHES)]
         return nn.gelu(_dense(c.width, "intervals")(jnp.concatenate(around, axis=-1)))
@@ -157,10 +174,10 @@ class Frames(nn.Module):
         c = self.config
         x = _dense(c.width, "embedding")(frames)
         for number in range(c.strides):
-            x = nn.LayerNorm(name=f"norm_{number}")(x)
+            x = _norm(f"norm_{number}")(x)
             x = nn.gelu(Convolution(c.width, 5, 2, (2, 2), name=f"time_{number}")(x))
         x = jnp.concatenate([x.mean(1), x.max(1)], axis=-1)
-        return nn.gelu(_dense(c.width, "summary")(nn.LayerNorm(name="norm")(x)))
+        return nn.gelu(_dense(c.width, "summary")(_norm("norm")(x)))
 
 
 class Model(nn.Module):
@@ -173,7 +190,7 @@ class Model(nn.Module):
         self.pitches = Pitches(c)
         self.time = Time(c)
         self.frames = Frames(c)
-        self.norm = nn.LayerNorm()
+        self.norm = _norm(None)
         self.drop = nn.Dropout(c.dropout)
         self.heads = {
             head.name: _dense(head.classes // PITCHES if head.tonal else head.classes, None)
@@ -212,6 +229,13 @@ class Model(nn.Module):
 
 def _dense(features: int, name: str | None) -> Dense:
     return Dense((features,), ("embed", "mlp"), name=name)
+
+
+def _norm(name: str | None) -> nn.LayerNorm:
+    part = nn.with_logical_partitioning
+    ones = part(nn.initializers.ones_init(), ("embed",))
+    zeros = part(nn.initializers.zeros_init(), ("embed",))
+    return nn.LayerNorm(scale_init=ones, bias_init=zeros, name=name)
 
 
 def inputs(config: Config) -> tuple[Array, ...]:

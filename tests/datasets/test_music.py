@@ -1,4 +1,4 @@
-"""Tunes in ABC, MIDI files, labels and groups; and a tune that is rendered where that is possible."""
+"""Tunes in ABC, MIDI files, labels and groups; and a tune that is rendered where it can be."""
 
 import struct
 
@@ -23,7 +23,7 @@ T:A Blackbird
 M:6/8
 L:1/8
 K: A Mixolydian
-efg abc' defg abcd edcB AGFE DCBA
+efg abc'd efga bagf edcB AGFE DCBA
 X:3
 T:Nobody's Hornpipe
 M:2/4
@@ -94,7 +94,7 @@ def test_what_is_chosen_keeps_its_metre_and_stands_once():
 def test_labels_and_their_sentence():
     _, tune, _ = abc_tunes.tunes(BOOK)
     clip = music.Clip("plain", "oboe", True, 120, 0.0)
-    numbers = music.labels(tune, clip, [None] * 50)
+    numbers = music.labels(tune, clip, [music.Note(68, 70, 80)] * 50)
     assert music.CLASSES["key"][numbers["key"]] == "A mixolydian"
     assert music.CLASSES["mood"][numbers["mood"]] == "hearty"  # major, quick, low
     assert numbers["rhythm"] == music.ABSENT

@@ -30,23 +30,21 @@ class Heads(nn.Module):
 
 
 BATCH = {
-    "sound": np.array([[9.0, 0, 0, 5, -5], [0, 9, 0, -5, 5], [0, 0, 9, 5, 5]], np.float32),
-    "a": np.array([0, 2, -1], np.int32),
-    "b": np.array([[1, 0], [1, -1], [-1, -1]], np.int32),
-    "weight": np.ones(3, np.float32),
+    "sound": jnp.array([[9.0, 0, 0, 5, -5], [0, 9, 0, -5, 5], [0, 0, 9, 5, 5]]),
+    "a": jnp.array([0, 2, -1]),
+    "b": jnp.array([[1, 0], [1, -1], [-1, -1]]),
+    "weight": jnp.ones(3),
 }
 
 
 def made(**config):
-    return classification.build(
-        classification.Config("sound", ("b",), **config), Heads()
-    )
+    return classification.build(classification.Config("sound", ("b",), **config), Heads())
 
 
 def test_each_head_counts_the_rows_that_it_knows():
     task = made()
     variables = task.init(jax.random.key(0), BATCH)
-    loss = task.loss(variables, BATCH, None, jax.random.key(0), 0, train=True)
+    loss = task.loss(variables, BATCH, None, jax.random.key(0), jnp.zeros(()), train=True)
     totals = task.totals(BATCH)
     assert {name: float(totals[name]) for name in "ab"} == {"a": 2, "b": 2}
     np.testing.assert_array_equal(loss.parts["a"].weights, [1, 1, 0])
@@ -65,7 +63,7 @@ def test_two_halves_have_the_gradient_of_the_whole():
 
     def total(params, rows):
         batch = jax.tree.map(lambda value: value[rows], BATCH)
-        loss = task.loss({"params": params}, batch, None, jax.random.key(0), 0, train=False)
+        loss = task.loss({"params": params}, batch, None, jax.random.key(0), jnp.zeros(()), train=False)
         parts = loss.parts.items()
         return sum((part.values * part.weights).sum() / totals[name] for name, part in parts)
 
@@ -81,10 +79,10 @@ def test_the_only_head_is_the_label():
     task = classification.build(classification.Config("sound"), Heads(one=True))
     batch = {"sound": BATCH["sound"], "label": BATCH["a"], "weight": BATCH["weight"]}
     variables = task.init(jax.random.key(0), batch)
-    loss = task.loss(variables, batch, None, jax.random.key(0), 0, train=True)
+    loss = task.loss(variables, batch, None, jax.random.key(0), jnp.zeros(()), train=True)
     assert list(loss.parts) == ["label"]
-    assert task.logits(variables, batch, None)["logits"].shape == (3, 3)
-    assert task.embed(variables, batch, None)["sound"].shape == (3, 5)
+    assert task.logits(variables, batch, jax.random.key(0))["logits"].shape == (3, 3)
+    assert task.embed(variables, batch, jax.random.key(0))["sound"].shape == (3, 5)
 
 
 def test_what_is_missing_is_named():
@@ -92,7 +90,7 @@ def test_what_is_missing_is_named():
     variables = task.init(jax.random.key(0), BATCH)
     without = {name: value for name, value in BATCH.items() if name != "a"}
     with pytest.raises(ConfigError, match="head 'a' and the data no such label"):
-        task.loss(variables, without, None, jax.random.key(0), 0, train=True)
+        task.loss(variables, without, None, jax.random.key(0), jnp.zeros(()), train=True)
     with pytest.raises(ConfigError, match="task.input='sound'"):
         task.init(jax.random.key(0), {"weight": BATCH["weight"]})
     with pytest.raises(ConfigError, match="smoothing"):

@@ -1,4 +1,4 @@
-"""Pitches against their formula, onsets where they are, and keys that are shifted with the sound."""
+"""Pitches against their formula, onsets where they are, and keys that move with the sound."""
 
 import numpy as np
 import pytest
