@@ -63,7 +63,10 @@ def test_two_halves_have_the_gradient_of_the_whole():
 
     def total(params, rows):
         batch = jax.tree.map(lambda value: value[rows], BATCH)
-        loss = task.loss({"params": params}, batch, None, jax.random.key(0), jnp.zeros(()), train=False)
+        variables = {"params": params}
+        loss = task.loss(
+            variables, batch, None, jax.random.key(0), jnp.zeros(()), train=False
+        )
         parts = loss.parts.items()
         return sum((part.values * part.weights).sum() / totals[name] for name, part in parts)
 
