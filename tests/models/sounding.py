@@ -13,6 +13,7 @@ from mmjax.models import (
     clap,
     conformer,
     htsat,
+    music,
     pooled_audio,
     text,
     wav2vec2,
@@ -112,6 +113,22 @@ def spectrograms(count, rows=8):
 def longer(rows=8):
     return jnp.ones((rows, 4), bool).at[::2, 1:].set(False)
 
+TUNES = music.Config(
+    24, onsets=2, bands=2, heads=(music.Head("rhythm", 3), music.Head("key", 24, tonal=True)),
+    channels=2, taps=3, width=8, lags=6, strides=1,
+)  # fmt: skip
+# the kernel along frequencies, two convolutions, norm, and twelve vectors that become one
+TUNES_PITCHES = 3 * 2 + 2 + 2 * (5 * 4 * 4 + 4) + 2 * 8 + 12 * 8 * 8 + 8
+# six lags of two bands, their sum, and the pitches
+TUNES_TIME = (3 * 6 + 6) * 16 + 16 + 16 * 8 + 8
+TUNES_FRAMES = 28 * 8 + 8 + 2 * 8 + 5 * 8 * 8 + 8 + 2 * 16 + 16 * 8 + 8
+# the norm of all summaries, a head on them, and one on a pitch class
+TUNES_HEADS = 2 * 80 + 80 * 3 + 3 + 8 * 2 + 2
+
+
+def tunes(rows=8):
+    return jax.random.normal(jax.random.key(5), (rows, 12, 28))
+
 
 def table(row):
     """Model -> its rows."""
@@ -173,6 +190,12 @@ def table(row):
         ],
         "conformer": [row(conformer.Model(LISTENER), (sound(), SOUNDING), LISTENER_SIZE)],
         "audio_tower": [row(audio_tower.Model(HEARS, 16), (sound(), frames_heard()), HEARING)],
+        "music": [
+            row(
+                music.Model(TUNES), (tunes(),),
+                TUNES_PITCHES + TUNES_TIME + TUNES_FRAMES + TUNES_HEADS,
+            )
+        ],
         "wav2vec2": [
             row(wav2vec2.Model(WAVES), (samples(),), WAVES_GROUP),
             row(wav2vec2.Model(STABLE), (samples(), heard()), WAVES_LAYER),
