@@ -21,7 +21,7 @@ from mmjax.conversion.clip import PATCHES, body, sizes
 from mmjax.conversion.table import Entry, linear, norm
 from mmjax.models import ast, audio_classifier
 from mmjax.models.audio_classifier import inputs as inputs
-from mmjax.processors import checkpoint_sounds
+from mmjax.processors.checkpoints import sounds as checkpoint_sounds
 
 MODEL_TYPES = ("audio-spectrogram-transformer",)
 PREFIX = "audio_spectrogram_transformer."

@@ -23,7 +23,7 @@ from mmjax.conversion.gpt2 import special, special_fields
 from mmjax.conversion.table import Entry, linear, norm
 from mmjax.models import bert, clap, htsat
 from mmjax.models.clip import inputs as inputs
-from mmjax.processors import checkpoint_sounds
+from mmjax.processors.checkpoints import sounds as checkpoint_sounds
 
 MODEL_TYPES = ("clap",)
 # what torch keeps beside parameters, and what it can count again

@@ -23,7 +23,7 @@ from mmjax.conversion.vivit import PROJECTION, label_fields, shared, with_head
 from mmjax.layers import transformer
 from mmjax.models import video_classifier, video_vit
 from mmjax.models.video_classifier import inputs as inputs
-from mmjax.processors import checkpoint_clips
+from mmjax.processors.checkpoints import clips as checkpoint_clips
 
 MODEL_TYPES = ("timesformer",)
 TOWER, CLASSIFIER = "TimesformerModel", "TimesformerForVideoClassification"

@@ -24,8 +24,8 @@ from mmjax.conversion import clip as clips
 from mmjax.conversion import fields, siglip
 from mmjax.conversion.table import Entry
 from mmjax.models import clap, clip, htsat
-from mmjax.processors import checkpoint as checkpoint_processor
-from mmjax.processors import checkpoint_sounds
+from mmjax.processors.checkpoints import checkpoint as checkpoint_processor
+from mmjax.processors.checkpoints import sounds as checkpoint_sounds
 
 # the files that have the tables
 PAIRS = {"clip": clips, "siglip": siglip, "siglip2": siglip, "clap": claps}

@@ -24,7 +24,7 @@ from mmjax.conversion.table import Entry, linear, norm
 from mmjax.conversion.vivit import label_fields, shared, tubelets, with_head
 from mmjax.layers import transformer
 from mmjax.models import video_classifier, video_mae, video_vit
-from mmjax.processors import checkpoint_clips
+from mmjax.processors.checkpoints import clips as checkpoint_clips
 
 MODEL_TYPES = ("videomae",)
 TOWER, CLASSIFIER = "VideoMAEModel", "VideoMAEForVideoClassification"

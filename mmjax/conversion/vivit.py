@@ -22,7 +22,7 @@ from mmjax.conversion.clip import body, sizes
 from mmjax.conversion.table import Entry, linear, norm
 from mmjax.models import video_classifier, video_vit
 from mmjax.models.video_classifier import inputs as inputs
-from mmjax.processors import checkpoint_clips
+from mmjax.processors.checkpoints import clips as checkpoint_clips
 
 MODEL_TYPES = ("vivit",)
 TOWER, CLASSIFIER = "VivitModel", "VivitForVideoClassification"

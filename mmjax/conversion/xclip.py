@@ -20,7 +20,7 @@ from mmjax.conversion.clip import PATCHES, part
 from mmjax.conversion.table import Entry, linear, norm
 from mmjax.models import frame_tower, video_clip
 from mmjax.models.video_clip import inputs as inputs
-from mmjax.processors import checkpoint_clips
+from mmjax.processors.checkpoints import clips as checkpoint_clips
 
 MODEL_TYPES = ("xclip",)
 IGNORED = r"(vision|text)_model\.embeddings\.position_ids"

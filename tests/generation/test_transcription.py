@@ -19,7 +19,7 @@ from mmjax.generation.transcription.rules import Timestamps
 from mmjax.generation.transcription.transcript import Segment, Transcript, Word
 from mmjax.generation.transcription.words import Spelled, Spelling
 from mmjax.models import whisper
-from mmjax.processors import speech
+from mmjax.processors.checkpoints import speech
 from mmjax.tokenizers.bpe import Tokenizer
 from mmjax.transforms.mel import LogMel
 

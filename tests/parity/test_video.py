@@ -250,7 +250,7 @@ PIXELS = {
 def test_frames_are_prepared_as_there(kind, tmp_path):
     import transformers
 
-    from mmjax.processors import checkpoint_clips
+    from mmjax.processors.checkpoints import clips as checkpoint_clips
 
     for options in PIXELS[kind]:
         theirs = getattr(transformers, kind)(**options)

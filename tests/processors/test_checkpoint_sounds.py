@@ -12,8 +12,8 @@ from tokenizers import models, pre_tokenizers
 
 from mmjax.conversion import load
 from mmjax.data.source import CorruptExample
-from mmjax.processors import checkpoint_sounds
-from mmjax.processors.speech import ProcessorError
+from mmjax.processors.checkpoints import sounds as checkpoint_sounds
+from mmjax.processors.checkpoints.speech import ProcessorError
 from mmjax.transforms.audio import Sound
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -15,7 +15,8 @@ import mmjax
 from mmjax.config import ConfigError
 from mmjax.data.source import CorruptExample
 from mmjax.datasets import emoji
-from mmjax.processors import image, speech
+from mmjax.processors import image
+from mmjax.processors.checkpoints import speech
 from mmjax.transforms.audio import Sound
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -17,9 +17,9 @@ from PIL import Image
 
 from mmjax.data.batching import Transform
 from mmjax.data.source import Example
-from mmjax.processors import checkpoint
-from mmjax.processors.checkpoint import PrepareText
-from mmjax.processors.checkpoint_pixels import Pixels
+from mmjax.processors.checkpoints import checkpoint
+from mmjax.processors.checkpoints.checkpoint import PrepareText
+from mmjax.processors.checkpoints.pixels import Pixels
 from mmjax.processors.raw import raw
 from mmjax.transforms.video import DecodeVideo, Uniform, Video
 

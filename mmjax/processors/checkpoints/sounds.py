@@ -21,9 +21,9 @@ import numpy as np
 
 from mmjax.data.batching import Transform
 from mmjax.data.source import Example
-from mmjax.processors import checkpoint
+from mmjax.processors.checkpoints import checkpoint
+from mmjax.processors.checkpoints.speech import EXTRACTOR, PROCESSOR, ProcessorError
 from mmjax.processors.raw import raw
-from mmjax.processors.speech import EXTRACTOR, PROCESSOR, ProcessorError
 from mmjax.transforms.audio import DecodeAudio
 from mmjax.transforms.mel_ast import AstMel
 from mmjax.transforms.mel_clap import CROPS, HOP, WINDOW, ClapMel
