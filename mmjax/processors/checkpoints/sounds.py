@@ -163,7 +163,7 @@ def _of_clap(found: Mapping[str, Any], folder: Path) -> ClapMel:
             raise ProcessorError(f"{folder}: {name} = {found[name]}; {only} is read here")
     return ClapMel(
         truncation=found.get("truncation", "fusion"),
-        padding=found.get("padding", "repeatpad"),
+        filling=found.get("padding", "repeatpad"),
         bins=found.get("feature_size", 64),
         rate=found.get("sampling_rate", 48_000),
         seconds=found.get("max_length_s", 10),
