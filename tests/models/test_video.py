@@ -76,6 +76,7 @@ def test_tubes_are_hidden_at_every_time():
     assert draw(jax.random.key(0), 2, 3, 4, 1.0).shape == (2, 3)  # one place at least is seen
 
 
+@pytest.mark.slow
 def test_what_is_hidden_is_not_read():
     model = video_mae.Model(video_mae.Config(watching.MASKED, watching.OVER))
     clips = watching.clips(2)
@@ -157,6 +158,7 @@ def test_texts_that_read_clips_are_not_trained_by_vectors():
         )
 
 
+@pytest.mark.slow
 def test_published_sizes():
     """Parameters of the variants, without drawing any."""
 
