@@ -68,11 +68,13 @@ def measure(config: Config, context: Context) -> dict[str, float]:
 
 
 def _chosen(source: Source, config: Config) -> tuple[Source, list[int]]:
-    """The rows whose label is known, so many of them at most, always the same ones."""
-    rows = np.flatnonzero(np.asarray(source.column(config.label)) >= 0)
-    if 0 < config.rows < len(rows):
-        rows = np.sort(np.random.default_rng(0).permutation(rows)[: config.rows])
-    return source, rows.tolist()
+    """The rows whose label is known, so many of them at most, always the same ones: other labels
+    are asked of the same rows, which are listened to once."""
+    column = np.asarray(source.column(config.label))
+    order = np.random.default_rng(0).permutation(len(column))
+    rows = order[column[order] >= 0]
+    rows = rows[: config.rows] if config.rows else rows
+    return source, np.sort(rows).tolist()
 
 
 def _groups(source: Source) -> np.ndarray:
