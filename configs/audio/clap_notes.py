@@ -13,6 +13,11 @@ from mmjax.config import relative, variants
 from mmjax.datasets import notes
 
 SMALL_PAIRS = relative(__file__, "../recipes/small_pairs.py")
+OF_A_PITCH = tuple(
+    f"a {{}} instrument plays a {octave} {pitch}"
+    for octave in notes.OCTAVES
+    for pitch in notes.PITCHES
+)
 BLOCK = dict(width=128, heads=2, hidden=512)
 SMALL = dict(width=64, heads=2, hidden=128, layers=1)
 VARIANTS = {
@@ -51,7 +56,7 @@ def held_out(split: str) -> dict:
                 name="zero_shot",
                 image="audio",
                 class_names=notes.FAMILIES,
-                templates=("a {} instrument plays",),
+                templates=OF_A_PITCH,  # as training says it, whatever the pitch
             ),
             baseline=dict(**neighbour, label="label"),
         ),
@@ -94,8 +99,8 @@ def get_config():
         scale_init=10.0,
         scale_max=50.0,
     )  # fmt: skip
-    config.train = dict(steps=400, log_every=20, evaluate_every=400)
-    config.checkpoint.every = 400
+    config.train = dict(steps=900, log_every=20, evaluate_every=450)
+    config.checkpoint.every = 450
     config.checkpoint.metric = "validation/unseen_pitch/audio_to_text/r1"
     config.validation = held_out("validation")
     config.test = held_out("test")
