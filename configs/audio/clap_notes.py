@@ -18,6 +18,10 @@ OF_A_PITCH = tuple(
     for octave in notes.OCTAVES
     for pitch in notes.PITCHES
 )
+EVALUATIONS = (
+    "validation.unseen_pitch", "validation.unseen_note", "validation.family",
+    "test.unseen_pitch", "test.unseen_note", "test.family", "test.one_family",
+)  # fmt: skip
 BLOCK = dict(width=128, heads=2, hidden=512)
 SMALL = dict(width=64, heads=2, hidden=128, layers=1)
 VARIANTS = {
@@ -27,6 +31,8 @@ VARIANTS = {
             for name, value in variants(__file__, "../recipes/small_pairs.py")["smoke"].items()
             if not name.startswith("model")
         },
+        "data.train.notes.sound": "tones",  # which need no renderer
+        **{f"{name}.source.sound": "tones" for name in EVALUATIONS},
         "model.audio.encoder.transformer": SMALL,
         "model.text.transformer": dict(width=64, heads=2, hidden=128),
     },

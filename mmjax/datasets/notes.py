@@ -11,11 +11,14 @@
   instrument and pitch are both heard in training, but never together.
 * `hundreds` keeps rows that make up whole hundreds, numbered by the column `hundred`, for one
   retrieval among 100 each: of all instruments, or of the 8 of one family.
+* `sound="tones"` needs no renderer and no file: tones of two families in four octaves, for tests
+  and `:smoke`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import io
 from collections.abc import Iterator, Sequence
@@ -24,7 +27,7 @@ from typing import Any, Literal
 import numpy as np
 import soundfile
 
-from mmjax.data.source import Example
+from mmjax.data.source import Example, InMemory
 from mmjax.datasets import prepared
 from mmjax.datasets.prepared import Place, Stored, check_choice, synthesizer
 from mmjax.datasets.prepared.captions import in_split
@@ -47,6 +50,8 @@ SPLITS = (
     "test/unseen_note", "all",
 )  # fmt: skip
 HUNDRED = 100
+SOUNDS = ("rendered", "tones")
+TONES = (16, 4)  # instruments and octaves of the tones
 
 # A family as it is called in a sentence -> its instruments, in General MIDI's order.
 INSTRUMENTS = {
@@ -124,6 +129,7 @@ class Config:
     # rows are dealt out into hundreds: "all" of any instruments, "family" of one family each; "":
     # all rows, and no hundreds
     hundreds: Literal["", "all", "family"] = ""
+    sound: str = "rendered"  # one of SOUNDS: "rendered", which are prepared; "tones"
 
 
 def note_name(key: int) -> str:
@@ -201,16 +207,43 @@ def _build(members: prepared.Members, out: prepared.Writer) -> Iterator[tuple[in
     ):
         for done, (program, key, dynamic, velocity) in enumerate(wanted, 1):
             samples = synth.notes([Note(program, key, velocity, end=HELD)], SECONDS)
-            file = io.BytesIO()
-            soundfile.write(file, samples.clip(-1, 1), RATE, format="FLAC", subtype="PCM_16")
             out.row(
                 program=program,
                 key=key,
                 dynamic=dynamic,
                 velocity=velocity,
-                audio=out.put("notes", file.getvalue()),
+                audio=out.put("notes", _flac(samples)),
             )
             yield done, len(wanted)
+
+
+def _flac(samples: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples.clip(-1, 1), RATE, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
+
+
+@functools.cache
+def _tones() -> list[dict[str, Any]]:
+    """As rows.jsonl has them, with sounds instead of places: harmonics that die away, how strong by
+    the instrument and how fast by its family."""
+    time = np.arange(round(SECONDS * RATE)) / RATE
+    instruments, octaves = TONES
+    rows = []
+    for program, key, dynamic, velocity in notes():
+        if program >= instruments or key >= LOWEST + 12 * octaves:
+            continue
+        rng = _drawn(f"tone {program}")
+        hertz = 440 * 2 ** ((key - 69) / 12)
+        strengths = rng.uniform(size=8) / np.arange(1, 9)
+        harmonics = np.sin(2 * np.pi * hertz * np.outer(time, np.arange(1, 9)))
+        decay = np.exp(-time * (2 + 6 * (program // 8)))
+        tone = harmonics @ strengths * decay * velocity / 127 / strengths.sum()
+        rows.append({
+            "program": program, "key": key, "dynamic": dynamic, "audio": _flac(tone),
+            "velocity": velocity,
+        })  # fmt: skip
+    return rows
 
 
 SET = prepared.Set(
@@ -224,13 +257,15 @@ SET = prepared.Set(
 )
 
 
-def open(config: Config) -> Stored:
+def open(config: Config) -> Stored | InMemory:
     """The notes of a split: audio (FLAC bytes), text, label, group, id, and the columns instrument,
     family, pitch, velocity, seconds, hundred.
 
-    Raises DataError for a wrong split or a missing set.
+    Raises DataError for a wrong split or sound, or a missing set.
     """
     check_choice("notes: split", config.split, SPLITS)
+    check_choice("notes: sound", config.sound, SOUNDS)
+    tones = config.sound == "tones"
 
     def examples(rows: list[dict[str, Any]]) -> Iterator[Example]:
         kept = []
@@ -245,7 +280,7 @@ def open(config: Config) -> Stored:
             program = row["program"]
             by_name, by_family = sentences(program, row["key"], row["dynamic"])
             yield {
-                "audio": Place(*row["audio"]),
+                "audio": row["audio"] if tones else Place(*row["audio"]),
                 "text": (by_name, by_family) if config.split == "train" else by_name,
                 "label": program // 8,
                 "group": group,
@@ -259,4 +294,9 @@ def open(config: Config) -> Stored:
             }
 
     columns = ("instrument", "family", "pitch", "velocity", "seconds", "hundred")
-    return prepared.source(SET, f"notes {config.split}", examples, columns)
+    name = f"notes {config.split}"
+    if not tones:
+        return prepared.source(SET, name, examples, columns)
+    made = list(examples(_tones()))
+    numbers = {key: np.asarray([example[key] for example in made]) for key in columns}
+    return InMemory(made, f"{name} of tones", numbers)

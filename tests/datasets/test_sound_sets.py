@@ -135,3 +135,20 @@ def test_rendered_notes(tmp_path, monkeypatch):
     assert notes.open(notes.Config("test/unseen_pitch")).column("pitch").tolist() == [37]
     with pytest.raises(DataError, match="has no example"):
         notes.open(notes.Config("all", hundreds="all"))
+
+
+def test_tones_stand_for_notes():
+    """Without a renderer: the splits, sentences and hundreds of the rendered notes, and sounds that
+    differ by pitch and instrument alone."""
+    train = notes.open(notes.Config("train", sound="tones"))
+    asked = notes.open(notes.Config("test/unseen_pitch", "family", "tones"))
+    assert len(train[0]["text"]) == 2 and isinstance(asked[0]["text"], str)
+    assert np.bincount(asked.column("hundred")).tolist() == [100, 100]
+    assert not {*train.column("pitch").tolist()} & {*asked.column("pitch").tolist()}
+    samples, rate = soundfile.read(io.BytesIO(asked[0]["audio"]))
+    spectrum = np.abs(np.fft.rfft(samples))
+    hertz = 440 * 2 ** ((asked[0]["pitch"] - 69) / 12)
+    loudest = spectrum.argmax() * rate / len(samples)
+    assert rate == 16_000 and min(abs(loudest - k * hertz) for k in range(1, 9)) < 1.0
+    with pytest.raises(DataError, match="notes: sound"):
+        notes.open(notes.Config(sound="tone"))
