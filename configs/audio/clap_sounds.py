@@ -6,6 +6,11 @@
 Held out are a fifth of Sonic Pi's files: of some of their names training has heard another take
 ("tabla, ghe"), of others the words alone. `:bundled` needs no preparation: the 35 sounds of the
 package, too few to learn from.
+
+300 steps of 48, seed 0, 11 minutes on one busy CPU core, 0.7 million parameters. Test, 36 sounds
+and names, sound to text: R@5 0.597 (mean-spectrum neighbour 0.381, chance 0.139; difference 0.216,
+95% interval 0.027 to 0.423), R@10 0.722 (0.522; 0.201, 0.038 to 0.367). R@1 is 0.194 for the
+neighbour's 0.215: within noise, on so few.
 """
 
 from mmjax.config import relative
