@@ -36,7 +36,9 @@ class Levels(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    kind: Literal["linear", "scaled_linear", "cosine", "flow"] = "cosine"
+    """A process, from clean samples to noise."""
+
+    kind: Literal["linear", "scaled_linear", "cosine", "flow"] = "cosine"  # as above
     steps: Positive = 1000  # S; of a flow the time that stands for noise alone
     beta_start: float = 1e-4  # of the first step; latent diffusion has 0.00085
     beta_end: float = 0.02  # of the last one; latent diffusion has 0.012
