@@ -5,8 +5,12 @@
 
 "a low C on a violin, softly". Held out are two pitches of every octave that training never hears,
 and a tenth of the other notes, whose instrument and pitch it hears apart. Each retrieval is among
-100. The mean-spectrum neighbour has R@1 0.619 on pitches never heard, 0.420 among the instruments
-of one family, 0.603 on notes never heard, and names the family of 0.700 (experiments/audio).
+100.
+
+900 steps of 128, seed 0, 21 minutes on one busy CPU core, 0.75 million parameters. Test, sound to
+text, R@1, beside the mean-spectrum neighbour: pitches never heard 0.920 (0.619), the same among the
+8 instruments of one family 0.722 (0.420), notes never heard 0.978 (0.603). Family of the instrument
+by its name 0.763 (0.700; chance 0.062). Intervals: experiments/audio.
 """
 
 from mmjax.config import relative, variants
