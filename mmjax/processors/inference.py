@@ -196,7 +196,7 @@ class Inference(Applied):
             return self._own_classes(field, values)
         if not hasattr(self.model, "scale_and_bias"):
             raise ConfigError(
-                f"{self._name} does not compare {field}s with texts, so it knows no classes by "
+                f"{self._name} does not compare {field} with texts, so it knows no classes by "
                 "their names: give a CLIP or a SigLIP, or leave the names out"
             )
         if isinstance(names, str) or isinstance(templates, str):

@@ -131,7 +131,7 @@ def test_the_contrastive_task_trains_any_pair(name):
     for _ in range(40):
         params, state, value = step(params, state)
         losses.append(float(value))
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
 
 
 def test_texts_against_sounds_have_a_factor_of_their_own():
