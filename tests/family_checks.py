@@ -7,6 +7,8 @@ import numpy as np
 
 from mmjax import tree
 
+KEPT = ["intermediates"]
+
 
 def ours(loaded, *arguments):
     """What a checkpoint returns, by name, with the "hidden" states behind each block
@@ -106,3 +108,27 @@ def same(params, others):
     for path, value in tree.flatten(params).items():
         assert value.dtype == others[path].dtype, path
         np.testing.assert_array_equal(value, others[path], err_msg=path)
+
+
+def ours_of_sounds(loaded, sounds, texts=None):
+    """What an AST or a CLAP says of clips and texts, by the names of `sound_reference.said`: the
+    processor's arrays through the model's call."""
+    batch = {} if sounds is None else loaded.processor(sounds)
+    if texts is not None:
+        batch |= dict(zip(("ids", "mask"), texts, strict=True))
+    run = jax.jit(lambda batch: loaded.model.apply(loaded.variables, **batch, mutable=KEPT))
+    out, kept = run({name: jnp.asarray(value) for name, value in batch.items()})
+    inside = tree.flatten(kept.get("intermediates", {}))
+    found = {}
+    for path, (state,) in inside.items():
+        if path == "audio/transformer/hidden_states":
+            found["hidden"] = state[1:]
+        elif path.startswith("audio/"):
+            found[path.removesuffix("/hidden_states").rpartition("/")[2]] = state
+    if hasattr(out, "_asdict"):
+        return {**found, **out._asdict()}
+    found["text"], found["audio"] = out
+    for rows, columns in (("audio", "text"), ("text", "audio")):
+        scale, _ = loaded.model.apply(loaded.variables, rows, method="scale_and_bias")
+        found[f"logits_per_{rows}"] = scale * (found[rows] @ found[columns].T)
+    return found

@@ -60,13 +60,18 @@ def frames(count, bins, length=9):
 
 def build(name, scale=0.15, **fields):
     """`name`, "Llama" + "ForCausalLM": with weights that leave no part without influence."""
-    import torch
     import transformers
 
     family = re.sub(r"(LMHeadModel|Model|For\w+)$", "", name)
     config = getattr(transformers, f"{family}Config")(**fields)
     config._attn_implementation = "eager"  # the only one that caps
-    model = getattr(transformers, name)(config)
+    return made(getattr(transformers, name)(config), scale)
+
+
+def made(model, scale):
+    """A model whose weights leave no part without influence."""
+    import torch
+
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():  # biases and norms start at 0 and 1

@@ -1,8 +1,9 @@
-"""Embed: the pictures or texts of a folder, a manifest or a set -> a file of vectors.
+"""Embed: the pictures, sounds or texts of a folder, a manifest or a set -> a file of vectors.
 
     python -m mmjax.main --mode=embed --model=emoji_clip --data=photos --out=photos.parquet
+    python -m mmjax.main --mode=embed --model=runs/sounds --kind=sounds --data=clips --out=clips.npy
 
-* For every model with two towers that `mmjax.load` opens (CLIP, SigLIP, those trained here).
+* For every model with two towers that `mmjax.load` opens (CLIP, SigLIP, CLAP, those trained here).
 * Stopped at any moment, the same command goes on where it was: readers/embeddings.py.
 * What cannot be read is left out, counted and named.
 """
@@ -10,9 +11,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from mmjax.data.source import CorruptExample
 from mmjax.data.storage import Progress
 from mmjax.readers import embeddings
 from mmjax.run import listing
-from mmjax.run.encoder import Encoder, decode
+from mmjax.run.encoder import Encoder
 from mmjax.run.load import load
 from mmjax.run.options import Execution
 from mmjax.run.runtime import prepare
@@ -33,8 +34,8 @@ class Options:
     data: str  # a folder, a manifest, a .txt of lines, or the name of a set
     out: str  # .npy or .parquet
     model: str = "emoji_clip"  # a folder (of a run, too), a name, an id of the hub
-    kind: Literal["images", "texts"] = "images"  # what of the data
-    column: str = ""  # of a manifest; "": image or text
+    kind: Literal["images", "sounds", "texts"] = "images"  # what of the data
+    column: str = ""  # of a manifest; "": image, audio or text
     batch_size: int = 64  # rows that are embedded at a time
     chunk: int = 1024  # rows that are kept at a time
 
@@ -52,7 +53,9 @@ def run(options: Options) -> embeddings.Index:
         raise ConfigError("--mode=embed needs --data= and --out= (a .npy or .parquet file)")
     prepare(Execution())
     rows = listing.open(options.data, options.kind, options.column)
-    made = embed(Encoder(load(options.model)), rows, options)
+    encoder = Encoder(load(options.model))
+    encoder.check(listing.FIELDS[options.kind])
+    made = embed(encoder, rows, options)
     print(f"{options.out}: {made.vectors.shape[0]:,} {options.kind} x {made.vectors.shape[1]}")
     return made
 
@@ -95,30 +98,19 @@ def _chunk(
     advance: Callable[[int], None],
 ) -> tuple[embeddings.Chunk, list[str]]:
     """The vectors of some rows, and what could not be read."""
-    pictures = options.kind == "images"
-    encode, size = encoder.images if pictures else encoder.texts, min(options.batch_size, len(part))
+    field = listing.FIELDS[options.kind]
+    size = min(options.batch_size, len(part))
     vectors, kept, faults = [], [], []
-
-    def get(row: int) -> Any:
-        return decode(rows.get(row)) if pictures else rows.get(row)
-
-    def each(values: Iterable[tuple[int, Any]], read: Callable[[Any], Any]) -> dict[int, Any]:
-        found = {}
-        for row, value in values:
-            try:
-                found[row] = read(value)
-            except CorruptExample as error:
-                faults.append(f"{rows.name(row)}: {error}")
-        return found
-
     for start in range(part.start, part.stop, options.batch_size):
         batch = range(start, min(start + options.batch_size, part.stop))
-        good = each(zip(batch, batch, strict=True), get)
-        try:
-            vectors += [encode(list(good.values()), size)] if good else []
-        except CorruptExample:  # a text of them, seldom: each is tried for itself
-            good = each(good.items(), lambda text: encode([text], size))
-            vectors += good.values()
+        good = {}
+        for row in batch:
+            try:
+                good[row] = encoder.readable(field, rows.get(row))
+            except CorruptExample as error:
+                faults.append(f"{rows.name(row)}: {error}")
+        if good:
+            vectors.append(encoder.encode(field, list(good.values()), size))
         kept += good
         advance(len(batch))
     width = encoder.loaded.config.embedding

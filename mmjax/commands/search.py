@@ -1,21 +1,23 @@
-"""Search: the pictures or texts of an embedded set that are nearest to a text or a picture.
+"""Search: what of an embedded set is nearest to a text, a picture or a sound.
 
     python -m mmjax.main --mode=search --query="a big cat"
     python -m mmjax.main --mode=search --query=photo.jpg --index=photos.parquet --out=hits.png
+    python -m mmjax.main --mode=search --query="a bell" --index=clips.npy --out=hits.html
 
 * Without --index the bundled emoji are searched with the bundled emoji CLIP; they are embedded at
   the first use and kept in $MMJAX_CACHE.
 * An index is searched with the model that made it.
-* Prints the hits, and draws them on a sheet where --out says.
+* Prints the hits, and draws them on a sheet where --out says: a picture, or a page that can be
+  listened to.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from mmjax.commands import embed
 from mmjax.config import ConfigError
@@ -23,6 +25,7 @@ from mmjax.data.source import CorruptExample, DataError
 from mmjax.datasets import bundled
 from mmjax.evaluation.drawing import sheets
 from mmjax.readers import embeddings, folder
+from mmjax.report import players as players_page
 from mmjax.report.table import aligned
 from mmjax.run import listing, outputs
 from mmjax.run.encoder import Encoder, decode
@@ -34,11 +37,11 @@ from mmjax.terminal import printable
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    query: str  # a text, or the path of a picture
+    query: str  # a text, or the path of a picture or a sound
     index: str = ""  # what --mode=embed wrote; "": the bundled emoji
     model: str = ""  # of the query, as for embed; "": the one that made the index
     count: int = 12  # hits, at most
-    out: str = ""  # a picture of the hits; by default none is drawn
+    out: str = ""  # a picture of the hits, or an .html page with players; by default none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +65,8 @@ def run(options: Options) -> tuple[Hit, ...]:
         raise ConfigError('--mode=search needs a --query, such as --query="a big cat"')
     if options.count < 1:
         raise ConfigError(f"--count={options.count}: 1 or more")
-    picture = _picture(options.query)
-    query = _text(options.query) if picture is None else ""
-    sheet = outputs.picture(options.out) if options.out else None
+    field, query = asked(options.query)
+    sheet = outputs.page_or_picture(options.out) if options.out else None
     prepare(Execution())
     index = embeddings.open(options.index) if options.index else None
     model = index.about["model"] if index else "emoji_clip"
@@ -77,15 +79,12 @@ def run(options: Options) -> tuple[Hit, ...]:
             f"those of {options.model or 'that name now'}: vectors of two models do not compare. "
             "Embed the data again"
         )
-    if picture is None:
-        (vector,) = encoder.texts([query])
-    else:
-        (vector,) = encoder.images([picture])
+    (vector,) = encoder.encode(field, [query])
     hits = nearest(index, vector, options.count)
     print(aligned(("score", "found"), [(f"{hit.score:.3f}", hit.name) for hit in hits]))
     if sheet is not None:
-        shown = query if picture is None else decode(picture)
-        draw(hits, index, shown).save(sheet)
+        shown = decode(query) if field == "image" else query
+        draw(hits, index, shown, sheet)
         print(f"drawn: {options.out}")
     return hits
 
@@ -114,8 +113,12 @@ def emoji(encoder: Encoder, model: str) -> embeddings.Index:
         return embed.embed(encoder, listing.open("emoji"), options)
 
 
-def draw(hits: tuple[Hit, ...], index: embeddings.Index, query: str | np.ndarray) -> Image.Image:
-    """The sheet of the hits, with their pictures where the data is still there."""
+def draw(hits: tuple[Hit, ...], index: embeddings.Index, query: Any, out: Path) -> None:
+    """Writes the sheet of the hits, with their pictures or sounds where the data is still there.
+
+    Args:
+      query: a text, an image uint8 [H, W, 3], or the bytes of a sound.
+    """
     about = index.about
     shown = []
     try:
@@ -124,21 +127,38 @@ def draw(hits: tuple[Hit, ...], index: embeddings.Index, query: str | np.ndarray
             raise DataError(f"{about['data']} has changed since it was embedded")
         for hit in hits:
             value = rows.get(hit.row)
-            shown.append(decode(value) if about["kind"] == "images" else value)
+            shown.append(decode(value) if about["kind"] == "images" else sheets.heard(value))
     except (DataError, CorruptExample, FileNotFoundError) as error:
-        print(printable(f"note: names instead of pictures: {error}"))
+        print(printable(f"note: names instead of {about['kind']}: {error}"))
         shown = [hit.name for hit in hits]
-    return sheets.hits(query, shown, [hit.name for hit in hits], [hit.score for hit in hits])
+    names = [hit.name for hit in hits]
+    scores = [hit.score for hit in hits]
+    query = sheets.heard(query)
+    sheet = sheets.hits(query, shown, names, scores)
+    if out.suffix != outputs.PAGE:
+        sheet.save(out)
+        return
+    labels = [f"{score:.2f} {name}" for name, score in zip(names, scores, strict=True)]
+    players = [("the query", query), *zip(labels, shown, strict=True)]
+    title = query if isinstance(query, str) else f"The best {len(hits)}"
+    out.write_text(players_page.page(title, sheet, players), encoding="utf-8")
 
 
-def _picture(query: str) -> bytes | None:
-    """The file that the query names; None where it is a text."""
+def asked(query: str) -> tuple[str, Any]:
+    """(field, value) of what is looked for: the bytes of a file that the query names, or a text.
+
+    Raises:
+      FileNotFoundError: a name of a picture or sound that there is none of.
+    """
     path = Path(query).expanduser()
-    if path.suffix.lower() not in folder.SUFFIXES:
-        return None
-    if not path.is_file():
-        raise FileNotFoundError(f"--query={query}: there is no such picture")
-    return path.read_bytes()
+    for field in ("image", "audio"):
+        if path.suffix.lower() not in folder.MEDIA[field]:
+            continue
+        if not path.is_file():
+            what = {"image": "picture", "audio": "sound"}[field]
+            raise FileNotFoundError(f"--query={query}: there is no such {what}")
+        return field, path.read_bytes()
+    return "text", _text(query)
 
 
 def _text(query: str) -> str:

@@ -24,6 +24,8 @@ from mmjax import tree
 from mmjax.config import ConfigError, build
 from mmjax.data.pipeline import changes, same_batches
 from mmjax.data.prefetch import to_device
+from mmjax.evaluation.base import Result
+from mmjax.evaluation.bootstrap import Interval
 from mmjax.report import table
 from mmjax.run import options as run_options
 from mmjax.run import runtime, workdir
@@ -318,15 +320,19 @@ def _finish(
     step = int(state.step)
     pictures = Writer(folder, run.options.train.steps, tensorboard=False)
     bounds: dict[str, tuple[float, float]] = {}
+    results: dict[str, Result] = {}
     values = evaluate(
         run,
         test,
         state,
         show=lambda name, medium: pictures.media(step, f"test/{name}", medium),
-        examine=lambda name, result: bounds.update(intervals(name, test[name].source, result)),
+        examine=results.__setitem__,
     )
-    for evaluator in test.values():
+    above: dict[str, Interval] = {}
+    for name, evaluator in test.items():
         values |= evaluator.baseline()
+        bounds |= intervals(name, evaluator.source, results[name])
+        above |= evaluator.above_baseline(results[name])
     validation = checkpoints.about(step)["metrics"] if best is not None else {}
     result = {
         **values,
@@ -339,6 +345,11 @@ def _finish(
     }
     if jax.process_index() == 0:
         workdir.write_json(folder / "intervals.json", bounds)
+        if above:
+            plain = {metric: interval._asdict() for metric, interval in above.items()}
+            workdir.write_json(folder / "above_baseline.json", plain)
+            for metric, interval in above.items():
+                print(f"above its baseline: {metric} {interval}")
         workdir.write_json(folder / "result.json", result)
         print(table.results(result))
     return result

@@ -13,7 +13,7 @@ And, where it needs them:
 * rename(name): names of a file -> those of the table. saved(name, config): the way back.
 * IGNORED: a regular expression of tensors that a file may hold and that mean nothing.
 * LEFT_OUT: one of tensors that mean something which is not here; they are named to the user.
-* processor(folder, config): what prepares the inputs; else processors/checkpoint.py.
+* processor(folder, config): what prepares the inputs; else processors/checkpoints/checkpoint.py.
 * foreign(folder): config.json and tensors of a `model.bin` of CTranslate2, or None.
 * described(processor): what config.json says of the processor, where it says so.
 * DTYPE: of parameters whose reader does not choose one; else as in the file.
@@ -37,7 +37,7 @@ from mmjax import conversion
 from mmjax.conversion.formats.files import CheckpointFileError
 from mmjax.conversion.formats.hub import CONFIG
 from mmjax.conversion.table import Entry
-from mmjax.processors import checkpoint as checkpoint_processor
+from mmjax.processors.checkpoints import checkpoint as checkpoint_processor
 
 
 def _hub_processor(folder: Path, config: Any) -> checkpoint_processor.Processor | None:

@@ -69,8 +69,18 @@ def labels(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the classes in the order of their numbers; "LABEL_0" and on where they have none."""
     named = config.get("id2label")
     if not named:
-        return tuple(f"LABEL_{number}" for number in range(config.get("num_labels", 2)))
+        return unnamed(config.get("num_labels", 2))
     return tuple(named[number] for number in sorted(named, key=int))
+
+
+def unnamed(count: int) -> tuple[str, ...]:
+    """What the reference calls classes that have no names."""
+    return tuple(f"LABEL_{number}" for number in range(count))
+
+
+def given(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Names that somebody gave; () where there are none."""
+    return labels if any(labels) and labels != unnamed(len(labels)) else ()
 
 
 def label_fields(labels: tuple[str, ...]) -> dict[str, Any]:

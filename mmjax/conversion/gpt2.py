@@ -18,7 +18,7 @@ from mmjax.conversion import fields
 from mmjax.conversion.table import Entry, norm
 from mmjax.layers import transformer
 from mmjax.models import gpt2
-from mmjax.processors import checkpoint as checkpoint_processor
+from mmjax.processors.checkpoints import checkpoint as checkpoint_processor
 
 MODEL_TYPES = ("gpt2",)
 IGNORED = r"lm_head\.weight|.*\.attn\.(masked_)?bias"  # the causal mask is no parameter

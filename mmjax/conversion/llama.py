@@ -23,7 +23,7 @@ from mmjax.conversion.gpt2 import special, special_fields
 from mmjax.conversion.table import Entry, linear, norm
 from mmjax.layers import decoder, rotary
 from mmjax.models import llama
-from mmjax.processors import checkpoint as checkpoint_processor
+from mmjax.processors.checkpoints import checkpoint as checkpoint_processor
 
 MODEL_TYPES = ("llama", "qwen2", "gemma", "gemma2")
 IGNORED = r"lm_head\.weight|.*\.rotary_emb\.inv_freq"

@@ -27,7 +27,7 @@ from mmjax.conversion.formats import files, hub, msgpack
 from mmjax.conversion.formats.files import CheckpointFileError
 from mmjax.conversion.formats.hub import CONFIG, CTRANSLATE2, OPEN_CLIP
 from mmjax.errors import UserError
-from mmjax.processors import checkpoint as checkpoint_processor
+from mmjax.processors.checkpoints import checkpoint as checkpoint_processor
 from mmjax.processors.inference import Inference
 
 GENERATION = "generation_config.json"  # how the reference decodes; kept for every family

@@ -24,7 +24,7 @@ from mmjax.conversion.table import Entry, linear, multihead, norm
 from mmjax.layers import transformer
 from mmjax.models import clip, resnet, text, vit
 from mmjax.models.clip import inputs as inputs
-from mmjax.processors import open_clip as open_clip_processor
+from mmjax.processors.checkpoints import open_clip as open_clip_processor
 
 CONFIG = "open_clip_config.json"
 IGNORED = r".*\.num_batches_tracked|attn_mask"

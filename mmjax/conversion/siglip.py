@@ -23,7 +23,7 @@ from mmjax.conversion.clip import PATCHES, blocks, body, part, sizes, words
 from mmjax.conversion.table import Entry, linear, multihead, norm
 from mmjax.models import clip, text, vit
 from mmjax.models.clip import inputs as inputs
-from mmjax.processors import checkpoint as checkpoint_processor
+from mmjax.processors.checkpoints import checkpoint as checkpoint_processor
 from mmjax.tokenizers import pretrained
 
 MODEL_TYPES = ("siglip", "siglip2")

@@ -41,13 +41,14 @@ class Entry:
     index: int | None = None  # of the parameter along the first axis of the laid-out tensor
     layers: int | None = None  # tensors that are stacked, one for each "{layer}"; None: one tensor
     first: int = 0  # the number of the first of them
+    step: int = 1  # from each to the next: 2 where every second one is another parameter's
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the file's tensors, in the order of our first axis."""
         if self.layers is None:
             return (self.name,)
-        numbers = range(self.first, self.first + self.layers)
+        numbers = range(self.first, self.first + self.layers * self.step, self.step)
         return tuple(self.name.replace("{layer}", str(number)) for number in numbers)
 
     def ours(self, tensor: Any) -> Any:

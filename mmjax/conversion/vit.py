@@ -20,6 +20,7 @@ import flax.linen as nn
 from mmjax.conversion import fields
 from mmjax.conversion.clip import PATCHES, body, sizes
 from mmjax.conversion.table import Entry, linear, norm
+from mmjax.layers import transformer
 from mmjax.models import image_classifier, vit
 from mmjax.models.image_classifier import inputs as inputs
 
@@ -50,9 +51,7 @@ def config(upstream: Mapping[str, Any]) -> image_classifier.Config:
     inner = body(upstream, 768, 12, 12, 3072, "gelu", 1e-12)
     inner = dataclasses.replace(inner, qkv_bias=upstream.get("qkv_bias", True))
     name = (upstream.get("architectures") or [tower])[0]
-    labels = upstream.get("id2label") or {str(i): "" for i in range(upstream.get("num_labels", 2))}
-    labels = tuple(labels[key] for key in sorted(labels, key=int))
-    named = any(labels) and labels != tuple(f"LABEL_{i}" for i in range(len(labels)))
+    labels = fields.labels(upstream)
     return image_classifier.Config(
         vit.Config(
             fields.square(upstream, "image_size", 224),
@@ -64,7 +63,7 @@ def config(upstream: Mapping[str, Any]) -> image_classifier.Config:
         classes=0 if name == tower else len(labels),
         pooler=(upstream.get("pooler_output_size") or inner.width) if name == tower else 0,
         teacher_head=name == teacher,
-        labels=labels if name != tower and named else (),
+        labels=fields.given(labels) if name != tower else (),
     )
 
 
@@ -74,11 +73,7 @@ def upstream(config: image_classifier.Config) -> dict[str, Any]:
     image = c.image
     family = "DeiT" if image.distilled else "ViT"
     head = "ForImageClassification" + "WithTeacher" * c.teacher_head if c.classes else "Model"
-    labels = c.labels or tuple(f"LABEL_{i}" for i in range(c.classes))
-    named = {
-        "id2label": {str(i): label for i, label in enumerate(labels)},
-        "label2id": {label: i for i, label in enumerate(labels)},
-    }
+    named = fields.label_fields(c.labels or fields.unnamed(c.classes))
     return {
         "model_type": family.lower(),
         "architectures": [family + head],
@@ -114,30 +109,15 @@ def table(config: image_classifier.Config) -> list[Entry]:
     """Every parameter and where a file keeps it."""
     c = config
     image = c.image
-    bias = image.transformer.qkv_bias
-    stack = {"layers": image.transformer.layers}
-    heads = {"N": image.transformer.heads}
     edges = {"p": image.patch_size, "q": image.patch_size}
-    at = "encoder.layer.{layer}"
-    block = "image/transformer/blocks"
     rows = [
         Entry("image/class_token", "embeddings.cls_token", "1 1 D -> 1 D"),
         Entry("image/positions", "embeddings.position_embeddings", "1 L D -> L D"),
         Entry("image/patch_embedding/kernel", f"{PROJECTION}.weight", PATCHES, edges),
         Entry("image/patch_embedding/bias", f"{PROJECTION}.bias"),
-        *norm(f"{block}/attention_norm", f"{at}.layernorm_before", **stack),
-        *norm(f"{block}/mlp_norm", f"{at}.layernorm_after", **stack),
-        *linear(f"{block}/mlp/up", f"{at}.intermediate.dense", **stack),
-        *linear(f"{block}/mlp/down", f"{at}.output.dense", **stack),
+        *blocks("image/transformer/blocks", "encoder.layer.{layer}", image.transformer),
         *norm("image/norm", "layernorm"),
     ]
-    for part in ("query", "key", "value"):
-        path = f"{block}/attention/{part}"
-        name = f"{at}.attention.attention.{part}"
-        rows += linear(path, name, bias=bias, layout="(N H) D -> D N H", sizes=heads, **stack)
-    path = f"{block}/attention/out"
-    name = f"{at}.attention.output.dense"
-    rows += linear(path, name, layout="D (N H) -> N H D", sizes=heads, **stack)
     if image.distilled:
         token = "embeddings.distillation_token"
         rows.append(Entry("image/distillation_token", token, "1 1 D -> 1 D"))
@@ -148,3 +128,26 @@ def table(config: image_classifier.Config) -> list[Entry]:
     if c.teacher_head:
         rows += linear("distillation_classifier", "distillation_classifier")
     return rows
+
+
+def blocks(path: str, at: str, config: transformer.Config) -> list[Entry]:
+    """The stacked blocks of a tower of the early releases' layout, each kept as `at`; towers of
+    videos have it too."""
+    stack = {"layers": config.layers}
+    heads = {"N": config.heads}
+    rows = [
+        *norm(f"{path}/attention_norm", f"{at}.layernorm_before", **stack),
+        *norm(f"{path}/mlp_norm", f"{at}.layernorm_after", **stack),
+        *linear(f"{path}/mlp/up", f"{at}.intermediate.dense", **stack),
+        *linear(f"{path}/mlp/down", f"{at}.output.dense", **stack),
+    ]
+    for part in ("query", "key", "value"):
+        bias = config.qkv_bias and (part != "key" or config.key_bias)
+        name = f"{at}.attention.attention.{part}"
+        layout = "(N H) D -> D N H"
+        rows += linear(
+            f"{path}/attention/{part}", name, bias=bias, layout=layout, sizes=heads, **stack
+        )
+    name = f"{at}.attention.output.dense"
+    layout = "D (N H) -> N H D"
+    return [*rows, *linear(f"{path}/attention/out", name, layout=layout, sizes=heads, **stack)]

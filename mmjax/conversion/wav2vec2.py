@@ -20,7 +20,7 @@ from mmjax.conversion.gpt2 import special, special_fields
 from mmjax.conversion.table import Entry, linear, norm
 from mmjax.layers import transformer
 from mmjax.models import wav2vec2
-from mmjax.processors import speech as speech_processor
+from mmjax.processors.checkpoints import speech as speech_processor
 
 MODEL_TYPES = ("wav2vec2",)
 KINDS = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert"}  # prefix of names -> of classes

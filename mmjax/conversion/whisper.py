@@ -23,7 +23,7 @@ from mmjax.conversion.gpt2 import special, special_fields
 from mmjax.conversion.table import Entry, linear, norm
 from mmjax.layers import transformer
 from mmjax.models import whisper
-from mmjax.processors import speech as speech_processor
+from mmjax.processors.checkpoints import speech as speech_processor
 
 MODEL_TYPES = ("whisper",)
 IGNORED = r"proj_out\.weight"

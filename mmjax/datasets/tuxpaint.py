@@ -76,14 +76,14 @@ def _build(members: prepared.Members, out: prepared.Writer) -> Iterator[tuple[in
     for done, (stem, image) in enumerate(zip(stems, each(draw, stems), strict=True), 1):
         out.row(
             id=stem,
-            captions=_captions(texts[stem]),
+            captions=captions_of(texts[stem]),
             image=out.put("images", image),
             sounds=sounds.get(stem, {}),
         )
         yield done, len(stems)
 
 
-def _captions(lines: list[str]) -> dict[str, str]:
+def captions_of(lines: list[str]) -> dict[str, str]:
     """By language: the first line is English, the others are like "de.utf8=Ein Reiher."."""
     captions = {"en": lines[0]}
     for line in lines[1:]:

@@ -2,9 +2,11 @@
 
 * Whatever is classified (pictures, clips, sounds): the evaluator sees logits and labels alone.
 * Accuracies beside chance and the majority class, as in zero_shot.py and linear_probe.py.
+* Of sounds people see the spectrogram of one of them and can play it.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,8 +14,13 @@ import numpy as np
 
 from mmjax.config import ConfigError
 from mmjax.evaluation import accuracy
-from mmjax.evaluation.base import Context, Evaluator, Result
+from mmjax.evaluation.base import Context, Evaluator, Result, draw
+from mmjax.evaluation.drawing import speech_sheet
 from mmjax.evaluation.gather import Rows
+from mmjax.transforms.audio import DecodeAudio, Sound
+from mmjax.transforms.mel import LogMel
+
+RATE = 16_000  # samples per second of a sound that is shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +64,30 @@ class Classification(Evaluator):
         if not rows["finite"].all():
             raise ValueError(f"logits of {np.sum(~rows['finite'])} examples are not finite")
         hits = accuracy.hits_of(label, rows["best"], rows["above"])
-        return accuracy.result(
+        result = accuracy.result(
             label, rows["index"], rows["best"], hits, names, each=count <= accuracy.FEW
         )
+        result.media.update(self._heard(rows, names, context))
+        return result
+
+    def _heard(self, rows: Rows, names: Sequence[str], context: Context) -> dict[str, Any]:
+        """Where the rows are sounds, one of them: its spectrogram with what was said of it, and the
+        sound itself."""
+        if not self.keep:
+            return {}
+        row = int(draw(len(rows["index"]), 1)[0])
+        example = context.decode(int(rows["index"][row]))
+        if "audio" not in example:
+            return {}
+        samples = DecodeAudio(RATE)(example)["audio"]
+        said = names[int(rows["best"][row])]
+        right = names[int(rows["label"][row])]
+        title = f"{said}: right" if said == right else f"{said}: it is {right}"
+        if isinstance(example.get("text"), str):
+            title = f"{title}. {example['text']}"
+        frames = LogMel(rate=RATE, seconds=None).batch([samples]).features[0]
+        sheet = speech_sheet.draw(frames, (), title)
+        return {"heard": sheet, "played": Sound(samples, RATE)}
 
 
 Config = Classification  # what a config's sub-tree of this evaluator is turned into

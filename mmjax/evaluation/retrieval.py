@@ -72,9 +72,13 @@ class Retrieval(Evaluator):
         return rows | {name: batch[name] for name in self.columns if name in batch}
 
     def finish(self, rows: Rows, context: Context) -> Result:
-        parts = [self.items(part) for part in self._parts(self._identified(rows, context))]
+        parts = self.parts(rows, context)
         found = self.measure(parts)
         return dataclasses.replace(found, media=self._pictures(parts, context))
+
+    def parts(self, rows: Rows, context: Context) -> list[tuple[Items, Items]]:
+        """The items of both sides, of each separate retrieval."""
+        return [self.items(part) for part in self._parts(self._identified(rows, context))]
 
     def _identified(self, rows: Rows, context: Context) -> Rows:
         """With the columns that say which rows have one image, or one text."""
@@ -100,14 +104,20 @@ class Retrieval(Evaluator):
     def _pictures(
         self, parts: Sequence[tuple[Items, Items]], context: Context
     ) -> dict[str, Any]:
-        """The sheets of both directions and the similarity matrix, of what can be drawn."""
+        """The sheets of both directions and the similarity matrix, of what can be drawn, and the
+        sounds on the sheets."""
         example = context.decode(int(parts[0][0].index[0]))
         if not all(sheets.drawable(example.get(side)) for side in self.sides):
             return {}
         out = {}
         for name, (a, b) in self._directions():
             pairs = [(sides[a], sides[b]) for sides in parts]
-            out[name] = sheets.draw(pairs, self.sides[a], self.sides[b], context.decode, self.sheet)
+            asked = self.sides[a], self.sides[b]
+            chosen = sheets.answers(pairs, *asked, context.decode, self.sheet)
+            sizes = [len(candidates.group) for _, candidates in pairs]
+            out[name] = sheets.draw(chosen, sizes, *asked)
+            for label, sound in sheets.played(chosen).items():
+                out[f"{name}/{label}"] = sound
         out["similarity"] = sheets.similarity(*parts[0], *self.sides, context.decode, self.matrix)
         return out
 

@@ -60,13 +60,14 @@ def attention_weights(
     mask: Bool[Array, "#B 1 L S"] | None = None,
     scale: float | None = None,
     cap: float | None = None,
+    offset: Float[Array, "#B N L S"] | None = None,
 ) -> Float[Array, "B N L S"]:
     """Softmax of the products of queries and keys, float32; arguments as below."""
     batch, length, heads, size = query.shape
     grouped = query.reshape(batch, length, key.shape[2], -1, size)  # [B, L, K, N / K, H]
     logits = jnp.einsum("BLKGH,BSKH->BKGLS", grouped, key, preferred_element_type=jnp.float32)
     logits = logits.reshape(batch, heads, length, key.shape[1])
-    return _softmax(logits, mask, _scale(scale, size), cap)
+    return _softmax(logits, mask, _scale(scale, size), cap, offset)
 
 
 def dot_product_attention(
@@ -76,18 +77,20 @@ def dot_product_attention(
     mask: Bool[Array, "#B 1 L S"] | None = None,
     scale: float | None = None,
     cap: float | None = None,
+    offset: Float[Array, "#B N L S"] | None = None,
 ) -> Float[Array, "B L N H"]:
     """Values, averaged by the softmax of the products of queries and keys.
 
     Args:
       scale: factor of the products; None: H ** -0.5.
       cap: keeps products within +-cap by a tanh (Gemma 2, https://arxiv.org/abs/2408.00118).
+      offset: added to the scaled products (Swin, https://arxiv.org/abs/2103.14030).
     """
-    if key.shape[1] >= LONG_ON_CPU and on_one_cpu():
+    if key.shape[1] >= LONG_ON_CPU and on_one_cpu() and offset is None:
         return _by_row_and_head(query, key, value, mask, _scale(scale, query.shape[-1]), cap)
     if cap is None:
-        return jax.nn.dot_product_attention(query, key, value, mask=mask, scale=scale)
-    weights = attention_weights(query, key, mask, scale, cap).astype(value.dtype)
+        return jax.nn.dot_product_attention(query, key, value, offset, mask, scale=scale)
+    weights = attention_weights(query, key, mask, scale, cap, offset).astype(value.dtype)
     batch, heads, length, keys = weights.shape
     weights = weights.reshape(batch, key.shape[2], -1, length, keys)  # [B, K, N / K, L, S]
     return jnp.einsum("BKGLS,BSKH->BLKGH", weights, value).reshape(query.shape)
@@ -123,16 +126,30 @@ def _scale(scale: float | None, size: int) -> float:
     return size**-0.5 if scale is None else scale
 
 
-def _softmax(logits: Array, mask: Array | None, scale: float, cap: float | None) -> Array:
-    """Over the last axis; `mask` has as many axes as the logits, or None."""
-    return jax.nn.softmax(_limited(logits, mask, scale, cap), axis=-1)
+def _softmax(
+    logits: Array,
+    mask: Array | None,
+    scale: float,
+    cap: float | None,
+    offset: Array | None = None,
+) -> Array:
+    """Over the last axis; `mask` and `offset` have as many axes as the logits, or None."""
+    return jax.nn.softmax(_limited(logits, mask, scale, cap, offset), axis=-1)
 
 
-def _limited(logits: Array, mask: Array | None, scale: float, cap: float | None) -> Array:
+def _limited(
+    logits: Array,
+    mask: Array | None,
+    scale: float,
+    cap: float | None,
+    offset: Array | None = None,
+) -> Array:
     """What the softmax is taken of."""
     logits = logits * scale
     if cap is not None:
         logits = cap * jnp.tanh(logits / cap)
+    if offset is not None:
+        logits = logits + offset
     if mask is not None:
         logits = jnp.where(mask, logits, jnp.finfo(jnp.float32).min)
     return logits
@@ -205,6 +222,7 @@ class Attention(nn.Module):
         context: Float[Array, "B S E"] | KeyValues | ByHead | None = None,
         rotation: Rotation | None = None,
         divisor: Float[Array, ""] | None = None,
+        offset: Float[Array, "#B N L S"] | None = None,
     ) -> Float[Array, "B L D"]:
         """Attends from every position of x.
 
@@ -212,13 +230,14 @@ class Attention(nn.Module):
           context: hidden states, or what `keys_values` made of them, in either order.
           rotation: of x's positions; turns queries, and keys that are made of x.
           divisor: of the products of queries and keys, where it differs from layer to layer.
+          offset: added to the scaled products; of a context in the usual order alone.
         """
         query = self._project("query", x, self.heads, x.shape[-1], self.bias)
         if rotation is not None:
             query = rotate(query, rotation)
         if not isinstance(context, KeyValues | ByHead):
             context = self.keys_values(x if context is None else context, rotation, x.shape[-1])
-        return self._attend(query, context, mask, divisor, x.shape[-1])
+        return self._attend(query, context, mask, divisor, offset, x.shape[-1])
 
     def keys_values(
         self,
@@ -279,6 +298,7 @@ class Attention(nn.Module):
         past: KeyValues | ByHead,
         mask: Array | None,
         divisor: Array | None,
+        offset: Array | None,
         width: int,
     ) -> Array:
         if divisor is not None:
@@ -291,8 +311,8 @@ class Attention(nn.Module):
             weights = by_head_weights(query, past, *rules)
             out = _averaged(weights.astype(query.dtype), past.value)
         else:
-            weights = attention_weights(query, past.key, *rules) if wanted else None
-            out = dot_product_attention(query, *past, *rules)  # [B, L, N, H]
+            weights = attention_weights(query, past.key, *rules, offset) if wanted else None
+            out = dot_product_attention(query, *past, *rules, offset)  # [B, L, N, H]
         if wanted:
             self.sow(WEIGHTS, "weights", weights)
         dense = Dense(

@@ -62,9 +62,21 @@ def overlapping(x: Float[Array, "B H W C"], stride: int) -> Float[Array, "B I J 
         raise ValueError(f"{height} x {width} pixels do not divide into blocks of {stride} pixels")
     more = stride // 2
     edge = (more - more // 2, more // 2)
-    x = jnp.pad(x, ((0, 0), edge, edge, (0, 0)))
-    for axis, size in ((2, width), (1, height)):  # two short rows of slices, not all K * K
-        last = size - stride + 1  # up to the last window's first pixel
-        taken = (jax.lax.slice_in_dim(x, i, i + last, stride, axis) for i in range(stride + more))
+    return windows(jnp.pad(x, ((0, 0), edge, edge, (0, 0))), stride + more, stride)
+
+
+def windows(x: Float[Array, "B H W C"], size: int, *strides: int) -> Float[Array, "B I J E"]:
+    """Squares of K x K pixels, one every so many rows and columns; what fills none is left out.
+
+    A row of `K * K * C` values each, ordered (row, column, channel): a convolution of kernel K
+    without padding is then a matmul.
+
+    Args:
+      size: K.
+      strides: of rows and of columns, or one for both.
+    """
+    for axis, stride in ((2, strides[-1]), (1, strides[0])):  # two short rows of slices, not K * K
+        last = x.shape[axis] - size + 1  # up to the last window's first pixel
+        taken = (jax.lax.slice_in_dim(x, i, i + last, stride, axis) for i in range(size))
         x = jnp.concatenate(list(taken), axis=-1)
     return x

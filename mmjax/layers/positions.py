@@ -1,12 +1,16 @@
-"""Learned positions of one grid of patches, for another grid.
+"""Learned positions of one grid of patches, for another grid; and positions that are not learned.
 
 * `bicubic` is what DINO (https://arxiv.org/abs/2104.14294) and its followers do for images of
   another size; numbers as in torch's `interpolate`: a = -0.75, edges repeated, no antialiasing.
 * `bilinear` is NaFlex's (https://arxiv.org/abs/2502.14786): antialiased, a grid of its own for each
   row of a batch.
 * Both are matrices over the stored grid, so that resizing is a matmul.
+* `sines`: those of the first transformer (https://arxiv.org/abs/1706.03762), sine and cosine in
+  turn.
+* `stretched` is for frames of sound, of which each is made of four.
 
-Letters: B batch, P patches, I stored grid rows or columns, O those wanted, D width.
+Letters: B batch, P patches, I stored grid rows or columns, O those wanted, D width, T frames, S
+    those wanted, M mel bins.
 """
 
 from __future__ import annotations
@@ -25,19 +29,45 @@ def bicubic(positions: Float[Array, "R C D"], rows: int, columns: int) -> Float[
     return positions.reshape(rows * columns, -1)
 
 
+def sines(count: int, width: int) -> Float[np.ndarray, "P D"]:
+    """Of places 0, 1, ... along one line; each pair of entries has a period of its own."""
+    pair = np.arange(width) // 2
+    angle = np.arange(count)[:, None] / np.power(10_000.0, 2 * pair / width)[None]
+    even = np.arange(width) % 2 == 0
+    return np.where(even[None], np.sin(angle), np.cos(angle)).astype(np.float32)
+
+
 def _cubic(stored: int, wanted: int) -> np.ndarray:
     """Weights [wanted, stored] of Keys' cubic kernel with a = -0.75."""
-    a = -0.75
     center = (np.arange(wanted) + 0.5) * stored / wanted - 0.5
-    first = np.floor(center).astype(int)
     out = np.zeros((wanted, stored))
+    for index, weight in _cubic_taps(center, stored):
+        np.add.at(out, (np.arange(wanted), index), weight)
+    return out.astype(np.float32)
+
+
+def _cubic_taps(center: np.ndarray, stored: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The four places that each wanted one is made of, and their weights."""
+    a = -0.75
+    first = np.floor(center).astype(int)
+    taps = []
     for offset in (-1, 0, 1, 2):
         x = np.abs(center - first - offset)
         near = (a + 2) * x**3 - (a + 3) * x**2 + 1
         far = a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
-        index = np.clip(first + offset, 0, stored - 1)
-        np.add.at(out, (np.arange(wanted), index), np.where(x <= 1, near, far))
-    return out.astype(np.float32)
+        taps.append((np.clip(first + offset, 0, stored - 1), np.where(x <= 1, near, far)))
+    return taps
+
+
+def stretched(x: Float[Array, "B T M"], length: int) -> Float[Array, "B S M"]:
+    """Frames resized to so many by the same cubic, the first and the last of both on each other
+    (torch's `align_corners`)."""
+    count = x.shape[1]
+    if count == length:
+        return x
+    center = np.arange(length) * (count - 1) / (length - 1)
+    taps = _cubic_taps(center, count)
+    return sum(x[:, index] * weight.astype(np.float32)[None, :, None] for index, weight in taps)
 
 
 def bilinear(

@@ -133,7 +133,8 @@ class Mlp(nn.Module):
         return down(ACTIVATIONS[self.activation](up(x)))
 
 
-def _initializers(config: Config) -> Initializers:
+def initializers(config: Config) -> Initializers:
+    """Of the kernels of a stack's blocks."""
     c = config
     return {
         "clip": lambda: clip_initializers(c.width, c.layers),
@@ -172,7 +173,6 @@ class Block(nn.Module):
         """
         c = self.config
         x, past = carry
-        inits = _initializers(c)
         before = c.norm == "pre"
         drop = nn.Dropout(c.dropout, deterministic=not self.train)
         divisor = (layer + 1).astype(jnp.float32) if c.scale_by_layer else None
@@ -196,18 +196,23 @@ class Block(nn.Module):
             x = x if before else norm(x)
 
         norm = layer_norm(c, "mlp_norm")
-        mlp = Mlp(c.hidden, c.activation, inits.up, inits.down, inits.mlp_bias, c.dtype, name="mlp")
-        x = x + drop(mlp(norm(x) if before else x))
+        x = x + drop(self._mlp()(norm(x) if before else x))
         x = x if before else norm(x)
         return (x, past), output_of_block(self, x)
 
     def _attention(self, name: str) -> Attention:
         c = self.config
-        inits = _initializers(c)
+        inits = initializers(c)
         return Attention(
             c.heads, inits.attention, inits.attention_out, c.dtype, bias=c.qkv_bias,
             key_bias=c.qkv_bias and c.key_bias, name=name,
         )  # fmt: skip
+
+    def _mlp(self) -> Mlp:
+        c = self.config
+        inits = initializers(c)
+        kernels = (inits.up, inits.down, inits.mlp_bias)
+        return Mlp(c.hidden, c.activation, *kernels, c.dtype, name="mlp")
 
 
 class CrossKeysValues(Block):

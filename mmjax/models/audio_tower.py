@@ -43,16 +43,17 @@ class Config:
         if getattr(self.encoder, "letters", None) is not None:
             raise ConfigError("encoder.letters is for CTC: a language model reads vectors")
 
-    def vectors(self, length: Count) -> Count:
-        """C: of the encoder, for clips of so many frames or samples; 0 or less: too short."""
-        if isinstance(self.encoder, wav2vec2.Config):
-            return wav2vec2.frames(self.encoder, length)
-        return whisper_encoder.tokens(self.encoder, length)
-
     def tokens(self, length: Count) -> Count:
         """K: of a prompt, for clips of so many frames or samples."""
-        count = -(-self.vectors(length) // self.stack)
+        count = -(-vectors(self.encoder, length) // self.stack)
         return count * (count > 0)
+
+
+def vectors(encoder: whisper_encoder.Config | wav2vec2.Config, length: Count) -> Count:
+    """C: of an encoder, for clips of so many frames or samples; 0 or less: too short."""
+    if isinstance(encoder, wav2vec2.Config):
+        return wav2vec2.frames(encoder, length)
+    return whisper_encoder.tokens(encoder, length)
 
 
 class Heard(NamedTuple):
@@ -93,7 +94,7 @@ class Model(nn.Module):
             length = mask.sum(1)
         x = self.encoder(audio, mask if c.masked else None, train=train)
         x = x.tokens if isinstance(c.encoder, wav2vec2.Config) else x
-        own = jnp.arange(x.shape[1])[None] < c.vectors(length)[:, None]
+        own = jnp.arange(x.shape[1])[None] < vectors(c.encoder, length)[:, None]
         x = jnp.where(own[..., None], x, 0)
         x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % c.stack), (0, 0)))
         x = x.reshape(len(x), x.shape[1] // c.stack, -1)

@@ -57,6 +57,11 @@ class Config:
     end_ids: tuple[int, ...] = ()  # tokens that end one
     pad_id: int | None = 0  # token that fills up rows, where padding_id does not say it
 
+    @property
+    def longest(self) -> int:
+        """Tokens of a text at most: RoBERTa's first positions are the padding's."""
+        return self.context_length - (0 if self.padding_id is None else self.padding_id + 1)
+
     def __post_init__(self):
         if bool(self.labels) != (self.head in LABELLED):
             raise ValueError(
@@ -159,11 +164,8 @@ class Model(nn.Module):
         c = self.config
         width = c.transformer.width
         length = ids.shape[1]
-        first = 0 if c.padding_id is None else c.padding_id + 1
-        if length > c.context_length - first:
-            raise ValueError(
-                f"{length} tokens do not fit the context length {c.context_length - first}"
-            )
+        if length > c.longest:
+            raise ValueError(f"{length} tokens do not fit the context length {c.longest}")
         axes = ("position", "embed")
         positions = embedding("positions", self, (c.context_length, width), 0.02, axes)
         type_vectors = embedding("types", self, (c.types, width), 0.02, (None, "embed"))

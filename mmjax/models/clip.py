@@ -32,6 +32,7 @@ from mmjax.config import ConfigError
 from mmjax.layers import packing
 from mmjax.layers.dense import Dense
 from mmjax.layers.patches import Patches
+from mmjax.layers.projectors import mlp
 from mmjax.models import bagged, bert, resnet, text, vit
 from mmjax.typing import Array, Bool, Float, Int, Positive
 
@@ -74,8 +75,9 @@ def _tower(config: Config, modality: str, name: str | None = None) -> nn.Module:
     return importlib.import_module(type(tower).__module__).Model(tower, name=name)
 
 
-def _head(config: Config, modality: str, name: str | None = None) -> Dense | None:
-    """The projection behind a tower, where there is one."""
+def _head(config: Config, modality: str, name: str | None = None) -> nn.Module | None:
+    """The projection behind a tower, where there is one: a linear map, or two layers where a
+    subclass of the Config has a `projection_activation`."""
     if not getattr(config, f"{modality}_projection", True):
         return None
     tower = getattr(config, modality)
@@ -83,12 +85,16 @@ def _head(config: Config, modality: str, name: str | None = None) -> Dense | Non
         raise ConfigError(
             f"a tower of several parts has projections of its own: set {modality}_projection=False"
         )
+    dtype = getattr(getattr(tower, "transformer", tower), "dtype", "float32")
+    activation = getattr(config, "projection_activation", "none")
+    if activation != "none":
+        return mlp.Model(mlp.Config(activation, dtype=dtype), config.embedding, name=name)
     return Dense(
         (config.embedding,),
         ("embed", "joint"),
         bias=config.projection_bias,
         kernel_init=_by_width,
-        dtype=getattr(getattr(tower, "transformer", tower), "dtype", "float32"),
+        dtype=dtype,
         name=name,
     )
 
@@ -98,7 +104,7 @@ def _by_width(key: jax.Array, shape: tuple[int, int], dtype: Any) -> Array:
     return nn.initializers.normal(shape[0] ** -0.5)(key, shape, dtype)
 
 
-def _projected(config: Config, modality: str, head: Dense | None, pooled: Array) -> Array:
+def projected(config: Config, modality: str, head: nn.Module | None, pooled: Array) -> Array:
     """A pooled vector behind its tower's projection.
 
     Raises:
@@ -131,7 +137,7 @@ class Tower(nn.Module):
         tower = _tower(self.config, self.modality, self.modality)
         head = _head(self.config, self.modality, f"{self.modality}_head")
         read = tower(*inputs, **kwargs)
-        return Output(read.tokens, _projected(self.config, self.modality, head, read.pooled))
+        return Output(read.tokens, projected(self.config, self.modality, head, read.pooled))
 
     def encode(
         self, modality: str, *inputs: Any, train: bool = False, normalize: bool = True
@@ -186,7 +192,7 @@ class Model(nn.Module):
             raise ConfigError(f"the model has no tower for {modality}; it has {', '.join(towers)}")
         pooled = getattr(self, modality)(*inputs, train=train).pooled
         head = getattr(self, f"{modality}_head")
-        vectors = _projected(self.config, modality, head, pooled)
+        vectors = projected(self.config, modality, head, pooled)
         if not normalize:
             return vectors
         if self.parts > 1:

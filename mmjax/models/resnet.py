@@ -85,6 +85,8 @@ class FrozenNorm(nn.Module):
     """Batch norm with the statistics of its checkpoint."""
 
     epsilon: float = 1e-5
+    mean: float = 0.0  # that a model without a checkpoint has
+    variance: float = 1.0  # likewise
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
@@ -94,8 +96,9 @@ class FrozenNorm(nn.Module):
 
         ones = nn.initializers.ones_init()
         zeros = nn.initializers.zeros_init()
-        mean = jax.lax.stop_gradient(own("mean", zeros))
-        variance = jax.lax.stop_gradient(own("var", ones))
+        constant = nn.initializers.constant
+        mean = jax.lax.stop_gradient(own("mean", constant(self.mean)))
+        variance = jax.lax.stop_gradient(own("var", constant(self.variance)))
         factor = own("scale", ones) * jax.lax.rsqrt(variance + self.epsilon)
         offset = own("bias", zeros) - mean * factor
         shape = (1, 1, 1, -1)

@@ -98,7 +98,7 @@ class Applied:
         names = [self._argument(field), self._argument(f"{field}_mask")]
         chosen = {name: prepared[name] for name in names if name in prepared}
         tower = getattr(self.model.config, field, self.model.config)
-        longest = getattr(tower, "context_length", None)
+        longest = getattr(tower, "longest", getattr(tower, "context_length", None))
         if field != "text" or len(chosen) < 2 or longest is None:
             return chosen
         if getattr(tower, "padded_in_full", False):

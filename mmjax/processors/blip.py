@@ -20,7 +20,7 @@ import numpy as np
 
 from mmjax.config import ConfigError
 from mmjax.models import blip
-from mmjax.processors import checkpoint
+from mmjax.processors.checkpoints import checkpoint
 
 
 @dataclasses.dataclass(frozen=True)

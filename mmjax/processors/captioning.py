@@ -21,7 +21,7 @@ from mmjax.config import ConfigError
 from mmjax.data.batching import Transform
 from mmjax.data.plan import BatchPlan
 from mmjax.data.source import Example, Source
-from mmjax.processors import image_text, vocabularies
+from mmjax.processors import captioned, image_text, vocabularies
 from mmjax.processors.base import AtLeast, Sources
 from mmjax.tokenizers import bpe
 from mmjax.tokenizers.bpe import Tokenizer
@@ -33,7 +33,7 @@ READ = "[ENC]"  # opens a text that is read beside an image
 ANSWER = "answer"  # field
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(image_text.Config):
     # tokens of an answer with its start and end, to which all are padded; 0: rows are captions
     answer_length: Natural = 0
@@ -122,14 +122,14 @@ class Processor(image_text.Processor):
 def build(config: Config, sources: Sources | None, saved: Path | None) -> Processor:
     """The processor, with the tokenizer that was saved, that the config names, or that is trained
     on captions, questions and answers now, in this order."""
-    if saved is not None and (saved / image_text.TOKENIZER).exists():
-        return Processor(config, bpe.load(saved / image_text.TOKENIZER))
-    if config.tokenizer not in image_text.TRAINED:
+    if saved is not None and (saved / captioned.TOKENIZER).exists():
+        return Processor(config, bpe.load(saved / captioned.TOKENIZER))
+    if config.tokenizer not in captioned.TRAINED:
         return Processor(config, _opening(vocabularies.load(config.tokenizer)))
-    trainer = image_text.TRAINED[config.tokenizer]
+    trainer = captioned.TRAINED[config.tokenizer]
     kwargs = dict(specials=(*bpe.SPECIALS, WRITE, READ), lowercase=config.lowercase)
     if sources is None:  # on paper it has all the entries that it may have
-        tokenizer = trainer.train([image_text.CAPTION], config.vocab_size, **kwargs)
+        tokenizer = trainer.train([captioned.CAPTION], config.vocab_size, **kwargs)
         return Processor(config, tokenizer, config.vocab_size)
     opened = list(sources())
     texts = all_captions(opened)

@@ -22,7 +22,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mmjax.data.source import DataError
-from mmjax.processors import checkpoint, prompts, tiles
+from mmjax.processors import prompts, tiles
+from mmjax.processors.checkpoints import checkpoint
 
 
 @dataclasses.dataclass(frozen=True)

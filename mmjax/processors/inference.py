@@ -17,7 +17,6 @@ Letters: B rows, N and M rows of two modalities, E embedding size, V classes.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -58,6 +57,10 @@ class Inference(Applied):
     def encode_audio(self, sounds: Any, **options: Any) -> np.ndarray:
         """Vectors of sounds; options: see `encode`."""
         return self.encode("audio", sounds, **options)
+
+    def encode_video(self, videos: Any, **options: Any) -> np.ndarray:
+        """Vectors of clips; options: see `encode`."""
+        return self.encode("video", videos, **options)
 
     def encode(
         self,
@@ -155,8 +158,16 @@ class Inference(Applied):
                 "logits compares two fields, as in logits(image=pictures, text=texts); given: "
                 f"{', '.join(fields) or 'nothing'}"
             )
+        if hasattr(type(self._module), "compare"):
+            return self._side_by_side(fields)
         vectors = [self.encode(name, values) for name, values in fields.items()]
-        return self._compared(*vectors)
+        return self._compared(*vectors, self._scale_and_bias(next(iter(fields))))
+
+    def _side_by_side(self, fields: Mapping[str, Any]) -> np.ndarray:
+        """Of a model that reads the one beside the other (X-CLIP), and so has logits of its own."""
+        rows = {name: self._rows(name, values) for name, values in fields.items()}
+        logits = np.asarray(self._call("compare", (), self._prepared(rows)), np.float32)
+        return logits.T if next(iter(fields)) == "text" else logits  # which are the last axis
 
     def classify(
         self,
@@ -164,33 +175,42 @@ class Inference(Applied):
         names: Sequence[str] | None = None,
         templates: Sequence[str] = ("{}",),
         *,
-        field: str = "image",
+        field: str | None = None,
     ) -> classes.Classification:
         """Which class fits: of written names (zero-shot), or of a classifier's own classes.
 
         Args:
           names: of the classes; None: those that the model was trained for.
-          templates: texts with one {} for the name, "a photo of a {}."; a class is their mean.
-          field: what `values` are.
+          templates: texts with one {} for the name, "a photo of a {}."; a class is their mean (the
+            mean of their logits, where a text has another vector beside each value).
+          field: what `values` are; None: pictures where the model takes some, else its own field.
 
         Raises:
           ConfigError: one class, a template without {}, a model that cannot be asked like this.
           CorruptExample: a value, or a name, that cannot be used.
         """
+        if field is None:
+            fields = [name for name in self.takes if name != "text"]
+            field = "image" if "image" in fields or not fields else fields[0]
         if names is None:
             return self._own_classes(field, values)
         if not hasattr(self.model, "scale_and_bias"):
             raise ConfigError(
-                f"{self._name} does not compare {field}s with texts, so it knows no classes by "
+                f"{self._name} does not compare {field} with texts, so it knows no classes by "
                 "their names: give a CLIP or a SigLIP, or leave the names out"
             )
         if isinstance(names, str) or isinstance(templates, str):
             raise ConfigError('names and templates are lists: ["cat", "dog"], ["a photo of a {}."]')
         classes.check(names, templates)
-        vectors = self.encode("text", classes.prompts(names, templates))
+        prompts = classes.prompts(names, templates)
+        if hasattr(type(self._module), "compare"):
+            logits = self._side_by_side({field: values, "text": prompts})
+            logits = logits.reshape(len(logits), len(names), -1).mean(2)
+            return classes.classification(names, logits)
+        vectors = self.encode("text", prompts)
         vectors = classes.class_vectors(vectors, len(names))
-        logits = self._compared(self.encode(field, values), vectors)
-        _, bias = self._scale_and_bias
+        scale, bias = self._scale_and_bias(field)
+        logits = self._compared(self.encode(field, values), vectors, (scale, bias))
         return classes.classification(names, logits, sigmoid=bias is not None)
 
     def __repr__(self) -> str:
@@ -211,13 +231,16 @@ class Inference(Applied):
             ]
         )
 
-    @functools.cached_property
-    def _scale_and_bias(self) -> tuple[float, float | None]:
-        scale, bias = self._call("scale_and_bias", (), {})
+    def _scale_and_bias(self, rows: str) -> tuple[float, float | None]:
+        """Of values of a field, each compared with all of another's."""
+        own = "rows" in inspect.signature(self.model.scale_and_bias).parameters
+        scale, bias = self._call("scale_and_bias", (rows,) if own else (), {})
         return float(scale), None if bias is None else float(bias)
 
-    def _compared(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        scale, bias = self._scale_and_bias
+    def _compared(
+        self, one: np.ndarray, other: np.ndarray, scale_and_bias: tuple[float, float | None]
+    ) -> np.ndarray:
+        scale, bias = scale_and_bias
         return np.float32(scale) * (one @ other.T) + np.float32(bias or 0.0)
 
     def _own_classes(self, field: str, values: Any) -> classes.Classification:

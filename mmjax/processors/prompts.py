@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mmjax.data.source import DataError
-from mmjax.processors import chat_template, checkpoint
-from mmjax.processors.chat_template import ChatTemplate, Message
+from mmjax.processors.checkpoints import chat_template, checkpoint
+from mmjax.processors.checkpoints.chat_template import ChatTemplate, Message
 from mmjax.tokenizers import pretrained
 
 

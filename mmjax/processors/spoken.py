@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjax.config import ConfigError
 from mmjax.data.batching import Transform
 from mmjax.data.collation import Arrays
 from mmjax.data.plan import BatchPlan, Mixture, Shape
@@ -35,6 +36,13 @@ class Config:
     audio: hearing.Config = hearing.Config()  # how recordings are heard
     english: bool = True  # numerals are English words; False: they are left out of texts
     letters: str = ""  # folder of a checkpoint whose letters are learned; "": those of the texts
+
+    def __post_init__(self) -> None:
+        if self.audio.kind == "clap" or self.audio.long != "refuse" or self.audio.repeat:
+            raise ConfigError(
+                "every letter of a text is in its recording, from the beginning to the end: audio "
+                'is of kind "mel", "ast" or "samples", long="refuse" and not repeated'
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +75,7 @@ class Processor(base.Processor):
         self.config = config
         self.tokenizer = tokenizer
         self.spell = Spell(tokenizer, config.english)
-        of_frames = config.audio.kind == "mel"
+        of_frames = config.audio.kind != "samples"
         self.arguments = {"audio": "features" if of_frames else "samples", "audio_mask": "mask"}
 
     @property
@@ -81,7 +89,7 @@ class Processor(base.Processor):
     @property
     def sizes(self) -> Mapping[str, Any]:
         audio = self.config.audio
-        bins = {"bins": audio.bins} if audio.kind == "mel" else {}
+        bins = {} if audio.kind == "samples" else {"bins": audio.bins}
         return {
             **bins,
             "letters": self.tokenizer.vocab_size,
@@ -110,13 +118,8 @@ class Processor(base.Processor):
         return self.spell.said(text)
 
     def show(self, arrays: Arrays, row: int) -> dict[str, Any]:
-        """The words, and of log-mel frames the picture, low frequencies below."""
-        shown: dict[str, Any] = {}
-        if "audio" in arrays and self.config.audio.kind == "mel":
-            frames = np.asarray(arrays["audio"][row], np.float32)
-            if "audio_mask" in arrays:
-                frames = frames[np.asarray(arrays["audio_mask"][row])]
-            shown["audio"] = picture(frames)
+        """The clip, and the words."""
+        shown = self.config.audio.shown(arrays, row)
         if "text" in arrays:
             ids = np.asarray(arrays["text"][row])
             if "text_mask" in arrays:
@@ -128,14 +131,6 @@ class Processor(base.Processor):
         """Writes vocab.json and tokenizer_config.json, unless they are there."""
         if not (Path(folder) / VOCABULARY).exists():
             self.tokenizer.save(folder)
-
-
-def picture(frames: np.ndarray) -> np.ndarray:
-    """Log-mel frames [T, M] -> uint8 [M, T, 3]."""
-    upright = frames.T[::-1]
-    span = max(float(np.ptp(upright)), 1e-6) if upright.size else 1.0
-    grey = ((upright - upright.min(initial=np.inf)) / span * 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def build(config: Config, sources: Sources | None, saved: Path | None) -> Processor:

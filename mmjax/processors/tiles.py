@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmjax.processors.checkpoint_pixels import opened
+from mmjax.processors.checkpoints.pixels import opened
 
 
 def best_grid(

@@ -22,8 +22,9 @@ from mmjax.data.collation import Arrays
 from mmjax.data.plan import BatchPlan, Bucketed, Shape, buckets
 from mmjax.data.source import Example, Source
 from mmjax.datasets.prepared import weights
-from mmjax.processors import base, speech
+from mmjax.processors import base
 from mmjax.processors.base import AtLeast, Sources
+from mmjax.processors.checkpoints import speech
 from mmjax.processors.packed import ids_of
 from mmjax.tokenizers import bpe
 from mmjax.transforms import augment_audio

@@ -128,6 +128,8 @@ def _searched(root: Path, wanted: str) -> tuple[str, list[str]]:
     others = []
     for path in below(root):
         fits = [field for field in MEDIA if path.lower().endswith(MEDIA[field])]
+        if wanted in fits:  # a .gif or a .webp may be a picture or a clip
+            fits = [wanted]
         (found[fits[0]] if fits else others).append(path)
     if wanted == "auto":
         present = [field for field in MEDIA if found[field]]

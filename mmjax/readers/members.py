@@ -14,7 +14,7 @@ from mmjax.readers import json_text
 ENDINGS = {
     "image": "jpg;jpeg;png;webp;gif;bmp;tif;tiff;avif",
     "audio": "wav;flac;ogg;mp3;opus",
-    "video": "mp4;webm;mkv;mov;avi",
+    "video": "mp4;webm;mkv;mov;avi;gif;webp",
 }
 
 

@@ -137,14 +137,18 @@ def _embedded(path: Path, name: str) -> str:
         return f"<pre>{escaped(text)}</pre>" if text else ""
     if path.suffix in PLAYED:
         data = _bytes(path)
-        element, kind = PLAYED[path.suffix]
-        source = _data_uri(kind, data)
-        label = f'aria-label="{escaped(name)}"'
-        player = f'<{element} controls preload="metadata" src="{source}" {label}></{element}>'
-        return player if data else ""
+        return played(path.suffix, data, name) if data else ""
     if path.suffix == ".png":
         return _still(path, WIDTH, name)
     return _moving(path, name)
+
+
+def played(ending: str, data: bytes, name: str) -> str:
+    """The element that plays a sound or a video."""
+    element, kind = PLAYED[ending]
+    source = data_uri(kind, data)
+    label = f'aria-label="{escaped(name)}"'
+    return f'<{element} controls preload="metadata" src="{source}" {label}></{element}>'
 
 
 def _moving(path: Path, name: str) -> str:
@@ -155,7 +159,7 @@ def _moving(path: Path, name: str) -> str:
             size = _size(image)
     except (OSError, ValueError):  # being written, or cut short
         return ""
-    source = _data_uri(f"image/{path.suffix[1:]}", _bytes(path))
+    source = data_uri(f"image/{path.suffix[1:]}", _bytes(path))
     return f'<img {size} alt="{escaped(name)}" src="{source}">'
 
 
@@ -190,7 +194,7 @@ def _size(image: Image.Image) -> str:
 def _webp(image: Image.Image) -> str:
     data = io.BytesIO()
     image.save(data, "WEBP", quality=82, method=2)
-    return _data_uri("image/webp", data.getvalue())
+    return data_uri("image/webp", data.getvalue())
 
 
 def _bytes(path: Path) -> bytes:
@@ -200,5 +204,5 @@ def _bytes(path: Path) -> bytes:
         return b""
 
 
-def _data_uri(kind: str, data: bytes) -> str:
+def data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -57,7 +57,7 @@ def open(data: str, image: str = "", text: str = "") -> Pictures:
 
 
 def _folder(root: Path) -> Pictures:
-    names = listing.pictures_in(root)
+    names = listing.files_in(root)
     texts: list[tuple[str, ...]] = []
     faults = []
     beside = []

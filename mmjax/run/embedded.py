@@ -2,8 +2,8 @@
 
 * The same evaluators and data sets as in a run, asked of vectors that the checkpoint's towers make:
   retrieval, zero-shot classification, linear probe.
-* As in a run: pictures that cannot be read are left out and named, and a text of unknown words
-  alone, which embed and search refuse, is an empty one.
+* As in a run: pictures and sounds that cannot be read are left out and named, and a text of unknown
+  words alone, which embed and search refuse, is an empty one.
 
 Letters: B rows of a batch, K captions of a row, E embedding.
 """
@@ -22,11 +22,11 @@ from mmjax.config import ConfigError
 from mmjax.data.batching import Corrupt
 from mmjax.data.source import CorruptExample, Example, Source
 from mmjax.data.storage import Progress
-from mmjax.run.encoder import Encoder, decode
+from mmjax.run.encoder import Encoder
 from mmjax.run.evaluations import EvaluationRun
 from mmjax.transforms.text import column_of_captions
 
-MODALITIES = ("image", "text")  # what there are vectors of
+MODALITIES = ("image", "audio", "text")  # what there are vectors of
 
 
 def embedded(variables: Any, batch: Mapping[str, Any], keys: jax.Array) -> dict[str, Any]:
@@ -72,8 +72,10 @@ class Embedded(EvaluationRun):
     def read(
         self, pipeline: Source, corrupt: list[Corrupt]
     ) -> Iterator[Mapping[str, np.ndarray]]:
-        """Batches of vectors: "image" [B, E], "text" [B, K, E] with "text_mask" [B, K]."""
+        """Batches of vectors: "image" or "audio" [B, E], "text" [B, K, E] with "text_mask"
+        [B, K]."""
         source = pipeline
+        fields = _fields(source)
         captions = list(column_of_captions(source))
         most = max(map(len, captions))
         size = min(self.options.batch_size, len(source))
@@ -84,30 +86,34 @@ class Embedded(EvaluationRun):
                 index = np.arange(start, min(start + size, len(source)))
                 batch = {"index": index, "weight": np.ones(len(index), np.float32)}
                 batch |= {name: np.asarray(column)[index] for name, column in columns.items()}
-                pictures = self._pictures(source, batch, corrupt)
-                if pictures is None:  # none of them can be read
+                for field in fields:
+                    values = self._readable(field, source, batch, corrupt)
+                    if values is not None:
+                        batch[field] = self.encoder.encode(field, values, size)
+                if any(field not in batch for field in fields):  # none can be read
                     continue
-                batch["image"] = self.encoder.images(pictures, size)
                 if most:
                     batch |= self._texts([captions[row] for row in index], most)
                 yield batch
                 bar.advance(len(index))
 
-    def _pictures(self, source: Source, batch: dict, corrupt: list[Corrupt]) -> list | None:
-        """A picture for each row; in the place of one that cannot be read, whose weight becomes 0,
-        another. None where no picture can be read."""
-        pictures: list[Any] = []
+    def _readable(
+        self, field: str, source: Source, batch: dict, corrupt: list[Corrupt]
+    ) -> list | None:
+        """A picture or sound for each row; in the place of one that cannot be read, whose weight
+        becomes 0, another. None where none can be read."""
+        values: list[Any] = []
         for place, row in enumerate(batch["index"]):
             try:
-                pictures.append(decode(source[int(row)]["image"]))
+                values.append(self.encoder.readable(field, source[int(row)][field]))
             except CorruptExample as error:
-                pictures.append(None)
+                values.append(None)
                 batch["weight"][place] = 0
                 corrupt.append(Corrupt(0, 0, int(row), source.locate(int(row)), str(error)))
-        readable = [picture for picture in pictures if picture is not None]
+        readable = [value for value in values if value is not None]
         if not readable:
             return None
-        return [readable[0] if picture is None else picture for picture in pictures]
+        return [readable[0] if value is None else value for value in values]
 
     def _texts(self, captions: Sequence[Sequence[str]], most: int) -> dict[str, np.ndarray]:
         """Vectors [B, K, E] of at most K captions a row, and which of them exist."""
@@ -118,3 +124,13 @@ class Embedded(EvaluationRun):
         if flat:
             vectors[mask] = self.encoder.texts(flat, mask.size)
         return {"text": vectors, "text_mask": mask}
+
+
+def _fields(source: Source) -> list[str]:
+    """What there is beside texts, by the first row that can be read."""
+    for row in range(len(source)):
+        try:
+            return [name for name in MODALITIES[:-1] if name in source[row]]
+        except CorruptExample:
+            continue
+    return []

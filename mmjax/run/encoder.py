@@ -1,4 +1,4 @@
-"""A loaded model's two towers, from raw pictures and texts to unit vectors."""
+"""A loaded model's towers, from raw pictures, sounds and texts to unit vectors."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from mmjax.run.load import Loaded
 from mmjax.transforms.decode import DecodeImage
 
 DECODE = DecodeImage()
+NOUNS = {"image": "pictures", "audio": "sounds", "text": "texts"}  # of what there are vectors
 
 
 class Encoder:
-    """A model's two towers, from raw pictures and texts to unit vectors."""
+    """A model's towers, from raw pictures, sounds and texts to unit vectors."""
 
     def __init__(self, loaded: Loaded, *, refuse_unknown: bool = True):
         """
@@ -34,7 +35,7 @@ class Encoder:
         if not isinstance(loaded.model, clip.Model):
             raise ConfigError(
                 f"a {loaded.family} has no vectors of pictures and texts that can be compared: "
-                "give a CLIP or a SigLIP"
+                "give a CLIP or a SigLIP, or a CLAP for sounds"
             )
         if loaded.processor is None:
             raise ConfigError("the model's folder does not say how its inputs are prepared")
@@ -47,28 +48,47 @@ class Encoder:
         return fingerprint_of(self.loaded)
 
     def images(self, pictures: Sequence[Any], size: int = 0) -> np.ndarray:
-        """Bytes or uint8 [H, W, 3] -> float32 [N, E].
+        """Bytes or uint8 [H, W, 3] -> float32 [N, E]; as `encode`."""
+        return self.encode("image", pictures, size)
+
+    def texts(self, texts: Sequence[str], size: int = 0) -> np.ndarray:
+        """Texts -> float32 [N, E]; as `encode`."""
+        return self.encode("text", texts, size)
+
+    def encode(self, field: str, values: Sequence[Any], size: int = 0) -> np.ndarray:
+        """Raw values of a field -> float32 [N, E].
 
         Args:
           size: rows that are computed at a time, to compile once; 0: all.
 
         Raises:
-          CorruptExample: a picture that cannot be read. NotFinite: vectors that are not.
+          ConfigError: the model has no tower for it.
+          CorruptExample: a value that cannot be read, or a text without a word that the tokenizer
+            knows.
+          NotFinite: vectors that are not.
         """
-        pixels = [decode(picture) for picture in pictures]
-        vectors = self.loaded.encode_image(pixels, batch_size=size or None)
-        return self._finite("pictures", vectors)
+        self.check(field)
+        rows = [decode(value) for value in values] if field == "image" else list(values)
+        options = dict(batch_size=size or None, refuse_unknown=self.refuse_unknown)
+        what = NOUNS.get(field, field)
+        return self._finite(what, self.loaded.encode(field, rows, **options))
 
-    def texts(self, texts: Sequence[str], size: int = 0) -> np.ndarray:
-        """Texts -> float32 [N, E]; as `images`.
+    def check(self, field: str) -> None:
+        """Raises ConfigError where the model has no tower for a field."""
+        towers = clip.modalities(self.loaded.model.config)
+        if field not in towers:
+            raise ConfigError(
+                f"the {self.loaded.family} has no tower for {field}: it has {', '.join(towers)}"
+            )
 
-        Raises:
-          CorruptExample: a text without a word that the tokenizer knows. NotFinite: as `images`.
-        """
-        vectors = self.loaded.encode_text(
-            list(texts), batch_size=size or None, refuse_unknown=self.refuse_unknown
-        )
-        return self._finite("texts", vectors)
+    def readable(self, field: str, value: Any) -> Any:
+        """The value, which can be encoded. Raises CorruptExample where it cannot."""
+        if field == "image":
+            return decode(value)
+        if field == "text" and self.refuse_unknown:
+            self.loaded.processor.check_known([value])
+        self.loaded.processor.inputs({field: [value]})
+        return value
 
     def _finite(self, what: str, vectors: np.ndarray) -> np.ndarray:
         if not np.isfinite(vectors).all():

@@ -21,10 +21,11 @@ from jaxtyping import Int
 from mmjax.config import ConfigError, Spec
 from mmjax.data.batching import Corrupt
 from mmjax.data.source import Example, Source, Subset
-from mmjax.evaluation import base
+from mmjax.evaluation import base, bootstrap
 from mmjax.evaluation.gather import Rows, gather
 from mmjax.run.assembly import Run
 from mmjax.run.configured import configured
+from mmjax.run.intervals import differences
 from mmjax.run.options import Evaluation
 from mmjax.run.part import Part, open_source
 from mmjax.terminal import printable
@@ -245,10 +246,27 @@ class EvaluationRun:
         """{"<baseline>/<evaluation>/<metric>": value}; empty where none is configured."""
         if self._baseline is None:
             return {}
+        measured = self._measured
+        name = self._baseline[0].NAME
+        return {f"{name}/{self.name}/{metric}": value for metric, value in measured.metrics.items()}
+
+    @functools.cached_property
+    def _measured(self) -> base.Result:
+        """What the baseline answered, with the values of every query where it says them."""
         module, config = self._baseline
         with located(f"{self.name}.baseline"):
             measured = module.measure(config, self.context)
-        return {f"{module.NAME}/{self.name}/{metric}": value for metric, value in measured.items()}
+        return measured if isinstance(measured, base.Result) else base.Result(dict(measured))
+
+    def above_baseline(self, result: base.Result) -> dict[str, bootstrap.Interval]:
+        """By how much a result is above the baseline, paired by query, with its 95% interval:
+        {"<evaluation>/<metric>": interval}; empty where the baseline does not say its queries."""
+        if self._baseline is None:
+            return {}
+        return {
+            f"{self.name}/{metric}": interval
+            for metric, interval in differences(self.source, result, self._measured).items()
+        }
 
 
 def build_evaluations(run: Run, which: Mapping[str, Evaluation]) -> dict[str, EvaluationRun]:

@@ -39,6 +39,30 @@ def intervals(name: str, source: Source, result: Result) -> dict[str, tuple[floa
     return bounds
 
 
+def differences(
+    source: Source, ours: Result, theirs: Result
+) -> dict[str, bootstrap.Interval]:
+    """By how much one system is above another, by metric, where both say the values of the same
+    queries; paired, with 95% intervals.
+
+    Args:
+      source: what both were asked.
+    """
+    found = {}
+    for metric in ours.metrics:
+        if metric not in ours.queries or metric not in theirs.queries:
+            continue
+        parent = metric.rpartition("/")[0]
+        name = f"{parent}/index" if parent else "index"
+        asked = [result.queries.get(name) for result in (ours, theirs)]
+        if any(one is None for one in asked) or not np.array_equal(*asked):
+            continue
+        sides = [result.queries[metric] for result in (ours, theirs)]
+        groups = _groups(source, ours, metric)
+        found[metric] = bootstrap.paired(*sides, cluster=groups, samples=SAMPLES)
+    return found
+
+
 def _groups(source: Source, result: Result, metric: str) -> np.ndarray | None:
     """Which queries belong together: those of a group, or of an example; None: not known."""
     parent = metric.rpartition("/")[0]

@@ -1,4 +1,4 @@
-"""All pictures, or all texts, of a folder, a manifest, a text file or a set by its name.
+"""All pictures, sounds or texts of a folder, a manifest, a text file or a set by its name.
 
 * For what is embedded and searched, not trained on: no splits, no classes, no captions needed.
 * A row is read when it is asked for; one that cannot be raises `CorruptExample`.
@@ -24,7 +24,9 @@ from mmjax.readers import folder, manifest, shards
 from mmjax.readers.files import read, some
 from mmjax.readers.values import checked_text
 
-Kind = Literal["images", "texts"]
+Kind = Literal["images", "sounds", "texts"]
+FIELDS = {"images": "image", "sounds": "audio", "texts": "text"}  # of examples
+NOUNS = {"images": "picture", "sounds": "sound", "texts": "text"}
 LISTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 
@@ -33,7 +35,7 @@ class Listing:
     """Rows that are read by their number: a folder, a list or a data set, each the same way."""
 
     count: int  # of rows
-    get: Callable[[int], Any]  # a row: encoded bytes or uint8 [H, W, 3], or a text
+    get: Callable[[int], Any]  # a row: encoded bytes, uint8 [H, W, 3], samples, or a text
     name: Callable[[int], str]  # of a row, for people
     fingerprint: str  # identity of what there is
 
@@ -45,10 +47,10 @@ def open(data: str, kind: Kind = "images", column: str = "") -> Listing:
     """The rows of a kind.
 
     Args:
-      data: a folder of pictures, a manifest (.jsonl, .csv, .tsv, .parquet), a .txt file of one text
-        a line; "emoji", every thing that is drawn; or another set of mmjax.data, "tabler",
-        "easy_vqa:test" with a split.
-      column: of a manifest; "": "image" or "text".
+      data: a folder of pictures or sounds, a manifest (.jsonl, .csv, .tsv, .parquet), a .txt file
+        of one text a line; "emoji", every thing that is drawn; or another set of mmjax.datasets,
+        "tabler", "easy_vqa:test" with a split.
+      column: of a manifest; "": "image", "audio" or "text".
 
     Raises:
       DataError, ConfigError, FileNotFoundError: there is no such thing, or it has no such rows.
@@ -61,28 +63,31 @@ def _opened(data: str, path: Path, kind: Kind, column: str) -> Listing:
     if path.is_dir():
         if kind == "texts":
             raise DataError(f"{data}: texts are read from a manifest, or from a .txt of lines")
-        return _folder(path)
+        return _folder(path, kind)
     if path.suffix == ".txt" and kind == "texts":
         return _lines(path)
     if path.suffix in LISTS:
         return _manifest(str(path), kind, column)
     if path.exists():
         suffixes = ", ".join(LISTS)
-        raise DataError(f"{data} is no folder of pictures, and no {suffixes} (or .txt of texts)")
+        raise DataError(f"{data} is no folder of files, and no {suffixes} (or .txt of texts)")
     return _named(data, kind)
 
 
-def pictures_in(path: Path) -> list[str]:
-    """Names of the pictures below a folder, with "/", sorted. Raises DataError: there are none."""
-    names = sorted(name for name in folder.below(path) if name.lower().endswith(folder.SUFFIXES))
+def files_in(path: Path, kind: Kind = "images") -> list[str]:
+    """Names of the pictures or sounds below a folder, with "/", sorted. Raises DataError: there are
+    none."""
+    suffixes = folder.MEDIA[FIELDS[kind]]
+    names = sorted(name for name in folder.below(path) if name.lower().endswith(suffixes))
     if not names:
         found = sorted(one.name for one in path.iterdir())
-        raise DataError(f"no picture in {path}; it has {some(found) if found else 'nothing'}")
+        have = some(found) if found else "nothing"
+        raise DataError(f"no {NOUNS[kind]} in {path}; it has {have}")
     return names
 
 
-def _folder(path: Path) -> Listing:
-    names = pictures_in(path)
+def _folder(path: Path, kind: Kind) -> Listing:
+    names = files_in(path, kind)
     return Listing(
         len(names),
         lambda row: read(os.path.join(path, names[row])),
@@ -126,7 +131,7 @@ def printable(text: str) -> str:
 
 
 def _manifest(path: str, kind: Kind, column: str) -> Listing:
-    field = {"images": "image", "texts": "text"}[kind]
+    field = FIELDS[kind]
     listed = manifest.listed(path, field, column or field)
     table = listed.table
 
@@ -134,13 +139,13 @@ def _manifest(path: str, kind: Kind, column: str) -> Listing:
         found = table[row]
         if found.problem:
             raise CorruptExample(found.problem)
-        if kind == "images":
-            return listed.load(row, found)["image"]
+        if kind != "texts":
+            return listed.load(row, found)[field]
         return checked_text(captions({"text": found.text})[0])
 
     def name(row: int) -> str:
         found = table[row]
-        called = found.path if kind == "images" else found.text
+        called = found.text if kind == "texts" else found.path
         if isinstance(called, tuple):
             called = called[0]
         return printable(called) if called else listed.where(row)
@@ -163,10 +168,12 @@ def _named(data: str, kind: Kind) -> Listing:
                 f"--data={data}: there is no such folder or file, and no data set of that name"
             ) from error
         source = module.open(config)
+        if FIELDS[kind] not in source[0]:
+            raise DataError(f"--data={data} has no {kind}; its fields: {', '.join(source[0])}")
 
     def get(row: int) -> Any:
         example = source[row]
-        return example["image"] if kind == "images" else captions(example)[0]
+        return captions(example)[0] if kind == "texts" else example[FIELDS[kind]]
 
     def name_of(row: int) -> str:
         texts = source.column("text")

@@ -8,6 +8,17 @@ from PIL import Image
 
 from mmjax.config import ConfigError
 
+PAGE = ".html"
+
+
+def page_or_picture(out: str | Path) -> Path:
+    """The path of a page or a picture that will be written; its folder is made.
+
+    Raises:
+      ConfigError, OSError: as `picture` and `file`.
+    """
+    return file(out) if Path(out).suffix == PAGE else picture(out)
+
 
 def picture(out: str | Path) -> Path:
     """The path of a picture that will be written; its folder is made.

@@ -31,7 +31,7 @@ class AstMel:
 
     bins: int = 128  # M
     rate: int = 16_000  # samples per second
-    frames: int = 1_024  # T
+    frames: int | None = 1_024  # T; None: as many as the clip has
     mean: float = -4.2677393  # of AudioSet's log-mel frames
     std: float = 4.5689974
     field: str = "audio"  # that it works on
@@ -57,15 +57,16 @@ class AstMel:
           CorruptExample: too short for one frame.
         """
         spectrum = self.spectrum
-        count = min(self.frames, spectrum.frames(len(samples)))
+        count = spectrum.frames(len(samples))
+        count = count if self.frames is None else min(self.frames, count)
         if not count:
             raise CorruptExample(
                 f"{len(samples) / self.rate:.4f} seconds of sound ({len(samples)} samples); one "
                 f"frame is {spectrum.window}"
             )
-        out = np.zeros((self.frames, self.bins), np.float32)
+        out = np.zeros((self.frames or count, self.bins), np.float32)
         mel = spectrum(np.asarray(samples, np.float32), count)
         out[:count] = np.log(np.maximum(mel, LOWEST_POWER))
         out -= np.float32(self.mean)
         out /= np.float32(2 * self.std)
-        return out, np.arange(self.frames) < count
+        return out, np.arange(len(out)) < count

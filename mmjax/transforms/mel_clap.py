@@ -43,7 +43,7 @@ class ClapMel:
     """
 
     truncation: Literal["rand_trunc", "fusion"] = "fusion"  # of what is longer
-    padding: Literal["repeatpad", "repeat", "pad"] = "repeatpad"  # of what is shorter
+    filling: Literal["repeatpad", "repeat", "pad"] = "repeatpad"  # of what is shorter
     bins: int = 64  # M
     rate: int = 48_000  # samples per second
     seconds: int = 10  # of the window
@@ -90,9 +90,9 @@ class ClapMel:
     def _filled(self, samples: np.ndarray, size: int) -> np.ndarray:
         """A clip made as long as the window."""
         times = size // len(samples)
-        if self.padding == "repeat" and len(samples) < size:
+        if self.filling == "repeat" and len(samples) < size:
             return np.tile(samples, times + 1)[:size]
-        if self.padding == "repeatpad":
+        if self.filling == "repeatpad":
             samples = np.tile(samples, times)
         return np.pad(samples, (0, size - len(samples)))
 

@@ -1,4 +1,4 @@
-"""Samples as models of raw sound read them, and long recordings cut into windows.
+"""Samples as models of raw sound read them; recordings brought to a length, or cut into windows.
 
 Letters: T samples, N windows, W samples of a window.
 """
@@ -24,6 +24,50 @@ class NormalizeAudio:
     def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
         audio = example["audio"]
         return {**example, "audio": (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)}
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomStretch:
+    """Of a longer recording a stretch at random; a shorter one stays as it is."""
+
+    longest: int  # samples that are kept, W
+    field: str = "audio"  # that it works on, [T]
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
+        samples = example[self.field]
+        room = len(samples) - self.longest
+        if room <= 0:
+            return example
+        start = int(rng.integers(room + 1))
+        return {**example, self.field: samples[start : start + self.longest]}
+
+
+@dataclasses.dataclass(frozen=True)
+class MiddleStretch:
+    """Of a longer recording the middle; a shorter one stays as it is."""
+
+    longest: int  # samples that are kept, W
+    field: str = "audio"  # that it works on, [T]
+    deterministic: ClassVar[bool] = True
+
+    def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
+        samples = example[self.field]
+        start = max(0, len(samples) - self.longest) // 2
+        return {**example, self.field: samples[start : start + self.longest]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Repeated:
+    """A shorter recording as often as it fits whole: CLAP's, without the silence behind it."""
+
+    length: int  # samples that it is brought near to
+    field: str = "audio"  # that it works on, [T]
+    deterministic: ClassVar[bool] = True
+
+    def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
+        samples = example[self.field]
+        times = max(1, self.length // max(1, len(samples)))
+        return {**example, self.field: np.tile(samples, times)}
 
 
 class Windows(NamedTuple):

@@ -19,7 +19,7 @@ from mmjax.datasets import emoji
 from mmjax.errors import NotFinite
 from mmjax.main import main
 from mmjax.processors import base
-from mmjax.processors.checkpoint_pixels import Pixels
+from mmjax.processors.checkpoints.pixels import Pixels
 from mmjax.readers import embeddings
 from mmjax.run import listing
 

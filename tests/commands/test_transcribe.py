@@ -19,8 +19,8 @@ from mmjax.conversion.load import Loaded
 from mmjax.datasets.prepared import weights
 from mmjax.generation.transcription.options import Options
 from mmjax.models import whisper
-from mmjax.processors import speech
-from mmjax.processors.speech import ProcessorError
+from mmjax.processors.checkpoints import speech
+from mmjax.processors.checkpoints.speech import ProcessorError
 from mmjax.run import heard
 from mmjax.run.transcribe import Transcriber
 from mmjax.tokenizers.bpe import Tokenizer

@@ -1,5 +1,5 @@
-"""Text, speech and text with pictures, a row for each golden checkpoint of the hub: what the
-reference says of it, and that it is saved as it was. A family without a row fails.
+"""Text, speech, videos and text with pictures, a row for each golden checkpoint of the hub: what
+the reference says of it, and that it is saved as it was. A family without a row fails.
 
 Pictures: test_clip.py, test_tower.py; live at odd sizes: tests/parity/test_families.py.
 """
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sound_reference
 
 from mmjax.conversion import families, load
 from mmjax.conversion.formats import files
@@ -26,7 +27,10 @@ SPECIAL_IDS = (
     "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id",
 )  # fmt: skip
 # What a file may hold that is not written again: no part of the mathematics here.
-NOT_WRITTEN = ("masked_spec_embed", "num_batches_tracked")
+NOT_WRITTEN = (
+    "masked_spec_embed", "num_batches_tracked", "position_ids", "token_type_ids",
+    "relative_position_index",
+)  # fmt: skip
 
 
 def text(loaded, said):
@@ -67,6 +71,24 @@ def seen(loaded, said):
     return {"logits": out.logits}, expected, said["mask"]
 
 
+def watched(loaded, said):
+    """Clips, and what is asked of them: which tubelets are seen, texts."""
+    names = [name for name in ("video", "visible", "ids", "mask") if name in said]
+    given = [jnp.asarray(said.pop(name)) for name in names]
+    return jax.jit(loaded.model.apply)(loaded.variables, *given)._asdict(), said, None
+
+
+def sounds(loaded, said):
+    """From the clips on: the extractor's frames too."""
+    texts = (said.pop("ids"), said.pop("valid")) if "ids" in said else None
+    clips = None
+    if loaded.processor is not None:
+        clips = sound_reference.clips(loaded.family if loaded.family == "ast" else "clap")
+    found = family_checks.ours_of_sounds(loaded, clips, texts)
+    valid = texts[1] if texts and "said_tokens" in said and clips is None else None
+    return found, {name.removeprefix("said_"): array for name, array in said.items()}, valid
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     family: str  # the file of mmjax.conversion
@@ -76,6 +98,12 @@ class Row:
 
 
 FAMILIES = {
+    "ast/tower": Row("ast", sounds),
+    "ast/classes": Row("ast", sounds),
+    "clap/unfused": Row("clap", sounds),
+    "clap/fused": Row("clap", sounds),
+    "clap/audio": Row("tower", sounds),
+    "clap/text": Row("tower", sounds),
     "bert/bert": Row("bert", text),
     "bert/masked": Row("bert", text),
     "bert/pretraining": Row("bert", text),
@@ -100,6 +128,11 @@ FAMILIES = {
     "wav2vec2/stable": Row("hubert", waveform),
     "wav2vec2/batch": Row("hubert", waveform),
     "whisper": Row("whisper", whisper),
+    "video/vivit": Row("vivit", watched),
+    "video/videomae": Row("videomae", watched),
+    "video/videomae_pretraining": Row("videomae", watched),
+    "video/timesformer": Row("timesformer", watched),
+    "video/xclip": Row("xclip", watched),
 }
 
 
@@ -120,7 +153,7 @@ def words_of(config):
 def test_every_family_has_a_row():
     names = {family.name for family in families.every().values()} | {"open_clip"}
     assert names == OF_PICTURES | {row.family for row in FAMILIES.values()}
-    rooms = ("bert", "blip", "gpt2", "llama", "vlm", "wav2vec2")
+    rooms = ("ast", "bert", "blip", "clap", "gpt2", "llama", "video", "vlm", "wav2vec2")
     folders = [GOLDEN / family for family in rooms]
     held = {f"{folder.name}/{one.name}" for folder in folders for one in folder.iterdir()}
     assert held | {"whisper"} == set(FAMILIES)

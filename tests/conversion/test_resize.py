@@ -14,8 +14,9 @@ from mmjax import tree
 from mmjax.config import ConfigError
 from mmjax.layers import positions
 from mmjax.models import clip
-from mmjax.processors import checkpoint, image_text
-from mmjax.processors.checkpoint_pixels import Pixels
+from mmjax.processors import image_text
+from mmjax.processors.checkpoints import checkpoint
+from mmjax.processors.checkpoints.pixels import Pixels
 from mmjax.tokenizers import words
 
 GOLDEN = Path(__file__).parents[1] / "golden"

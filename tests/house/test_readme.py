@@ -12,7 +12,18 @@ import pytest
 
 import mmjax
 from mmjax.datasets import emoji
-from mmjax.models import bert, clip, gpt2, vlm, wav2vec2, whisper
+from mmjax.models import (
+    audio_classifier,
+    bert,
+    clap,
+    clip,
+    gpt2,
+    video_mae,
+    video_vit,
+    vlm,
+    wav2vec2,
+    whisper,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -57,7 +68,9 @@ def test_what_a_pair_can_be_asked(tmp_path, monkeypatch):
 def test_arguments_beside_those_of_the_reference_exist():
     """Each that the table names is an argument of a model's call, or of one of its methods."""
     calls = [clip.Model.__call__, bert.Model.__call__, gpt2.Model.__call__, whisper.Model.__call__,
-             whisper.Model.decode, wav2vec2.Model.__call__, vlm.Model.__call__]  # fmt: skip
+             whisper.Model.decode, wav2vec2.Model.__call__, vlm.Model.__call__,
+             video_vit.Model.__call__, video_mae.Model.__call__,
+             audio_classifier.Model.__call__, clap.Model.__call__]  # fmt: skip
     known = {name for call in calls for name in inspect.signature(call).parameters}
     known |= {"prefill", "extend", "apply", "rngs"}
     table = CONVERSION.partition("| argument there |")[2].partition("\n\n")[0]

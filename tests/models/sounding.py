@@ -6,7 +6,20 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.layers import transformer
-from mmjax.models import audio_tower, conformer, wav2vec2, whisper, whisper_encoder
+from mmjax.models import (
+    ast,
+    audio_classifier,
+    audio_tower,
+    clap,
+    conformer,
+    htsat,
+    music,
+    pooled_audio,
+    text,
+    wav2vec2,
+    whisper,
+    whisper_encoder,
+)
 
 TINY = transformer.Config(width=16, layers=2, heads=2, hidden=32)
 
@@ -75,6 +88,46 @@ EARS_ALONE = whisper_encoder.Config(5, 12, EARS_BODY)
 HEARS = audio_tower.Config(EARS_ALONE, stack=2)
 # two vectors side by side pass two layers
 HEARING = EARS + 2 * 16 * 16 + 16 + 16 * 16 + 16
+# 2 x 4 patches of 2 frames x 2 of 5 bins, one every 3
+SEES = ast.Config(5, 12, 2, 3, 3, TINY)
+SEES_MEAN = dataclasses.replace(SEES, pool="mean")
+SEEING = 4 * 16 + 16 + 8 * 16 + 2 * block(16, 32) + 2 * 16
+POOL = 16 + 4 * (16 * 16 + 16) + 2 * 16 + 2 * 16 * 32 + 32 + 16  # probe, attention, norm, MLP
+WORDS = text.Config(vocab_size=16, context_length=6, transformer=TINY)
+READING = 16 * 16 + 6 * 16 + 2 * block(16, 32) + 2 * 16
+UNLETTERED = dataclasses.replace(WAVES, letters=None)
+
+# pictures of 16 x 16 pixels, of 32 frames of 8 bins: 8 x 8 places, then 4 x 4
+FOLDED = htsat.Config(8, 16, 2, 16, (2, 2), (2, 4), 4, hidden_ratio=2.0)
+# statistics; patches, norm; blocks with their distances, merging; the last norm
+FOLDED_SIZE = 4 * 8 + 4 * 16 + 16 + 2 * 16 + 2 * (block(16, 32) + 49 * 2)
+FOLDED_SIZE += 2 * 64 + 64 * 32 + 2 * (block(32, 64) + 49 * 4) + 2 * 32
+# wide patches; twice two layers of 4 channels inside, each with its norm
+FUSED_SIZE = 12 * 16 + 16 + 2 * (16 * 4 + 4 + 4 * 4 + 4 * 16 + 16 + 4 * 16)
+
+
+def spectrograms(count, rows=8):
+    return jax.random.normal(jax.random.key(5), (rows, count, 30, 8))
+
+
+def longer(rows=8):
+    return jnp.ones((rows, 4), bool).at[::2, 1:].set(False)
+
+TUNES = music.Config(
+    24, onsets=2, bands=2, heads=(music.Head("rhythm", 3), music.Head("key", 24, tonal=True)),
+    channels=2, taps=3, width=8, lags=6, strides=1,
+)  # fmt: skip
+# the kernel along frequencies, two convolutions, norm, and twelve vectors that become one
+TUNES_PITCHES = 3 * 2 + 2 + 2 * (5 * 4 * 4 + 4) + 2 * 8 + 12 * 8 * 8 + 8
+# six lags of two bands, their sum, and the pitches
+TUNES_TIME = (3 * 6 + 6) * 16 + 16 + 16 * 8 + 8
+TUNES_FRAMES = 28 * 8 + 8 + 2 * 8 + 5 * 8 * 8 + 8 + 2 * 16 + 16 * 8 + 8
+# the norm of all summaries, a head on them, and one on a pitch class
+TUNES_HEADS = 2 * 80 + 80 * 3 + 3 + 8 * 2 + 2
+
+
+def tunes(rows=8):
+    return jax.random.normal(jax.random.key(5), (rows, 12, 28))
 
 
 def table(row):
@@ -88,8 +141,61 @@ def table(row):
                 EARS,
             )
         ],
+        "ast": [
+            row(ast.Model(SEES), (sound(),), SEEING + 4 * 16),  # two tokens and their positions
+            row(
+                ast.Model(dataclasses.replace(SEES, pool="attention")),
+                (sound(), frames_heard()),
+                SEEING + POOL,
+            ),
+        ],
+        "audio_classifier": [
+            row(
+                audio_classifier.Model(audio_classifier.Config(SEES_MEAN, classes=16)),
+                (sound(), frames_heard()),
+                SEEING + 2 * 16 + 16 * 16 + 16,
+            )
+        ],
+        "htsat": [
+            row(htsat.Model(FOLDED), (spectrograms(1),), FOLDED_SIZE),
+            row(
+                htsat.Model(dataclasses.replace(FOLDED, fusion=True)),
+                (spectrograms(4), longer()),
+                FOLDED_SIZE + FUSED_SIZE,
+            ),
+        ],
+        "pooled_audio": [
+            row(
+                pooled_audio.Model(pooled_audio.Config(UNLETTERED, "attention")),
+                (samples(), heard()),
+                WAVES_GROUP - 16 * 16 - 16 + POOL,
+            )
+        ],
+        "clap": [
+            row(
+                clap.Model(clap.Config(None, WORDS, 8, audio=SEES_MEAN)),
+                (None, ids(), mask(), None, {"audio": (sound(), frames_heard())}),
+                SEEING + READING + 2 * 16 * 8 + 1,
+            ),
+            row(
+                clap.Model(
+                    clap.Config(
+                        None, WORDS, 8, audio=pooled_audio.Config(EARS_ALONE),
+                        projection_activation="relu", text_scale=True,
+                    )  # fmt: skip
+                ),
+                (None, ids(), mask(), None, {"audio": (sound(), frames_heard())}),
+                EARS + READING + 2 * (16 * 8 + 8 + 8 * 8 + 8) + 2,
+            ),
+        ],
         "conformer": [row(conformer.Model(LISTENER), (sound(), SOUNDING), LISTENER_SIZE)],
         "audio_tower": [row(audio_tower.Model(HEARS, 16), (sound(), frames_heard()), HEARING)],
+        "music": [
+            row(
+                music.Model(TUNES), (tunes(),),
+                TUNES_PITCHES + TUNES_TIME + TUNES_FRAMES + TUNES_HEADS,
+            )
+        ],
         "wav2vec2": [
             row(wav2vec2.Model(WAVES), (samples(),), WAVES_GROUP),
             row(wav2vec2.Model(STABLE), (samples(), heard()), WAVES_LAYER),

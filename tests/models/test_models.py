@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from models import sounding
+from models import sounding, watching
 from models.sounding import TINY, block
 
 import mmjax.models
@@ -191,6 +191,7 @@ TABLE = {
         ),
     ],
     **sounding.table(Row),
+    **watching.table(Row),
     "bert": [
         Row(bert.Model(SENTENCES), (ids(), mask()), TEXT + (2 + 16 + 1) * 16),  # types, pooler
         Row(

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmjax.processors import checkpoint as checkpoint_processor
 from mmjax.processors import vocabularies
+from mmjax.processors.checkpoints import checkpoint as checkpoint_processor
 
 pytestmark = pytest.mark.parity
 

@@ -11,7 +11,7 @@ import pytest
 
 from mmjax.conversion import siglip
 from mmjax.models import clip
-from mmjax.processors import checkpoint as checkpoint_processor
+from mmjax.processors.checkpoints import checkpoint as checkpoint_processor
 from mmjax.tokenizers import cleaning, pretrained
 from tests.golden.make_sentencepiece import CASES, reference, written
 from tests.golden.strings import varied

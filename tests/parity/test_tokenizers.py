@@ -8,8 +8,8 @@ import json
 
 import pytest
 
-from mmjax.processors import checkpoint as checkpoint_processor
 from mmjax.processors import vocabularies
+from mmjax.processors.checkpoints import checkpoint as checkpoint_processor
 from mmjax.tokenizers import pretrained
 from tests.golden.make_tokenizers import comparable, references
 from tests.golden.strings import varied

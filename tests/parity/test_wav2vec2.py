@@ -9,7 +9,7 @@ import pytest
 from parity.test_families import SOUND, WAVEFORMS
 
 from mmjax.conversion import load as checkpoints
-from mmjax.processors import speech as speech_processor
+from mmjax.processors.checkpoints import speech as speech_processor
 from mmjax.tokenizers import letters
 
 pytestmark = pytest.mark.parity

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmjax.processors import checkpoint as checkpoint_processor
-from mmjax.processors import open_clip as open_clip_processor
 from mmjax.processors import vocabularies
-from mmjax.processors.checkpoint_pixels import Pixels, from_config, native_size
+from mmjax.processors.checkpoints import checkpoint as checkpoint_processor
+from mmjax.processors.checkpoints import open_clip as open_clip_processor
+from mmjax.processors.checkpoints.pixels import Pixels, from_config, native_size
 from mmjax.tokenizers import bpe
 from mmjax.transforms.images import CLIP_MEAN, CLIP_STD
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mmjax.data.source import DataError
 from mmjax.processors import image_prompts, tiles
-from mmjax.processors.chat_template import ChatTemplate, ChatTemplateError
+from mmjax.processors.checkpoints.chat_template import ChatTemplate, ChatTemplateError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "image_prompts"
 P = 9  # tokens of a picture

@@ -15,7 +15,8 @@ import mmjax
 from mmjax.config import ConfigError
 from mmjax.data.source import CorruptExample
 from mmjax.datasets import emoji
-from mmjax.processors import image, speech
+from mmjax.processors import image
+from mmjax.processors.checkpoints import speech
 from mmjax.transforms.audio import Sound
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -133,7 +134,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(name):
 
 
 def test_other_models_refuse_what_they_cannot():
-    with pytest.raises(ConfigError, match="whisper does not compare images with texts"):
+    with pytest.raises(ConfigError, match="whisper does not compare audio with texts"):
         opened("whisper").classify(RED, ["cat", "dog"])
     with pytest.raises(ConfigError, match="whisper does not compare two modalities"):
         opened("whisper").logits(audio=RED, text="a")
@@ -186,7 +187,8 @@ def test_sounds_in_any_form(name, tmp_path):
     soundfile.write(path, tone(), 16_000, subtype="FLOAT")
     heard = [path, str(path), path.read_bytes(), tone(), Sound(tone(), 16_000)]
     vectors = model.encode_audio(heard)
-    np.testing.assert_array_equal(vectors, vectors[[0] * 5])
+    # rows of a batch may differ in their last bit, by where they lie
+    np.testing.assert_allclose(vectors, vectors[[0] * 5], atol=2e-6)
     prepared = model.processor([tone()] * 5)
     arrays = prepared[:1] if isinstance(model.processor, speech.Whisper) else prepared
     encode = jax.jit(functools.partial(model.model.apply, method="encode_audio"))

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from mmjax.processors import speech as speech_processor
-from mmjax.processors.speech import ProcessorError, Waveform
+from mmjax.processors.checkpoints import speech as speech_processor
+from mmjax.processors.checkpoints.speech import ProcessorError, Waveform
 from mmjax.tokenizers import letters
 from mmjax.tokenizers.bpe import TokenizerError
 

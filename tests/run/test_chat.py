@@ -20,7 +20,7 @@ from mmjax.generation.options import Options
 from mmjax.layers import transformer
 from mmjax.models import gpt2, vit, vlm
 from mmjax.processors import dialogue
-from mmjax.processors.chat_template import ChatTemplateError
+from mmjax.processors.checkpoints.chat_template import ChatTemplateError
 from mmjax.run.chat import Chat
 
 BODY = transformer.Config(width=16, layers=1, heads=2, hidden=32)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mmjax.processors import checkpoint as checkpoint_processor
 from mmjax.processors import vocabularies
+from mmjax.processors.checkpoints import checkpoint as checkpoint_processor
 from mmjax.tokenizers import bpe, pretrained
 from mmjax.tokenizers.bpe import TokenizerError
 from mmjax.tokenizers.cleaning import WebText

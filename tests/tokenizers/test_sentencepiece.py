@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from mmjax.errors import UserError
-from mmjax.processors import checkpoint as checkpoint_processor
+from mmjax.processors.checkpoints import checkpoint as checkpoint_processor
 from mmjax.tokenizers import bpe, cleaning, pretrained, sentencepiece
 from mmjax.tokenizers.bpe import TokenizerError
 from mmjax.transforms.text import Tokenize

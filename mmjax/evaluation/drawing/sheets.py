@@ -4,8 +4,10 @@
   models on the same data, can be laid side by side.
 * Several retrievals (one per style) take turns in giving a query, each with its own candidates.
 * A query whose right answer is not among the five best shows it with its rank.
+* A sound is drawn as its spectrogram, and can be listened to beside the sheet: `played`.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,14 +18,22 @@ from mmjax.evaluation.drawing import pictures
 from mmjax.evaluation.drawing.letters import fit, width_of
 from mmjax.evaluation.drawing.page import GREEN, INK, LINE, MARGIN, MUTED, WIDTH, Page
 from mmjax.evaluation.ranking import Items
+from mmjax.transforms.audio import DecodeAudio, Sound
+from mmjax.transforms.mel import spectrogram
 
 Example = Callable[[int], Mapping[str, Any]]
 BEST = 5  # candidates shown
 TOP = 56  # where the first query begins, below the title
+SIDE = 160  # pixels along the edges of a drawn spectrogram
+PLAYED = 3  # candidates that are played one behind the other
+SECONDS = 4.0  # of each of them, at most
+DECODE = DecodeAudio()
 
 
 def drawable(shown: Any) -> bool:
-    """Whether a sheet can show it: a text, several, or a picture uint8 [H, W, C]."""
+    """Whether a sheet can show it: a text, several, a picture uint8 [H, W, C] or a sound."""
+    if isinstance(shown, bytes | Sound):
+        return True
     if isinstance(shown, tuple | list):
         return bool(shown) and drawable(shown[0])
     if isinstance(shown, np.ndarray):
@@ -38,10 +48,11 @@ class Answer(NamedTuple):
     found: list[tuple[Any, float, bool]]  # the best candidates: item, score, right
 
 
-def draw(
+def answers(
     parts: Sequence[tuple[Items, Items]], query: str, candidate: str, example: Example, count: int
-) -> Image.Image:
-    """The sheet of `count` queries; parts: (queries, candidates) of each separate retrieval."""
+) -> list[Answer]:
+    """What is found for `count` queries; parts: (queries, candidates) of each separate
+    retrieval."""
     chosen = []
     for number in range(count):
         queries, candidates = parts[number % len(parts)]
@@ -49,12 +60,56 @@ def draw(
         place = number // len(parts)
         if place < len(order) and (candidates.group == queries.group[order[place]]).any():
             chosen.append(_answer(queries, candidates, order[place], query, candidate, example))
-    sizes = sorted({len(candidates.group) for _, candidates in parts})
-    among = " or ".join(f"{size:,}" for size in sizes)
+    return chosen
+
+
+def draw(
+    chosen: Sequence[Answer], sizes: Sequence[int], query: str, candidate: str
+) -> Image.Image:
+    """The sheet of some queries; sizes: how many candidates there are in each retrieval."""
+    among = " or ".join(f"{size:,}" for size in sorted(set(sizes)))
     title = f"{query.capitalize()} to {candidate}: the best {BEST} of {among}"
     texts = bool(chosen) and isinstance(chosen[0].truth, str)
     draw_sheet = _text_sheet if texts else _image_sheet
     return draw_sheet(chosen, title)
+
+
+def played(chosen: Sequence[Answer]) -> dict[str, Sound]:
+    """The sounds of a sheet, to be listened to, by the number of the query and its text: the query
+    itself, or the best candidates, one behind the other."""
+    out = {}
+    for number, answer in enumerate(chosen, 1):
+        if isinstance(answer.query, Sound):
+            text, sounds = answer.truth, [answer.query]
+        else:
+            text, sounds = answer.query, [item for item, _, _ in answer.found[:PLAYED]]
+        if isinstance(text, str) and all(isinstance(sound, Sound) for sound in sounds):
+            name = re.sub(r"\W+", "_", text)[:40].strip("_")
+            out[f"{number}_{name}"] = joined(sounds)
+    return out
+
+
+def joined(sounds: Sequence[Sound]) -> Sound:
+    """Sounds of one rate one behind the other, half a second between them."""
+    rate = sounds[0].rate
+    parts = [np.zeros(rate // 2, np.float32)] * (2 * len(sounds) - 1)
+    parts[::2] = [sound.samples[: round(SECONDS * rate)] for sound in sounds]
+    return Sound(np.concatenate(parts), rate)
+
+
+def heard(shown: Any) -> Any:
+    """An item as it is seen or heard: the bytes of a sound decoded. Raises CorruptExample."""
+    if isinstance(shown, bytes):
+        return Sound(DECODE({"audio": shown})["audio"], DECODE.rate)
+    return shown
+
+
+def pixels(shown: Any) -> Any:
+    """What is drawn of an item: of a sound its spectrogram, square."""
+    if not isinstance(shown, Sound):
+        return shown
+    picture = Image.fromarray(spectrogram(shown))
+    return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 def similarity(
@@ -68,8 +123,8 @@ def similarity(
     others = [first[rows.group[place]] for place in order]
     return pictures.matrix(
         rows.vectors[order] @ columns.vectors[others].T,
-        [_show(example, row, rows, place) for place in order],
-        [_show(example, column, columns, place) for place in others],
+        [pixels(_show(example, row, rows, place)) for place in order],
+        [pixels(_show(example, column, columns, place)) for place in others],
         f"Similarity of {len(order)} {row}s (rows) and their {column}s (columns)",
     )
 
@@ -80,7 +135,7 @@ def hits(
     """What a search found, the best first: pictures with their names, or lines of text.
 
     Args:
-      query: a text, or an image uint8 [H, W, 3].
+      query: a text, an image uint8 [H, W, 3] or a sound.
     """
     columns = 6
     gap = 12
@@ -94,7 +149,7 @@ def hits(
         title = fit(query, WIDTH - 2 * MARGIN, size=15, bold=True)
         page.text(MARGIN, 28, title, size=15, bold=True)
     else:
-        page.image(MARGIN, MARGIN, side, query)
+        page.image(MARGIN, MARGIN, side, pixels(query))
         page.box(MARGIN, MARGIN, side, side, edge=INK)
     for number, (item, name, score) in enumerate(zip(found, names, scores, strict=True)):
         if texts:
@@ -104,11 +159,12 @@ def hits(
             continue
         x = MARGIN + (side + gap) * (number % columns)
         y = top + row * (number // columns)
-        page.image(x, y, side, item)
+        page.image(x, y, side, pixels(item))
         page.box(x, y, side, side, edge=LINE)
         page.text(x, y + side + 13, f"{score:.2f}", size=11, color=MUTED)
         page.text(x, y + side + 28, fit(name, side, size=10, lines=2), size=10)
     asked = query if isinstance(query, str) else "a picture"
+    asked = "a sound" if isinstance(query, Sound) else asked
     return page.render(f"The best {len(found)} for {asked}: {', '.join(names)}")
 
 
@@ -127,7 +183,8 @@ def _answer(queries, candidates, place, query, candidate, example) -> Answer:
 
 def _show(example, side, items, place):
     shown = example(int(items.index[place]))[side]
-    return shown[items.number[place]] if isinstance(shown, tuple | list) else shown
+    several = isinstance(shown, tuple | list) and not isinstance(shown, Sound)
+    return shown[items.number[place]] if several else heard(shown)
 
 
 def _header(page: Page, title: str) -> None:
@@ -167,7 +224,7 @@ def _text_card(page: Page, x, y, card, side, answer: Answer) -> None:
     if isinstance(answer.query, str):
         page.text(x, y + 10, fit(answer.query, side, lines=7))
     else:
-        page.image(x, y, side, answer.query)
+        page.image(x, y, side, pixels(answer.query))
         page.box(x, y, side, side, edge=LINE)
     left = x + side + 12
     width = card - side - 12
@@ -200,7 +257,7 @@ def _image_sheet(answers: Sequence[Answer], title: str) -> Image.Image:
             page.text(MARGIN, y + 8, lines, size=13, bold=True)
             below = y + 10 + 16.25 * len(lines)
         else:
-            page.image(MARGIN, y, side, answer.query)
+            page.image(MARGIN, y, side, pixels(answer.query))
             page.box(MARGIN, y, side, side, edge=LINE)
             below = y + side + 14
         page.text(MARGIN, below, f"rank {answer.rank:,}", size=11, color=MUTED)
@@ -215,7 +272,7 @@ def _image_sheet(answers: Sequence[Answer], title: str) -> Image.Image:
 
 
 def _candidate(page: Page, x, y, side, image, label: str, right: bool) -> None:
-    page.image(x, y, side, image)
+    page.image(x, y, side, pixels(image))
     page.box(x, y, side, side, edge=GREEN if right else LINE, line=2.5 if right else 1)
     page.text(x + side / 2, y + side + 14, label, size=11, color=MUTED, align="center")
     if right:

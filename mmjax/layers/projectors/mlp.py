@@ -1,6 +1,6 @@
 """Two layers for each patch: the projector of LLaVA-1.5 (https://arxiv.org/abs/2310.03744).
 
-Letters: B pictures, P patches, E width of the tower, D width of the language model.
+Letters: E width of the tower, D width of the language model, b any axes before it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Model(nn.Module):
     width: int  # D
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B P E"]) -> Float[Array, "B P D"]:
+    def __call__(self, x: Float[Array, "*b E"]) -> Float[Array, "*b D"]:
         c = self.config
         kwargs = dict(bias=c.bias, dtype=c.dtype)
         x = Dense((self.width,), ("embed", "mlp"), name="up", **kwargs)(x)

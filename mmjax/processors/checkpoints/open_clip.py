@@ -19,8 +19,8 @@ import numpy as np
 from mmjax.config import ConfigError
 from mmjax.data.batching import Transform
 from mmjax.processors import base, vocabularies
-from mmjax.processors.checkpoint import PrepareImage, PrepareText
-from mmjax.processors.checkpoint_pixels import Pixels
+from mmjax.processors.checkpoints.checkpoint import PrepareImage, PrepareText
+from mmjax.processors.checkpoints.pixels import Pixels
 from mmjax.tokenizers.bpe import Tokenizer
 from mmjax.transforms.images import CLIP_MEAN, CLIP_STD
 

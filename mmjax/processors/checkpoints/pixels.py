@@ -47,7 +47,17 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         size={"height": 256, "width": 256}, crop_size={"height": 224, "width": 224},
         do_center_crop=True, resample=3,
     ),
+    # clips, frame by frame
+    "Vivit": dict(
+        size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224}, do_center_crop=True,
+        resample=2, rescale_factor=1 / 127.5, offset=True,
+    ),
+    "VideoMAE": dict(
+        size={"shortest_edge": 224}, crop_size={"height": 224, "width": 224}, do_center_crop=True,
+        resample=2,
+    ),
 }  # fmt: skip
+SHORTEST = ("CLIP", "Llava", "Vivit", "VideoMAE")  # a size of one number is the shorter side's
 # They cut a picture into several: tiles.py does that for models that were trained so here.
 TILED = ("LlavaNext", "LlavaOnevision")
 UNSUPPORTED = ("do_pad", "do_thumbnail", "do_align_long_axis", "do_flip_channel_order")
@@ -264,7 +274,7 @@ def from_config(config: Mapping[str, Any], where: str = "preprocessor_config.jso
     if family == "Siglip2":
         kinds |= dict(patch=fields["patch_size"], patches=fields["max_num_patches"])
     elif on("do_resize"):
-        kinds |= _resize(fields["size"], family in ("CLIP", "Llava"), where)
+        kinds |= _resize(fields["size"], family in SHORTEST, where)
     if on("do_center_crop", False):
         crop = fields["crop_size"]
         square = {"height": crop, "width": crop} if isinstance(crop, int) else crop
@@ -274,6 +284,8 @@ def from_config(config: Mapping[str, Any], where: str = "preprocessor_config.jso
         for ours, theirs in (("mean", "image_mean"), ("std", "image_std")):
             value = fields[theirs]
             kinds[ours] = tuple(value) if isinstance(value, Sequence) else (value,) * 3
+    if fields.get("offset"):  # pixels from -1 to 1 before they are normalised
+        kinds["mean"] = tuple(one + 1 for one in kinds.get("mean", (0.0,) * 3))
     if config.get("do_pad"):
         kinds["edge"] = tuple(int(one * 255) for one in fields["image_mean"])
     return Pixels(**kinds)

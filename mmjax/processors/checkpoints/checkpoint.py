@@ -1,6 +1,6 @@
 """What prepares the inputs of a checkpoint: its pictures and its texts, from its own files.
 
-* Pixels: checkpoint_pixels.py. Ids: those of the reference, with the special tokens, the side of
+* Pixels: pixels.py. Ids: those of the reference, with the special tokens, the side of
   padding and the longest length that the files say; special tokens that are written in a text are
   read as such, as there.
 * The files are kept as they were read, and `save` writes them back.
@@ -21,8 +21,9 @@ from mmjax.data.batching import Transform
 from mmjax.data.captions import captions
 from mmjax.data.source import Example
 from mmjax.layers.patches import Patches
-from mmjax.processors import base, checkpoint_pixels
-from mmjax.processors.checkpoint_pixels import Pixels
+from mmjax.processors import base
+from mmjax.processors.checkpoints import pixels as checkpoint_pixels
+from mmjax.processors.checkpoints.pixels import Pixels
 from mmjax.tokenizers import pretrained, sentencepiece
 
 PICTURES = ("preprocessor_config.json", "processor_config.json")

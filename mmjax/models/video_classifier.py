@@ -1,0 +1,89 @@
+"""A video tower with a classifier on its pooled vector, or with the layer that it was trained with.
+
+* Any tower of clips: tubelets (video_vit.py), or pictures and what follows what (frame_tower.py).
+* ViViT as it was published has a pooler, a layer and tanh, where it has no classifier.
+
+Letters: B batch, T frames, L tokens, D width, V classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax.layers.dense import Dense
+from mmjax.models import frame_tower, video_vit
+from mmjax.typing import Array, Float, Natural, Shaped
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    video: video_vit.Config | frame_tower.Config = video_vit.Config()  # the tower
+    classes: Natural = 0  # V; 0: there is no classifier
+    pooler: Natural = 0  # width of a layer and tanh on what is pooled; 0: there is none
+    labels: tuple[str, ...] = ()  # names of the classes, for people
+
+
+class Output(NamedTuple):
+    """What the model returns."""
+
+    tokens: Float[Array, "B L D"]  # as the tower gives them
+    pooled: Float[Array, "B D"]  # after the pooler, where there is one
+    logits: Float[Array, "B V"]  # V = 0 without a classifier
+
+
+class Model(nn.Module):
+    """Classifier of clips."""
+
+    config: Config
+
+    def setup(self):
+        c = self.config
+        self.video = importlib.import_module(type(c.video).__module__).Model(c.video)
+        self.pooler = self._head(c.pooler)
+        self.classifier = self._head(c.classes)
+
+    def _head(self, width: int) -> Dense | None:
+        dtype = getattr(getattr(self.config.video, "transformer", None), "dtype", "float32")
+        return Dense((width,), ("embed", "joint"), dtype=dtype) if width else None
+
+    def __call__(
+        self,
+        video: Float[Array, "B T H W C"],
+        mask: Shaped[Array, "B T"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Output:
+        """Normalised pixels (True in the mask = a real frame) -> tokens, a vector, logits."""
+        read = self.video(video, mask, train=train)
+        pooled = read.pooled
+        logits = jnp.zeros((len(pooled), 0), pooled.dtype)
+        if self.classifier:
+            logits = self.classifier(pooled)
+        if self.pooler:
+            pooled = jnp.tanh(self.pooler(pooled))
+        return Output(read.tokens, pooled, logits)
+
+    def encode_video(
+        self,
+        video: Float[Array, "B T H W C"],
+        mask: Shaped[Array, "B T"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "B D"]:
+        """Normalised pixels -> the pooled vector, of whatever length."""
+        return self(video, mask, train=train).pooled
+
+
+def inputs(config: Config) -> tuple[Any, ...]:
+    """Shapes of what the model is called with, one row."""
+    return importlib.import_module(type(config.video).__module__).inputs(config.video)
+
+
+VARIANTS = {
+    name: Config(tower, classes=400) for name, tower in video_vit.VARIANTS.items()
+}  # of Kinetics-400

@@ -1,0 +1,1 @@
+"""What prepares the inputs of a checkpoint, from the files that lie beside its weights."""

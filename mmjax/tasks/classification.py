@@ -1,0 +1,150 @@
+"""Classification: any number of named heads, each with labels of its own.
+
+* A model that returns `logits`, of one head [B, V] or of several {name: [B, V]}, for any input: a
+  picture, a sound, a clip. The field of a head's label is its name; of the only one "label".
+* A label below 0 is not known: the row then counts for the other heads alone. A head's loss is a
+  mean over the rows whose label is known, over the whole batch.
+* A head may be of several classes at once (AudioSet, https://doi.org/10.1109/ICASSP.2017.7952261):
+  its labels are 0 and 1 of each class, and the loss is binary cross-entropy, summed over classes.
+
+Letters: B rows, V classes of a head, D width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from mmjax.config import ConfigError
+from mmjax.layers.adapters import Adapted
+from mmjax.tasks.base import Batch, Loss, Part, Predict, Task, Variables
+from mmjax.typing import Array, Bool, Float, Shaped
+
+ONLY = "label"  # the head of a model that has one
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    input: str = "image"  # field of what is classified; "<input>_mask" goes with it
+    several: tuple[str, ...] = ()  # heads of several classes at once, their labels 0 and 1 [B, V]
+    smoothing: float = 0.0  # share of a label that all classes of its head get, 0 to 1
+
+
+class Classification(Task):
+    """One loss part and one metric, the share of right answers, for each head."""
+
+    def __init__(self, config: Config, model: nn.Module | Adapted) -> None:
+        """
+        Raises:
+          ConfigError: a smoothing that is no share.
+        """
+        if not 0 <= config.smoothing < 1:
+            raise ConfigError(f"smoothing={config.smoothing} is a share, from 0 to below 1")
+        self.config = config
+        self.model = model
+
+    def init(self, rng: jax.Array, batch: Batch) -> dict[str, Any]:
+        variables = self.model.init(rng, *self._inputs(batch))
+        return {"params": variables["params"], "state": {}}
+
+    def totals(self, batch: Batch) -> Mapping[str, Array]:
+        """Of each label that the batch has, in how many rows it is known."""
+        counts = {}
+        for name, value in batch.items():
+            is_label = jnp.issubdtype(value.dtype, jnp.integer) or name in self.config.several
+            if is_label and value.ndim == 1 + (name in self.config.several):
+                counts[name] = jnp.maximum((known(value) * batch["weight"]).sum(), 1)
+        return counts
+
+    def loss(
+        self,
+        variables: Variables,
+        batch: Batch,
+        encoded: Any,
+        rng: jax.Array,
+        step: Array,
+        *,
+        train: bool,
+    ) -> Loss:
+        parts = {}
+        metrics = {}
+        rngs = {"dropout": rng} if train else None
+        for name, logits in self._heads(variables, batch, train, rngs).items():
+            if name not in batch:
+                raise ConfigError(
+                    f"the model has a head {name!r} and the data no such label; it has "
+                    f"{', '.join(batch)}"
+                )
+            label = batch[name]
+            weights = known(label) * batch["weight"]
+            if name in self.config.several:
+                values = optax.sigmoid_binary_cross_entropy(logits, label.astype(jnp.float32))
+                values = jnp.where(label >= 0, values, 0).sum(1)
+                right = ((logits > 0) == (label > 0)).mean(1)
+            else:
+                values = self._cross_entropy(logits, label)
+                right = logits.argmax(1) == label
+            parts[name] = Part(values, weights)
+            metrics[f"{name}_accuracy"] = (right.astype(jnp.float32), weights)
+        return Loss(parts, metrics)
+
+    def _cross_entropy(self, logits: Float[Array, "B V"], label: Array) -> Float[Array, " B"]:
+        wanted = jax.nn.one_hot(label, logits.shape[1])  # of what is not known zeros
+        wanted = optax.smooth_labels(wanted, self.config.smoothing)
+        return optax.softmax_cross_entropy(logits, wanted)
+
+    @property
+    def predict(self) -> Mapping[str, Predict]:
+        return {"logits": self.logits, "embed": self.embed}
+
+    def logits(self, variables: Variables, batch: Batch, keys: jax.Array) -> dict[str, Array]:
+        """Of each head by its name, [B, V]; of the only one "logits"."""
+        heads = self._heads(variables, batch)
+        return {"logits": heads[ONLY]} if list(heads) == [ONLY] else heads
+
+    def embed(self, variables: Variables, batch: Batch, keys: jax.Array) -> dict[str, Array]:
+        """What the heads read, [B, D], under the name of the input."""
+        return {self.config.input: self._out(variables, batch).pooled}
+
+    def _heads(
+        self,
+        variables: Variables,
+        batch: Batch,
+        train: bool = False,
+        rngs: Mapping[str, jax.Array] | None = None,
+    ) -> dict[str, Array]:
+        logits = self._out(variables, batch, train, rngs).logits
+        heads = dict(logits) if isinstance(logits, Mapping) else {ONLY: logits}
+        return {name: value.astype(jnp.float32) for name, value in heads.items()}
+
+    def _out(
+        self,
+        variables: Variables,
+        batch: Batch,
+        train: bool = False,
+        rngs: Mapping[str, jax.Array] | None = None,
+    ) -> Any:
+        params = {"params": variables["params"]}
+        return self.model.apply(params, *self._inputs(batch), train=train, rngs=rngs)
+
+    def _inputs(self, batch: Batch) -> tuple[Array, ...]:
+        name = self.config.input
+        if name not in batch:
+            raise ConfigError(f"task.input={name!r}: the data has {', '.join(batch)}")
+        mask = batch.get(f"{name}_mask")
+        return (batch[name],) if mask is None else (batch[name], mask)
+
+
+def known(label: Shaped[Array, "B ..."]) -> Bool[Array, " B"]:
+    """Rows whose label is known; of several classes at once, any of them."""
+    return (label >= 0).reshape(len(label), -1).any(1)
+
+
+def build(config: Config, model: nn.Module | Adapted) -> Classification:
+    return Classification(config, model)

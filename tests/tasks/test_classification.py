@@ -1,0 +1,100 @@
+"""Several heads, labels that are not known, and heads of several classes at once."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax.config import ConfigError
+from mmjax.tasks import classification
+
+
+class Output(NamedTuple):
+    pooled: jax.Array
+    logits: dict
+
+
+class Heads(nn.Module):
+    """Logits are the input's own columns: what is right can be counted by hand."""
+
+    one: bool = False
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        scale = self.param("scale", nn.initializers.ones, (1, 1))
+        x = x * scale
+        return Output(x, x[:, :3] if self.one else {"a": x[:, :3], "b": x[:, 3:]})
+
+
+BATCH = {
+    "sound": jnp.array([[9.0, 0, 0, 5, -5], [0, 9, 0, -5, 5], [0, 0, 9, 5, 5]]),
+    "a": jnp.array([0, 2, -1]),
+    "b": jnp.array([[1, 0], [1, -1], [-1, -1]]),
+    "weight": jnp.ones(3),
+}
+
+
+def made(**config):
+    return classification.build(classification.Config("sound", ("b",), **config), Heads())
+
+
+def test_each_head_counts_the_rows_that_it_knows():
+    task = made()
+    variables = task.init(jax.random.key(0), BATCH)
+    loss = task.loss(variables, BATCH, None, jax.random.key(0), jnp.zeros(()), train=True)
+    totals = task.totals(BATCH)
+    assert {name: float(totals[name]) for name in "ab"} == {"a": 2, "b": 2}
+    np.testing.assert_array_equal(loss.parts["a"].weights, [1, 1, 0])
+    np.testing.assert_allclose(loss.parts["a"].values[1], 9, atol=1e-2)
+    # of the second row one class is known, and it is wrong by 5
+    np.testing.assert_allclose(loss.parts["b"].values[:2], [0.0134, 5.0067], atol=1e-3)
+    values, weights = loss.metrics["a_accuracy"]
+    assert float((values * weights).sum() / weights.sum()) == 0.5
+
+
+def test_two_halves_have_the_gradient_of_the_whole():
+    """Heads that few rows of a micro-batch know are averaged over the batch all the same."""
+    task = made(smoothing=0.1)
+    variables = task.init(jax.random.key(0), BATCH)
+    totals = task.totals(BATCH)
+
+    def total(params, rows):
+        batch = jax.tree.map(lambda value: value[rows], BATCH)
+        variables = {"params": params}
+        loss = task.loss(
+            variables, batch, None, jax.random.key(0), jnp.zeros(()), train=False
+        )
+        parts = loss.parts.items()
+        return sum((part.values * part.weights).sum() / totals[name] for name, part in parts)
+
+    grad = jax.grad(total)
+    whole = grad(variables["params"], slice(None))
+    halves = jax.tree.map(
+        jnp.add, grad(variables["params"], slice(1)), grad(variables["params"], slice(1, None))
+    )
+    np.testing.assert_allclose(halves["scale"], whole["scale"], rtol=1e-5)
+
+
+def test_the_only_head_is_the_label():
+    task = classification.build(classification.Config("sound"), Heads(one=True))
+    batch = {"sound": BATCH["sound"], "label": BATCH["a"], "weight": BATCH["weight"]}
+    variables = task.init(jax.random.key(0), batch)
+    loss = task.loss(variables, batch, None, jax.random.key(0), jnp.zeros(()), train=True)
+    assert list(loss.parts) == ["label"]
+    assert task.logits(variables, batch, jax.random.key(0))["logits"].shape == (3, 3)
+    assert task.embed(variables, batch, jax.random.key(0))["sound"].shape == (3, 5)
+
+
+def test_what_is_missing_is_named():
+    task = made()
+    variables = task.init(jax.random.key(0), BATCH)
+    without = {name: value for name, value in BATCH.items() if name != "a"}
+    with pytest.raises(ConfigError, match="head 'a' and the data no such label"):
+        task.loss(variables, without, None, jax.random.key(0), jnp.zeros(()), train=True)
+    with pytest.raises(ConfigError, match="task.input='sound'"):
+        task.init(jax.random.key(0), {"weight": BATCH["weight"]})
+    with pytest.raises(ConfigError, match="smoothing"):
+        made(smoothing=1.0)
