@@ -16,7 +16,7 @@ mean of the weights, seed 0, 18 minutes on one busy CPU core, went from 0.119 to
 of the validation's prompts, from 0.084 to 0.088 of the test's, and from 0.056 to 0.085 of the clips
 of another voice: the decoder learned its few texts by heart (loss 0.03 after 50 steps). This one
 has a third of the rate, recordings at other speeds with bands taken out, and is tested with the
-mean of its weights. Half of what is wrong before is spelling ("ten" and "10", "a m" and "am").
+mean of its weights. About half of what is wrong before is spelling ("ten" and "10", "a m", "am").
 """
 
 from mmjax.config import relative

@@ -26,7 +26,6 @@ from mmjax.data.plan import BatchPlan, Shape
 from mmjax.data.source import Example, Source
 from mmjax.processors import captioned, hearing
 from mmjax.processors.base import AtLeast, Sources
-from mmjax.processors.raw import several
 from mmjax.tokenizers.bpe import Tokenizer
 from mmjax.transforms import mel_sound
 
@@ -124,15 +123,7 @@ class Processor(captioned.Processor):
         Raises:
           CorruptExample: a sound that cannot be read; a text without a word that is known.
         """
-        batch: Arrays = {}
-        if audio is not None:
-            batch |= self.inputs({"audio": several(audio)})
-        if text is not None:
-            texts = several(text)
-            if refuse_unknown:
-                self.check_known(texts)
-            batch |= self.inputs({"text": texts})
-        return batch
+        return self.batch("audio", audio, text, refuse_unknown)
 
 
 def build(config: Config, sources: Sources | None, saved: Path | None) -> Processor:

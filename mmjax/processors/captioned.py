@@ -24,6 +24,7 @@ from mmjax.data.source import Source
 from mmjax.processors import base, vocabularies
 from mmjax.processors.base import AtLeast, Sources
 from mmjax.processors.packed import ids_of
+from mmjax.processors.raw import several
 from mmjax.tokenizers import bpe, words
 from mmjax.tokenizers.bpe import Tokenizer
 from mmjax.transforms.text import (
@@ -135,6 +136,18 @@ class Processor(base.Processor):
                 edges = [(0, 0)] * (inputs[name].ndim - 1) + [(0, room)]
                 inputs[name] = np.pad(inputs[name], edges, constant_values=fill)
         return inputs
+
+    def batch(self, field: str, values: Any, text: Any, refuse_unknown: bool) -> Arrays:
+        """What a model is called with: one or several values of a field, texts, or both."""
+        batch: Arrays = {}
+        if values is not None:
+            batch |= self.inputs({field: several(values)})
+        if text is not None:
+            texts = several(text)
+            if refuse_unknown:
+                self.check_known(texts)
+            batch |= self.inputs({"text": texts})
+        return batch
 
     def knows(self, text: str) -> bool:
         bare = self.config.max_length - self.tokenize.room  # start and end alone

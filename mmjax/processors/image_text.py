@@ -23,7 +23,6 @@ from mmjax.data.collation import Arrays
 from mmjax.data.source import Example
 from mmjax.processors import captioned
 from mmjax.processors.base import Sources
-from mmjax.processors.raw import several
 from mmjax.tokenizers.bpe import Tokenizer
 from mmjax.transforms import images
 from mmjax.transforms.decode import DecodeImage
@@ -137,15 +136,7 @@ class Processor(captioned.Processor):
         Raises:
           CorruptExample: a picture that cannot be read; a text without a word that is known.
         """
-        batch: Arrays = {}
-        if images is not None:
-            batch |= self.inputs({"image": several(images)})
-        if text is not None:
-            texts = several(text)
-            if refuse_unknown:
-                self.check_known(texts)
-            batch |= self.inputs({"text": texts})
-        return batch
+        return self.batch("image", images, text, refuse_unknown)
 
     def resized(self, image_size: int) -> Processor:
         config = dataclasses.replace(self.config, image_size=image_size)
