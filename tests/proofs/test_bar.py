@@ -22,38 +22,40 @@ def run(workdir: Path, cache: Path, *overrides: str, config: str = "clip_emoji.p
         [*command, f"--workdir={workdir}", *overrides],
         cwd=ROOT,
         env={**environment, "MMJAX_CACHE": str(cache)},
-        timeout=1500,
+        timeout=1800,
         check=True,
     )
     return json.loads((workdir / "result.json").read_text())
 
 
+# clip_emoji in 12 steps, without evaluation
+SHORT = (
+    "--config.train.steps=12", "--config.train.evaluate_every=0", "--config.validation={}",
+    "--config.test={}", "--config.checkpoint.metric=''",
+    "--config.optimizer.groups.0.warmup=2", "--config.optimizer.groups.1.warmup=2",
+)  # fmt: skip
+
+
 @pytest.mark.slow
 def test_clip_emoji_reaches_its_bars(tmp_path):
-    """Floors somewhat below the measured numbers, see experiments/emoji/README.md."""
+    """Floors somewhat below the measured numbers, see experiments/emoji/README.md.
+
+    What takes long is bounded for what is badly wrong alone, as other machines are slower: seen on
+    quiet ones with 2 cores are 5 to 9 minutes, 20 s to the first step, and 8 s with the compile
+    cache.
+    """
     result = run(tmp_path / "run", tmp_path / "cache")
-    # 5 to 9 minutes on quiet machines with 2 cores; a bound for what is badly wrong alone
-    assert result["train_seconds"] <= 20 * 60
+    assert result["train_seconds"] <= 25 * 60
     thumbnails = result["thumbnail_neighbour/unseen_style/image_to_text/r1"]
     assert thumbnails == pytest.approx(0.4216, abs=1e-3)
     assert result["unseen_style/image_to_text/r1"] >= 0.58
     assert result["unseen_style/image_to_text/r5"] >= 0.80
     assert result["unseen_concept/image_to_text/r5"] >= 0.33
-
-
-@pytest.mark.slow
-def test_the_first_step_comes_soon(tmp_path):
-    """20 s after the start, 8 s with the compile cache; a quarter more for a noisy machine."""
-    short = (
-        "--config.train.steps=12", "--config.train.evaluate_every=0", "--config.validation={}",
-        "--config.test={}", "--config.checkpoint.metric=''",
-        "--config.optimizer.groups.0.warmup=2", "--config.optimizer.groups.1.warmup=2",
-    )  # fmt: skip
-    cold = run(tmp_path / "cold", tmp_path / "cache", *short)["first_step_seconds"]
-    warm = run(tmp_path / "warm", tmp_path / "cache", *short)["first_step_seconds"]
+    cold = result["first_step_seconds"]
+    warm = run(tmp_path / "warm", tmp_path / "cache", *SHORT)["first_step_seconds"]
     print(f"first step after {cold:.1f} s, with the compile cache {warm:.1f} s")
-    assert cold <= 20 * 1.25
-    assert warm <= 8 * 1.25
+    assert cold <= 60
+    assert warm <= min(24, 0.75 * cold)
 
 
 @pytest.mark.slow
