@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import haste
 import numpy as np
 
 from mmjax.training.checkpoint import Checkpoints
@@ -24,13 +25,13 @@ class Attempt:
     def __init__(self, folder, cache, *flags, devices=1, config=SMOKE):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.begun = folder, time.time_ns()
-        count = f"--xla_force_host_platform_device_count={devices}"
+        xla = f"--xla_force_host_platform_device_count={devices} {haste.FLAGS}"
         command = [sys.executable, "-m", "mmjax.main", f"--config={config}", f"--workdir={folder}"]
         self.log = folder.parent / f"{folder.name}-{self.begun}.log"
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
                 [*command, *flags], cwd=ROOT, stdout=log, stderr=log,
-                env={**os.environ, "MMJAX_CACHE": str(cache), "XLA_FLAGS": count},
+                env={**os.environ, "MMJAX_CACHE": str(cache), "XLA_FLAGS": xla},
             )  # fmt: skip
 
     def new(self, pattern):

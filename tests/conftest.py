@@ -1,8 +1,6 @@
 """Eight CPU devices for every test, shapes of public signatures checked, ranks never promoted.
 
-Most of the tests' time is compilation of what then runs once: LLVM optimises nothing and takes a
-program as one piece (a sixth of the time with XLA's older fusion, in jaxlib 0.10), and a program
-that another test has compiled is not compiled again.
+They compile in haste, and a program that another test has compiled is not compiled again.
 """
 
 import os
@@ -10,13 +8,11 @@ import re
 import tempfile
 from pathlib import Path
 
-os.environ["XLA_FLAGS"] = " ".join([
-    os.environ.get("XLA_FLAGS", ""),
-    "--xla_force_host_platform_device_count=8",
-    "--xla_backend_optimization_level=0",
-    "--xla_cpu_parallel_codegen_split_count=1",
-    "--xla_cpu_use_fusion_emitters=false",
-])  # fmt: skip
+import haste
+
+os.environ["XLA_FLAGS"] = " ".join(
+    [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8", haste.FLAGS]
+)
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -45,7 +41,7 @@ EXHAUSTIVE = Path(__file__).with_name("exhaustive.txt")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Marks what exhaustive.txt names, before `-m` chooses: as in .gitignore, the last line wins."""
+    """Marks what exhaustive.txt names, before `-m` chooses; as in .gitignore the last line wins."""
     lines = [line for line in EXHAUSTIVE.read_text().splitlines() if line and line[0] != "#"]
     rules = [
         (not line.startswith("!"), re.compile(re.escape(line.lstrip("!")).replace(r"\*", ".*")))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import haste
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -177,7 +178,7 @@ assert looked.picture.shape == (64, 64, 3) and looked.picture.min() == 255
 @pytest.mark.slow
 def test_a_run_shows_answers_and_where_it_looked_for_them(tmp_path):
     """Through the data, the processor and the task; in the pictures of the work directory."""
-    environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    environment = {**os.environ, "XLA_FLAGS": haste.FLAGS}
     subprocess.run([sys.executable, "-c", RUN, tmp_path], cwd=ROOT, env=environment, check=True)
     for split in ("validation", "test"):
         folder = tmp_path / "pictures" / "00000006" / split / "vqa"

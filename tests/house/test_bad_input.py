@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import haste
 import jax
 import numpy as np
 import pytest
@@ -361,7 +362,7 @@ def test_no_room_for_a_line_of_metrics(good, tmp_path, refused, monkeypatch):
 @pytest.mark.slow
 def test_disk_full(good, tmp_path):
     """Files may no longer grow once a checkpoint is there: it survives, and the message says so."""
-    cache = {**os.environ, "MMJAX_CACHE": str(tmp_path / "cache"), "XLA_FLAGS": ""}
+    cache = {**os.environ, "MMJAX_CACHE": str(tmp_path / "cache"), "XLA_FLAGS": haste.FLAGS}
     long = {"train.steps": 100_000, "train.log_every": 1000, "checkpoint.every": 5}
     arguments = [sys.executable, "-m", "mmjax.main", *command(good, tmp_path / "run", long)]
     process = subprocess.Popen(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import haste
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +32,7 @@ def test_notebook_is_plain_python(path):
 def test_notebook_runs(path, tmp_path):
     script = tmp_path / "notebook.py"
     script.write_text("\n\n".join(cells(path)), encoding="utf-8")
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    environment = {**os.environ, "XLA_FLAGS": haste.FLAGS}
     environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, timeout=600)
     assert done.returncode == 0
