@@ -6,7 +6,7 @@ Every file of this room with MODEL_TYPES is a family. What it has, in upper case
 * config(upstream) -> the model's config, from a parsed config.json; raises Unsupported where that
   asks for mathematics that is not here. upstream(config) is the way back.
 * model(config) -> the module. inputs(config) -> what `init` is called with (arrays or shapes).
-* table(config) -> one Entry for each parameter: table.py.
+* table(config) -> one Entry for each parameter: mapping/table.py.
 
 And, where it needs them:
 
@@ -36,7 +36,7 @@ import flax.linen as nn
 from mmjax import conversion
 from mmjax.conversion.formats.files import CheckpointFileError
 from mmjax.conversion.formats.hub import CONFIG
-from mmjax.conversion.table import Entry
+from mmjax.conversion.mapping.table import Entry
 from mmjax.processors.checkpoints import checkpoint as checkpoint_processor
 
 

@@ -21,11 +21,12 @@ import jax.numpy as jnp
 
 from mmjax import config as configs
 from mmjax import tree
-from mmjax.conversion import families, resize, table
+from mmjax.conversion import families
 from mmjax.conversion.families import Family
 from mmjax.conversion.formats import files, hub, msgpack
 from mmjax.conversion.formats.files import CheckpointFileError
 from mmjax.conversion.formats.hub import CONFIG, CTRANSLATE2, OPEN_CLIP
+from mmjax.conversion.mapping import resize, table
 from mmjax.errors import UserError
 from mmjax.processors.checkpoints import checkpoint as checkpoint_processor
 from mmjax.processors.inference import Inference
