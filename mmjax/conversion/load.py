@@ -153,7 +153,7 @@ def save(loaded: Loaded, folder: str | Path) -> None:
         family.saved(name, loaded.config): tensor
         for name, tensor in table.write(family.table(loaded.config), loaded.params).items()
     }
-    if family.config_file == CONFIG:
+    if family.config_file == CONFIG and family.weights is None:  # of transformers
         dtypes = {str(tensor.dtype) for tensor in tensors.values()}
         config = {**config, "dtype": dtypes.pop() if len(dtypes) == 1 else "float32"}
     text = json.dumps(config, indent=2) + "\n"
