@@ -43,6 +43,18 @@ def stirred(params):
     return jax.tree.map(lambda x: jnp.asarray(one(np.asarray(x)), jnp.float32), params)
 
 
+def test_a_narrow_stream_stays_narrow():
+    """Everything that is stored between layers has the type that was asked for."""
+    narrow = dataclasses.replace(KNOWING, stream="bfloat16", dtype="bfloat16", remat="full")
+    layer = unet3d.Layer(narrow, 8, True)
+    wide = (clips(3, 1), jnp.zeros((1, 32)), said(1)[1])
+    arguments = (*(x.astype(jnp.bfloat16) for x in wide), said(1)[2])
+    variables = jax.eval_shape(layer.init, jax.random.key(0), *arguments)
+    kept = dict(capture_intermediates=True, mutable=["intermediates"])
+    _, inside = jax.eval_shape(lambda v: layer.apply(v, *arguments, **kept), variables)
+    assert {str(x.dtype) for x in jax.tree.leaves(inside)} == {"bfloat16"}
+
+
 @pytest.mark.slow
 def test_what_a_frame_sees():
     """The whole model likewise. What stands behind a text, and where nothing is known, is not
