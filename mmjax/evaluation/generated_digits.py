@@ -1,6 +1,6 @@
 """Whether clips that were made show the digit that was asked for, going where it was to go.
 
-* Who judges: digit_judge.py, a classifier and a centroid. The same is asked of the data's own clips
+* Who judges: generated/digit_judge.py, a classifier and a centroid. The same is asked of the data's own clips
   ("real"), which says how good the judge is, and of clips made without guidance ("no_guidance").
 * With `scales`, each row is made with each scale of guidance besides: how the agreement grows and
   the diversity shrinks. Diversity is the mean distance between the digits of two clips of one
@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image
 
 from mmjax.config import ConfigError
-from mmjax.evaluation import digit_judge
 from mmjax.evaluation.base import Context, Evaluator, Result, draw
 from mmjax.evaluation.drawing import sweep_sheet
 from mmjax.evaluation.gather import Rows
+from mmjax.evaluation.generated import digit_judge
 from mmjax.typing import Bool, Int, Natural, Positive, UInt8
 
 NUMBERS = ("digit_agreement", "motion_agreement", "both")

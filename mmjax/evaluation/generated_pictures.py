@@ -21,18 +21,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
 from mmjax.config import ConfigError
 from mmjax.conversion.load import Loaded, load
 from mmjax.data.captions import captions
 from mmjax.data.source import CorruptExample
 from mmjax.datasets import bundled
-from mmjax.evaluation import distances
 from mmjax.evaluation.base import Context, Evaluator, Result, draw
 from mmjax.evaluation.drawing import beside_sheet, sweep_sheet
 from mmjax.evaluation.gather import Rows
-from mmjax.typing import Float, Int, Positive, UInt8
+from mmjax.evaluation.generated import distances
+from mmjax.typing import Float, Int, Positive
 
 AT = (1, 5)  # the k of recall at k
 AT_ONCE = 64  # pictures that the CLIP reads together

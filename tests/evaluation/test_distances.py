@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from mmjax.evaluation import distances
+from mmjax.evaluation.generated import distances
 
 RNG = np.random.default_rng(0)
 A = RNG.normal(size=(300, 6)) @ RNG.normal(size=(6, 6)) / 3

@@ -9,7 +9,8 @@ from mmjax.config import ConfigError
 from mmjax.conversion.load import Loaded
 from mmjax.data.source import InMemory
 from mmjax.datasets import emoji, moving_digits
-from mmjax.evaluation import base, digit_judge, generated_digits, generated_pictures
+from mmjax.evaluation import base, generated_digits, generated_pictures
+from mmjax.evaluation.generated import digit_judge
 from mmjax.transforms.decode import DecodeImage
 
 ROWS = 40
