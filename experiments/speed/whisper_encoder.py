@@ -22,9 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.conversion import table as tables
 from mmjax.conversion import whisper as whisper_files
 from mmjax.conversion.formats import files
+from mmjax.conversion.mapping import table as tables
 from mmjax.models import whisper
 
 PROMPT = 16  # tokens

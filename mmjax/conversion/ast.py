@@ -16,9 +16,10 @@ from typing import Any
 
 import flax.linen as nn
 
-from mmjax.conversion import fields, vit
+from mmjax.conversion import vit
 from mmjax.conversion.clip import PATCHES, body, sizes
-from mmjax.conversion.table import Entry, linear, norm
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import Entry, linear, norm
 from mmjax.models import ast, audio_classifier
 from mmjax.models.audio_classifier import inputs as inputs
 from mmjax.processors.checkpoints import sounds as checkpoint_sounds

@@ -21,10 +21,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mmjax.conversion import fields
 from mmjax.conversion.clip import body, sizes
 from mmjax.conversion.gpt2 import special, special_fields
-from mmjax.conversion.table import Entry, linear, norm
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import Entry, linear, norm
 from mmjax.layers import transformer
 from mmjax.models import bert
 

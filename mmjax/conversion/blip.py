@@ -22,9 +22,10 @@ from typing import Any
 import flax.linen as nn
 
 from mmjax import tree
-from mmjax.conversion import bert, fields
+from mmjax.conversion import bert
 from mmjax.conversion.clip import PATCHES, body, part, sizes
-from mmjax.conversion.table import Entry, linear, norm
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import Entry, linear, norm
 from mmjax.layers import transformer
 from mmjax.models import blip, vit
 from mmjax.models.blip import inputs as inputs

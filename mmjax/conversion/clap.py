@@ -17,10 +17,10 @@ from typing import Any
 import flax.linen as nn
 
 from mmjax.conversion import bert as berts
-from mmjax.conversion import fields
 from mmjax.conversion.clip import PATCHES, body, part, sizes
 from mmjax.conversion.gpt2 import special, special_fields
-from mmjax.conversion.table import Entry, linear, norm
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import Entry, linear, norm
 from mmjax.models import bert, clap, htsat
 from mmjax.models.clip import inputs as inputs
 from mmjax.processors.checkpoints import sounds as checkpoint_sounds

@@ -14,8 +14,8 @@ from typing import Any
 
 import flax.linen as nn
 
-from mmjax.conversion import fields
-from mmjax.conversion.table import Entry, linear, norm
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import Entry, linear, norm
 from mmjax.layers import transformer
 from mmjax.models import clip, text, vit
 from mmjax.models.clip import inputs as inputs

@@ -2,11 +2,11 @@
 
 Every file of this room with MODEL_TYPES is a family. What it has, in upper case for constants:
 
-* MODEL_TYPES: the `model_type`s of config.json that it takes.
+* MODEL_TYPES: the `model_type`s of config.json that it takes, or of diffusers the `_class_name`s.
 * config(upstream) -> the model's config, from a parsed config.json; raises Unsupported where that
   asks for mathematics that is not here. upstream(config) is the way back.
 * model(config) -> the module. inputs(config) -> what `init` is called with (arrays or shapes).
-* table(config) -> one Entry for each parameter: table.py.
+* table(config) -> one Entry for each parameter: mapping/table.py.
 
 And, where it needs them:
 
@@ -18,6 +18,7 @@ And, where it needs them:
 * described(processor): what config.json says of the processor, where it says so.
 * DTYPE: of parameters whose reader does not choose one; else as in the file.
 * CONFIG: the name of its config file, where that is not config.json; the weights' follows.
+* WEIGHTS: the name of the weights' file, where it does not follow.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ import flax.linen as nn
 from mmjax import conversion
 from mmjax.conversion.formats.files import CheckpointFileError
 from mmjax.conversion.formats.hub import CONFIG
-from mmjax.conversion.table import Entry
+from mmjax.conversion.mapping.table import Entry
 from mmjax.processors.checkpoints import checkpoint as checkpoint_processor
 
 
@@ -63,10 +64,13 @@ class Family:
     described: Callable[[Any], dict[str, Any]] = lambda processor: {}
     dtype: str | None = None
     config_file: str = CONFIG
+    weights: str | None = None
 
     @property
     def weights_file(self) -> str:
         """The name under which weights are written."""
+        if self.weights is not None:
+            return self.weights
         return self.config_file.replace("config.json", "model.safetensors")
 
 
@@ -74,7 +78,7 @@ class Family:
 OPTIONAL = {
     "rename": "rename", "saved": "saved", "ignored": "IGNORED", "left_out": "LEFT_OUT",
     "processor": "processor", "foreign": "foreign", "dtype": "DTYPE", "config_file": "CONFIG",
-    "described": "described",
+    "weights": "WEIGHTS", "described": "described",
 }  # fmt: skip
 
 
@@ -116,7 +120,7 @@ def reads(config: Mapping[str, Any], where: str = CONFIG) -> Family:
     Raises:
       CheckpointFileError: no file takes its model_type; lists those that are taken.
     """
-    model_type = config.get("model_type", "")
+    model_type = config.get("model_type") or config.get("_class_name", "")
     family = _called(model_type)
     if family is not None:
         return family
@@ -128,7 +132,7 @@ def reads(config: Mapping[str, Any], where: str = CONFIG) -> Family:
         model_type = next(starts, "")
     if model_type not in families:
         raise CheckpointFileError(
-            f"{where}: model_type = {config.get('model_type')!r}, architectures = "
+            f"{where}: model_type = {model_type!r}, architectures = "
             f"{config.get('architectures')}: no family here takes it. Taken are: "
             f"{', '.join(sorted(families))}"
         )

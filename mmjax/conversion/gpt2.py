@@ -14,8 +14,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mmjax.conversion import fields
-from mmjax.conversion.table import Entry, norm
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import Entry, norm
 from mmjax.layers import transformer
 from mmjax.models import gpt2
 from mmjax.processors.checkpoints import checkpoint as checkpoint_processor

@@ -18,9 +18,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mmjax.conversion import fields
 from mmjax.conversion.gpt2 import special, special_fields
-from mmjax.conversion.table import Entry, linear, norm
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import Entry, linear, norm
 from mmjax.layers import decoder, rotary
 from mmjax.models import llama
 from mmjax.processors.checkpoints import checkpoint as checkpoint_processor

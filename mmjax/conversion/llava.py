@@ -18,9 +18,10 @@ from typing import Any
 
 import flax.linen as nn
 
-from mmjax.conversion import fields, tower
 from mmjax.conversion import llama as llamas
-from mmjax.conversion.table import Entry, linear
+from mmjax.conversion import tower
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import Entry, linear
 from mmjax.layers.projectors import mlp
 from mmjax.models import clip, llama, vit, vlm
 from mmjax.models.vlm import inputs as inputs

@@ -21,11 +21,12 @@ import jax.numpy as jnp
 
 from mmjax import config as configs
 from mmjax import tree
-from mmjax.conversion import families, resize, table
+from mmjax.conversion import families
 from mmjax.conversion.families import Family
 from mmjax.conversion.formats import files, hub, msgpack
 from mmjax.conversion.formats.files import CheckpointFileError
 from mmjax.conversion.formats.hub import CONFIG, CTRANSLATE2, OPEN_CLIP
+from mmjax.conversion.mapping import resize, table
 from mmjax.errors import UserError
 from mmjax.processors.checkpoints import checkpoint as checkpoint_processor
 from mmjax.processors.inference import Inference
@@ -152,7 +153,7 @@ def save(loaded: Loaded, folder: str | Path) -> None:
         family.saved(name, loaded.config): tensor
         for name, tensor in table.write(family.table(loaded.config), loaded.params).items()
     }
-    if family.config_file == CONFIG:
+    if family.config_file == CONFIG and family.weights is None:  # of transformers
         dtypes = {str(tensor.dtype) for tensor in tensors.values()}
         config = {**config, "dtype": dtypes.pop() if len(dtypes) == 1 else "float32"}
     text = json.dumps(config, indent=2) + "\n"

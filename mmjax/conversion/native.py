@@ -20,7 +20,7 @@ import jax
 from mmjax import config as configs
 from mmjax import models, processors, registry, tree
 from mmjax.conversion.formats import files
-from mmjax.conversion.table import Entry
+from mmjax.conversion.mapping.table import Entry
 from mmjax.processors.base import Processor
 
 MODEL_TYPES = ("mmjax",)

@@ -18,9 +18,9 @@ from typing import Any
 import flax.linen as nn
 
 from mmjax.conversion.clip import PATCHES
-from mmjax.conversion.fields import Unsupported
 from mmjax.conversion.formats import files
-from mmjax.conversion.table import Entry, linear, multihead, norm
+from mmjax.conversion.mapping.fields import Unsupported
+from mmjax.conversion.mapping.table import Entry, linear, multihead, norm
 from mmjax.layers import transformer
 from mmjax.models import clip, resnet, text, vit
 from mmjax.models.clip import inputs as inputs

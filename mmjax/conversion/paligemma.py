@@ -15,13 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmjax.conversion import fields, llava, tower
 from mmjax.conversion import llama as llamas
+from mmjax.conversion import llava, tower
 from mmjax.conversion.llava import inputs as inputs
 from mmjax.conversion.llava import model as model
 from mmjax.conversion.llava import rename as rename
-from mmjax.conversion.table import Entry
-from mmjax.conversion.table import linear as linear_rows
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import Entry
+from mmjax.conversion.mapping.table import linear as linear_rows
 from mmjax.layers.projectors import linear
 from mmjax.models import vlm
 from mmjax.processors import image_prompts, prompts

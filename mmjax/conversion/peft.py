@@ -26,12 +26,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import tree
-from mmjax.conversion import families, table
-from mmjax.conversion.fields import Unsupported
+from mmjax.conversion import families
 from mmjax.conversion.formats import files
-from mmjax.conversion.linear_map import LinearMap
 from mmjax.conversion.load import Loaded
-from mmjax.conversion.table import CheckpointMismatch
+from mmjax.conversion.mapping import table
+from mmjax.conversion.mapping.fields import Unsupported
+from mmjax.conversion.mapping.linear_map import LinearMap
+from mmjax.conversion.mapping.table import CheckpointMismatch
 from mmjax.layers.adapters import Rule
 
 CONFIG = "adapter_config.json"

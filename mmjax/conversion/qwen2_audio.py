@@ -18,11 +18,12 @@ from typing import Any
 
 import flax.linen as nn
 
-from mmjax.conversion import fields, llava
 from mmjax.conversion import llama as llamas
+from mmjax.conversion import llava
 from mmjax.conversion import whisper as whispers
-from mmjax.conversion.table import Entry
-from mmjax.conversion.table import linear as linear_rows
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import Entry
+from mmjax.conversion.mapping.table import linear as linear_rows
 from mmjax.layers.projectors import linear, mlp
 from mmjax.models import audio_tower, llama, vlm, whisper, whisper_encoder
 from mmjax.models.vlm import inputs as inputs

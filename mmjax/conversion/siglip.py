@@ -18,9 +18,9 @@ from typing import Any
 import flax.linen as nn
 from tokenizers import normalizers
 
-from mmjax.conversion import fields
 from mmjax.conversion.clip import PATCHES, blocks, body, part, sizes, words
-from mmjax.conversion.table import Entry, linear, multihead, norm
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import Entry, linear, multihead, norm
 from mmjax.models import clip, text, vit
 from mmjax.models.clip import inputs as inputs
 from mmjax.processors.checkpoints import checkpoint as checkpoint_processor

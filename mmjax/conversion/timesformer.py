@@ -16,9 +16,9 @@ from typing import Any
 
 import flax.linen as nn
 
-from mmjax.conversion import fields
 from mmjax.conversion.clip import PATCHES, body
-from mmjax.conversion.table import Entry, linear, norm
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import Entry, linear, norm
 from mmjax.conversion.vivit import PROJECTION, label_fields, shared, with_head
 from mmjax.layers import transformer
 from mmjax.models import video_classifier, video_vit

@@ -21,8 +21,9 @@ import flax.linen as nn
 
 from mmjax.conversion import clap as claps
 from mmjax.conversion import clip as clips
-from mmjax.conversion import fields, siglip
-from mmjax.conversion.table import Entry
+from mmjax.conversion import siglip
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import Entry
 from mmjax.models import clap, clip, htsat
 from mmjax.processors.checkpoints import checkpoint as checkpoint_processor
 from mmjax.processors.checkpoints import sounds as checkpoint_sounds

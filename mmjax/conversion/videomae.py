@@ -18,9 +18,10 @@ from typing import Any
 
 import flax.linen as nn
 
-from mmjax.conversion import fields, vit
+from mmjax.conversion import vit
 from mmjax.conversion.clip import body
-from mmjax.conversion.table import Entry, linear, norm
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import Entry, linear, norm
 from mmjax.conversion.vivit import label_fields, shared, tubelets, with_head
 from mmjax.layers import transformer
 from mmjax.models import video_classifier, video_mae, video_vit

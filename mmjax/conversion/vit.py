@@ -17,9 +17,9 @@ from typing import Any
 
 import flax.linen as nn
 
-from mmjax.conversion import fields
 from mmjax.conversion.clip import PATCHES, body, sizes
-from mmjax.conversion.table import Entry, linear, norm
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import Entry, linear, norm
 from mmjax.layers import transformer
 from mmjax.models import image_classifier, vit
 from mmjax.models.image_classifier import inputs as inputs

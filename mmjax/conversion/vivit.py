@@ -17,9 +17,10 @@ from typing import Any
 
 import flax.linen as nn
 
-from mmjax.conversion import fields, vit
+from mmjax.conversion import vit
 from mmjax.conversion.clip import body, sizes
-from mmjax.conversion.table import Entry, linear, norm
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import Entry, linear, norm
 from mmjax.models import video_classifier, video_vit
 from mmjax.models.video_classifier import inputs as inputs
 from mmjax.processors.checkpoints import clips as checkpoint_clips

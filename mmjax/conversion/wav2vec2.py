@@ -15,9 +15,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from mmjax.conversion import fields
 from mmjax.conversion.gpt2 import special, special_fields
-from mmjax.conversion.table import Entry, linear, norm
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import Entry, linear, norm
 from mmjax.layers import transformer
 from mmjax.models import wav2vec2
 from mmjax.processors.checkpoints import speech as speech_processor

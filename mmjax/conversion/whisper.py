@@ -16,11 +16,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.conversion import fields
 from mmjax.conversion.formats import ctranslate2
 from mmjax.conversion.formats.files import CheckpointFileError
 from mmjax.conversion.gpt2 import special, special_fields
-from mmjax.conversion.table import Entry, linear, norm
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import Entry, linear, norm
 from mmjax.layers import transformer
 from mmjax.models import whisper
 from mmjax.processors.checkpoints import speech as speech_processor

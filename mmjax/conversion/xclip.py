@@ -15,9 +15,9 @@ from typing import Any
 import flax.linen as nn
 
 from mmjax.conversion import clip as clips
-from mmjax.conversion import fields
 from mmjax.conversion.clip import PATCHES, part
-from mmjax.conversion.table import Entry, linear, norm
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import Entry, linear, norm
 from mmjax.models import frame_tower, video_clip
 from mmjax.models.video_clip import inputs as inputs
 from mmjax.processors.checkpoints import clips as checkpoint_clips

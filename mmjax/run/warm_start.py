@@ -23,7 +23,7 @@ from mmjax import tree
 from mmjax.conversion.formats.files import CheckpointFileError
 from mmjax.conversion.formats.hub import CONFIG, OPEN_CLIP
 from mmjax.conversion.load import load
-from mmjax.conversion.table import CheckpointMismatch
+from mmjax.conversion.mapping.table import CheckpointMismatch
 from mmjax.layers import adapters
 from mmjax.run import workdir
 from mmjax.run.assembly import Run

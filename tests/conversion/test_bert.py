@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import mmjax
-from mmjax.conversion import bert, fields, load, table
+from mmjax.conversion import bert, load
 from mmjax.conversion.formats import files
+from mmjax.conversion.mapping import fields, table
 from mmjax.models import bert as model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "bert"

@@ -12,7 +12,8 @@ from flax.linen import unbox
 
 from mmjax.config import ConfigError
 from mmjax.conversion import blip as conversion
-from mmjax.conversion import fields, load
+from mmjax.conversion import load
+from mmjax.conversion.mapping import fields
 from mmjax.generation.generate import Generator
 from mmjax.generation.options import Options
 from mmjax.layers import transformer

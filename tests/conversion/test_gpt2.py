@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.conversion import fields, gpt2, load
+from mmjax.conversion import gpt2, load
 from mmjax.conversion.formats import files
+from mmjax.conversion.mapping import fields
 from mmjax.models import gpt2 as model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "gpt2" / "gpt2"

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from mmjax.conversion import fields, llama
+from mmjax.conversion import llama
+from mmjax.conversion.mapping import fields
 from mmjax.models import llama as model
 
 

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from mmjax.conversion import fields, llava, paligemma
+from mmjax.conversion import llava, paligemma
+from mmjax.conversion.mapping import fields
 from mmjax.layers.projectors import linear, mlp, resampler
 from mmjax.models import gpt2, vlm
 

@@ -14,7 +14,7 @@ import mmjax
 from mmjax.conversion import families, load
 from mmjax.conversion.formats import hub
 from mmjax.conversion.formats.files import CheckpointFileError
-from mmjax.conversion.table import CheckpointMismatch
+from mmjax.conversion.mapping.table import CheckpointMismatch
 from mmjax.training import sharding
 
 CLIP = Path(__file__).parents[1] / "golden" / "checkpoints" / "clip"

@@ -20,7 +20,7 @@ from mmjax.commands import export
 from mmjax.config import ConfigError
 from mmjax.conversion import load, native
 from mmjax.conversion.formats.files import CheckpointFileError
-from mmjax.conversion.table import CheckpointMismatch
+from mmjax.conversion.mapping.table import CheckpointMismatch
 from mmjax.data.source import CorruptExample
 from mmjax.datasets import bundled, emoji
 from mmjax.errors import UserError

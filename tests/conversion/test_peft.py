@@ -10,9 +10,10 @@ import pytest
 from flax.linen import unbox
 
 from mmjax import tree
-from mmjax.conversion import bert, clip, gpt2, load, peft, siglip, table
-from mmjax.conversion.fields import Unsupported
+from mmjax.conversion import bert, clip, gpt2, load, peft, siglip
 from mmjax.conversion.formats import files
+from mmjax.conversion.mapping import table
+from mmjax.conversion.mapping.fields import Unsupported
 from mmjax.layers import adapters
 from mmjax.layers.adapters import Adapted, Rule
 

@@ -11,10 +11,10 @@ from flax import serialization
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from safetensors.numpy import save_file
 
-from mmjax.conversion import table
 from mmjax.conversion.formats import files, msgpack
 from mmjax.conversion.formats.files import CheckpointFileError
-from mmjax.conversion.table import Entry, linear, multihead, norm
+from mmjax.conversion.mapping import table
+from mmjax.conversion.mapping.table import Entry, linear, multihead, norm
 
 ROWS = [
     *multihead("blocks/attention", "layers.{layer}.attn", 2, layers=3),

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from mmjax import tree
 from mmjax.conversion import load
-from mmjax.conversion.table import CheckpointMismatch
+from mmjax.conversion.mapping.table import CheckpointMismatch
 from mmjax.layers.patches import Patches
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "checkpoints"

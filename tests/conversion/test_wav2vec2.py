@@ -12,9 +12,10 @@ import pytest
 from flax.linen import unbox
 
 from mmjax import tree
-from mmjax.conversion import fields, hubert, table, wav2vec2
+from mmjax.conversion import hubert, wav2vec2
 from mmjax.conversion import load as checkpoints
 from mmjax.conversion.formats import files
+from mmjax.conversion.mapping import fields, table
 from mmjax.models import wav2vec2 as models
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "wav2vec2"

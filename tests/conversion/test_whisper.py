@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 from mmjax.config import ConfigError
-from mmjax.conversion import fields, whisper
 from mmjax.conversion import load as checkpoints
+from mmjax.conversion import whisper
 from mmjax.conversion.formats import ctranslate2, files
-from mmjax.conversion.table import CheckpointMismatch
+from mmjax.conversion.mapping import fields
+from mmjax.conversion.mapping.table import CheckpointMismatch
 from mmjax.models import whisper as models
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "whisper"

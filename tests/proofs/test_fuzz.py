@@ -21,9 +21,9 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from mmjax import tree
-from mmjax.conversion import table
 from mmjax.conversion.formats import files
-from mmjax.conversion.table import Entry
+from mmjax.conversion.mapping import table
+from mmjax.conversion.mapping.table import Entry
 from mmjax.data.source import CorruptExample
 from mmjax.errors import UserError
 from mmjax.readers import manifest, webdataset

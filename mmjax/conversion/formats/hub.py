@@ -17,7 +17,10 @@ from mmjax.conversion.formats.files import CheckpointFileError
 CONFIG = "config.json"
 OPEN_CLIP = "open_clip_config.json"
 CTRANSLATE2 = "model.bin"
-INDICES = ("model.safetensors.index.json", "flax_model.msgpack.index.json")
+DIFFUSERS = "diffusion_pytorch_model.safetensors"
+INDICES = (
+    "model.safetensors.index.json", f"{DIFFUSERS}.index.json", "flax_model.msgpack.index.json"
+)  # fmt: skip
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5")
 # Of a hub's repository, what may be needed beside the weights.
 SMALL = ("*.json", "*.txt", "*.model", "*.jinja")
@@ -103,8 +106,9 @@ def refusal(folder: Path, names: Sequence[str]) -> CheckpointFileError:
             f"{folder} is the work directory of a run: mmjax.export({str(folder)!r}, folder) "
             "writes one that is opened here"
         )
+    held = ", ".join(sorted(names)[:12]) or "nothing"
     return CheckpointFileError(
         f"{folder} holds no checkpoint that is read: config.json with model.safetensors, "
-        "model.safetensors.index.json or flax_model.msgpack; or open_clip_config.json with "
-        f"open_clip_model.safetensors. It holds {', '.join(sorted(names)[:12]) or 'nothing'}"
+        f"model.safetensors.index.json, {DIFFUSERS} or flax_model.msgpack; or "
+        f"open_clip_config.json with open_clip_model.safetensors. It holds {held}"
     )

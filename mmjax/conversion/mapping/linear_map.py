@@ -10,8 +10,8 @@ import dataclasses
 import math
 import re
 
-from mmjax.conversion.fields import Unsupported
-from mmjax.conversion.table import Entry
+from mmjax.conversion.mapping.fields import Unsupported
+from mmjax.conversion.mapping.table import Entry
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.config import ConfigError
-from mmjax.conversion.table import Entry
+from mmjax.conversion.mapping.table import Entry
 from mmjax.layers import positions
 from mmjax.models import resnet, vit
 from mmjax.typing import Float
