@@ -1,7 +1,8 @@
 """Whether clips that were made show the digit that was asked for, going where it was to go.
 
-* Who judges: generated/digit_judge.py, a classifier and a centroid. The same is asked of the data's own clips
-  ("real"), which says how good the judge is, and of clips made without guidance ("no_guidance").
+* Who judges: generated/digit_judge.py, a classifier and a centroid. The same is asked of the data's
+  own clips ("real"), which says how good the judge is, and of clips made without guidance
+  ("no_guidance").
 * With `scales`, each row is made with each scale of guidance besides: how the agreement grows and
   the diversity shrinks. Diversity is the mean distance between the digits of two clips of one
   class, in units of that between two real ones.

@@ -170,7 +170,7 @@ class Diffusion(Task):
           guidance, steps, rescale: instead of those of the config; guidance may be each row's own.
         """
         c = self.config
-        scale = guidance if jnp.ndim(guidance) else None
+        scale = guidance if guidance is not None and jnp.ndim(guidance) else None
         asked = {"guidance": None if scale is not None else guidance, "rescale": rescale}
         asked = {name: value for name, value in asked.items() if value is not None}
         config = dataclasses.replace(c.sampling, **asked)

