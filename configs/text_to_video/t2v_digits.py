@@ -6,17 +6,17 @@
 from mmjax.config import relative
 
 ACTIONS = ("goes on", "stops")
+SCALES = (0.0, 1.0, 2.0, 4.0, 7.5, 12.0)
 VARIANTS = {
     "smoke": {
         "train": dict(steps=4, evaluate_every=4, log_every=1),
         "data.batch_size": 8,
         "data.train.clips.rows": 32,
         "optimizer.groups": (dict(optimizer="adamw", learning_rate=1e-3),),
-        "model.denoiser": dict(widths=(8, 16), head_size=4),
+        "model.denoiser": dict(widths=(8,), attention=(True,), head_size=4),
         "task.sampler.steps": 3,
-        "validation.held_out": dict(source=dict(rows=8), evaluator=dict(scales=(0.0, 4.0))),
-        "validation.held_out.evaluator.judge_steps": 5,
-        "test.held_out": dict(source=dict(rows=8), evaluator=dict(judge_steps=5)),
+        "validation.held_out": dict(source=dict(rows=8), evaluator=dict(judge_steps=5, scales=())),
+        "test.held_out": dict(source=dict(rows=8), evaluator=dict(judge_steps=5, scales=(4.0,))),
     },
 }
 
@@ -48,8 +48,8 @@ def get_config():
         name="text_diffusion",
         text=dict(transformer=dict(width=64, layers=1, heads=2, hidden=128), causal=False),
         denoiser=dict(
-            channels=16, text_width=64, widths=(64, 96), attention=(True, True), layers=1,
-            groups=8, film=True, frames=12, size=(6,), dtype="bfloat16",
+            channels=16, text_width=64, widths=(64, 128), attention=(False, True), layers=1,
+            groups=8, time="joint", film=True, frames=12, size=(6,), dtype="bfloat16",
         ),
         fold=4,
     )
@@ -61,14 +61,13 @@ def get_config():
         min_snr=5.0,
         drop=0.1,
     )
-    config.train = dict(steps=2000, log_every=20, evaluate_every=1000)
+    config.train = dict(steps=1500, log_every=20, evaluate_every=1500)
     config.optimizer.groups = (
         dict(optimizer="muon", learning_rate=0.02, adam_learning_rate=2e-3, warmup=50),
     )
     config.ema = 0.998
     config.validation = dict(
-        held_out=asked("validation", 50, "seen", scales=(0.0, 1.0, 2.0, 4.0, 7.5, 12.0),
-                       no_guidance=False)
+        held_out=asked("validation", 50, "seen", scales=SCALES, no_guidance=False)
     )
     config.test = dict(held_out=asked("test", 200, "held_out"))
     config.checkpoint.metric = "validation/held_out/both"

@@ -47,11 +47,12 @@ class Request(NamedTuple):
 class Sampler:
     """Makes samples of one run."""
 
-    def __init__(self, restored: Restored, setting: Setting = Setting()) -> None:  # noqa: B008
+    def __init__(self, restored: Restored, setting: Setting | None = None) -> None:
         """
         Raises:
           ConfigError: a run that makes no samples; frames or a size that the model does not have.
         """
+        setting = setting or Setting()
         task = restored.run.task
         if "generate" not in task.predict or not hasattr(restored.processor, "asked"):
             raise ConfigError(

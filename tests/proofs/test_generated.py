@@ -17,7 +17,6 @@ from mmjax.data.source import CorruptExample
 pytestmark = pytest.mark.slow
 CONFIG = "configs/text_to_video/t2v_digits.py:smoke"
 TINY = (
-    "--config.model.denoiser={'widths': (8,), 'attention': (True,), 'head_size': 4, 'time': 'joint'}",
     "--config.train={'steps': 6, 'evaluate_every': 0, 'log_every': 1}",
     "--config.checkpoint={'metric': '', 'every': 1, 'latest': 3}",
     "--config.validation={}",

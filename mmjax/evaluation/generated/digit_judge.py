@@ -28,7 +28,7 @@ from mmjax.typing import Array, Float, Int, UInt8
 
 WINDOW = 16  # W
 LEARNED = digits.TRAIN  # pictures of each digit that the classifier learns from; the rest judge it
-COPIES = 20  # of each of them, each turned and sheared otherwise
+COPIES = 20  # of each of them at most, each turned and sheared otherwise
 BATCH = 128
 LEAST = 0.15  # of 1: darker values are background
 WHOLE = 0.75  # of the brightest frame's sum: a frame that shows nearly all of the digit
@@ -126,11 +126,13 @@ def judge(side: int = 12, steps: int = 700) -> Judge:
     rng = np.random.default_rng(0)
     pictures = digits.tiles()
     numbers = np.arange(10)
+    # no more than are looked at
+    copies = min(COPIES, max(1, steps * BATCH // (len(numbers) * LEARNED)))
     learned = np.stack([
         _drawn(pictures[digit, picture], side, rng, turned=True)
-        for digit in numbers for picture in range(LEARNED) for _ in range(COPIES)
+        for digit in numbers for picture in range(LEARNED) for _ in range(copies)
     ])  # fmt: skip
-    labels = np.repeat(numbers, LEARNED * COPIES)
+    labels = np.repeat(numbers, LEARNED * copies)
     params = _fitted(learned, labels, steps, rng)
     unseen = range(LEARNED, pictures.shape[1])
     asked = np.stack([
