@@ -37,6 +37,7 @@ from mmjax.layers.stack import REMAT
 from mmjax.layers.unet.convolution import Convolution, Double, Halve
 from mmjax.layers.unet.group_norm import GroupNorm
 from mmjax.layers.unet.residual import Residual, TemporalResidual
+from mmjax.layers.unet.start import by_inputs
 from mmjax.layers.unet.times import waves
 from mmjax.layers.unet.transformers import SpatialTransformer, TemporalTransformer
 from mmjax.typing import Array, Bool, Float, Int, Natural, Positive
@@ -226,7 +227,7 @@ class Model(nn.Module):
         c = self.config
 
         def dense(name: str, axes: tuple[str | None, ...]) -> Dense:
-            return Dense((c.condition,), axes, dtype=c.dtype, name=name)
+            return Dense((c.condition,), axes, kernel_init=by_inputs, dtype=c.dtype, name=name)
 
         x = waves(times, c.widths[0])
         x = dense("time_out", ("mlp", None))(jax.nn.silu(dense("time_in", (None, "mlp"))(x)))

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.layers.dense import matmul
+from mmjax.layers.unet.start import by_inputs
 from mmjax.typing import Array, Float
 
 TAPS = 3  # frames that a convolution over time sees
@@ -29,7 +30,7 @@ class Convolution(nn.Module):
     stride: int = 1
     # zeros before and behind, along each edge; None: half the kernel's size
     padding: tuple[int, int] | None = None
-    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    kernel_init: nn.initializers.Initializer = by_inputs
     axis: str | None = "embed"  # logical name of O
     dtype: str = "float32"  # of the product's operands
 
@@ -74,7 +75,7 @@ class TemporalConvolution(nn.Module):
 
     features: int  # O
     causal: bool = False
-    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    kernel_init: nn.initializers.Initializer = by_inputs
     dtype: str = "float32"  # of the product's operands
 
     @nn.compact

@@ -19,6 +19,7 @@ from mmjax.layers.dense import Dense
 from mmjax.layers.transformer import ACTIVATIONS
 from mmjax.layers.unet.convolution import Convolution, TemporalConvolution
 from mmjax.layers.unet.group_norm import GroupNorm
+from mmjax.layers.unet.start import by_inputs
 from mmjax.typing import Array, Float
 
 
@@ -48,8 +49,9 @@ class Residual(nn.Module):
         else:
             count = 2 if self.film else 1
             told = Dense(
-                (count, self.features), ("mlp", None, "embed"), dtype=self.dtype, name="condition"
-            )(act(condition))
+                (count, self.features), ("mlp", None, "embed"), kernel_init=by_inputs,
+                dtype=self.dtype, name="condition",
+            )(act(condition))  # fmt: skip
             told = jnp.repeat(told.astype(y.dtype), frames, axis=0)[:, None, None]
             if self.film:
                 y = norm(y) * (1 + told[..., 0, :]) + told[..., 1, :]
@@ -81,7 +83,7 @@ class TemporalResidual(nn.Module):
             y = ACTIVATIONS["silu"](in_time(norm, y, self.causal))
             if number > 1:
                 y = drop(y)
-            init = nn.initializers.lecun_normal() if number < 4 else nn.initializers.zeros_init()
+            init = by_inputs if number < 4 else nn.initializers.zeros_init()
             y = TemporalConvolution(
                 x.shape[-1], self.causal, init, self.dtype, name=f"conv_{number}"
             )(y)

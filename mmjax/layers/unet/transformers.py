@@ -21,10 +21,11 @@ from mmjax.layers.places import as_mask
 from mmjax.layers.transformer import ACTIVATIONS
 from mmjax.layers.unet.group_norm import GroupNorm
 from mmjax.layers.unet.residual import in_time
+from mmjax.layers.unet.start import by_inputs
 from mmjax.typing import Array, Bool, Float
 
 EPSILON = 1e-6  # of the norm in front; those inside a block have 1e-5
-INIT = nn.initializers.xavier_uniform()
+INIT = by_inputs
 
 
 class GatedMlp(nn.Module):
@@ -151,7 +152,7 @@ class TemporalTransformer(nn.Module):
 
 def _map(name: str, width: int, dtype: str) -> Dense:
     axes, init = {
-        "in": (("embed", "joint"), nn.initializers.lecun_normal()),
+        "in": (("embed", "joint"), by_inputs),
         # nothing is added at the start
         "out": (("joint", "embed"), nn.initializers.zeros_init()),
     }[name]
