@@ -8,8 +8,9 @@ Imagen, https://arxiv.org/abs/2205.11487. In latents: https://arxiv.org/abs/2112
   that is loaded and frozen.
 * "No text" is a vector that is learned, or the tower's tokens of an empty text. In training the
   task puts it in the place of some rows' texts, so that one model knows both.
-* `fold` pixels of each edge become channels of one place: an autoencoder that loses nothing, for
-  small samples.
+* The autoencoder is a frozen one of pictures: frame by frame, its latents drawn by each row's key.
+* `fold` pixels (or latents) of each edge become channels of one place: an autoencoder that loses
+  nothing, for small samples.
 * Pictures are clips of one frame; nothing here knows which.
 
 Letters: B rows, T frames, H and W pixels, C channels, L tokens, D width; h, w and c of latents.
@@ -25,7 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.config import ConfigError
-from mmjax.models import bert, text, unet3d
+from mmjax.models import autoencoder_kl, bert, text, unet3d
 from mmjax.typing import Array, Bool, Float, Int, Positive, Shaped
 
 
@@ -34,7 +35,8 @@ class Config:
     text: text.Config | bert.Config = text.VARIANTS["tiny"]  # the text tower
     # what says of noisy samples what is in them
     denoiser: unet3d.Config = unet3d.Config(text_width=192)
-    fold: Positive = 1  # pixels of an edge that become channels of one place
+    autoencoder: autoencoder_kl.Config | None = None  # of frames; None: noise is added to pixels
+    fold: Positive = 1  # pixels or latents of an edge that become channels of one place
     # what the denoiser reads for no text: a vector that is learned, or the tokens of `empty`
     nothing: Literal["learned", "empty"] = "learned"
     empty: tuple[int, ...] = ()  # ids of an empty text with its start and end; the processor's
@@ -65,6 +67,8 @@ class Model(nn.Module):
         tower = bert if isinstance(c.text, bert.Config) else text
         self.text = tower.Model(c.text)
         self.denoiser = unet3d.Model(c.denoiser)
+        if c.autoencoder is not None:
+            self.autoencoder = autoencoder_kl.Model(c.autoencoder)
         if c.nothing == "learned":
             init = nn.with_logical_partitioning(nn.initializers.normal(0.02), (None, "embed"))
             shape = (1, c.text.transformer.width)
@@ -79,12 +83,20 @@ class Model(nn.Module):
         """
         c = self.config
         frames, height, width, channels = shape
-        if height % c.fold or width % c.fold:
+        edge = c.fold * (c.autoencoder.divisor if c.autoencoder else 1)
+        if height % edge or width % edge:
             raise ConfigError(
-                f"samples of {height} x {width}: {c.fold} x {c.fold} pixels are one place of the "
-                "model, so height and width must be multiples of it"
+                f"samples of {height} x {width}: {edge} x {edge} pixels are one place of the "
+                "denoiser, so height and width must be multiples of it"
             )
-        latents = (1, frames, height // c.fold, width // c.fold, channels * c.fold**2)
+        if c.autoencoder is not None:
+            if channels != c.autoencoder.channels:
+                raise ConfigError(
+                    f"samples of {channels} channels, and the autoencoder has "
+                    f"{c.autoencoder.channels}"
+                )
+            channels = c.autoencoder.latent_channels
+        latents = (1, frames, height // edge, width // edge, channels * c.fold**2)
         unet3d.check(c.denoiser, latents, c.text.transformer.width)
 
     def read(
@@ -124,11 +136,18 @@ class Model(nn.Module):
         Args:
           keys: [B], of what an autoencoder draws.
         """
+        c = self.config.autoencoder
+        if c is not None:
+            _, frames, height, width, _ = samples.shape
+            shape = (frames, height // c.divisor, width // c.divisor, c.latent_channels)
+            noise = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+            samples = self.autoencoder.encode(samples, noise)
         return folded(samples, self.config.fold)
 
     def decode(self, latents: Float[Array, "B T h w c"]) -> Float[Array, "B T H W C"]:
         """Samples again."""
-        return unfolded(latents, self.config.fold)
+        latents = unfolded(latents, self.config.fold)
+        return latents if self.config.autoencoder is None else self.autoencoder.decode(latents)
 
     def denoise(
         self,
@@ -188,6 +207,9 @@ def inputs(config: Config) -> tuple[Any, ...]:
     """Shapes of what the model is called with, one row."""
     side = config.fold * config.denoiser.divisor
     channels = config.denoiser.channels // config.fold**2
+    if config.autoencoder is not None:
+        side *= config.autoencoder.divisor
+        channels = config.autoencoder.channels
     samples = jax.ShapeDtypeStruct((1, 1, side, side, channels), jnp.float32)
     ids = jax.ShapeDtypeStruct((1, config.text.context_length), jnp.int32)
     return (samples, jax.ShapeDtypeStruct((1,), jnp.float32), ids)
@@ -195,4 +217,9 @@ def inputs(config: Config) -> tuple[Any, ...]:
 
 VARIANTS = {
     "tiny": Config(denoiser=dataclasses.replace(unet3d.VARIANTS["tiny"], text_width=192)),
-}
+    # clips of 256 x 256 pixels, as ModelScope's: latents of 32 x 32, the text tower of CLIP H/14
+    "latent": Config(
+        text.VARIANTS["H"], unet3d.VARIANTS["modelscope"], autoencoder_kl.VARIANTS["kl-f8"],
+        nothing="empty",
+    ),
+}  # fmt: skip

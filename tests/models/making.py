@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from models.sounding import TINY, block, ids, mask
 
 from mmjax import tree
-from mmjax.models import text, text_diffusion, unet3d
+from mmjax.models import autoencoder_kl, text, text_diffusion, unet3d
 
 WORDS = text.Config(vocab_size=32, context_length=6, transformer=TINY, causal=False)
 WORDS_SIZE = 32 * 16 + 6 * 16 + 2 * block(16, 32) + 2 * 16
@@ -18,12 +18,15 @@ DENOISER = unet3d.Config(
 )
 FOLDED = text_diffusion.Config(WORDS, DENOISER, fold=2)
 EMPTY = dataclasses.replace(FOLDED, nothing="empty", empty=(1, 2))
+CODER = autoencoder_kl.Config(2, 2, (4, 4), 1, groups=2, attention=False)
+LATENT = dataclasses.replace(EMPTY, autoencoder=CODER, fold=1, denoiser=dataclasses.replace(
+    DENOISER, channels=2
+))  # fmt: skip
 
 
-def alone():
-    """Parameters of the denoiser."""
-    model = unet3d.Model(DENOISER)
-    made = jax.eval_shape(model.init, jax.random.key(0), *unet3d.inputs(DENOISER))
+def alone(module, config):
+    """Parameters of a part that has a row of its own."""
+    made = jax.eval_shape(module.Model(config).init, jax.random.key(0), *module.inputs(config))
     return tree.count(nn.unbox(made)["params"])
 
 
@@ -37,7 +40,13 @@ def table(row):
     return {
         "text_diffusion": [
             # and what is read where there is no text
-            row(text_diffusion.Model(FOLDED), clips(), WORDS_SIZE + alone() + 16),
-            row(text_diffusion.Model(EMPTY), clips(), WORDS_SIZE + alone()),
+            row(
+                text_diffusion.Model(FOLDED), clips(), WORDS_SIZE + alone(unet3d, DENOISER) + 16
+            ),
+            row(
+                text_diffusion.Model(LATENT),
+                clips(),
+                WORDS_SIZE + alone(unet3d, LATENT.denoiser) + alone(autoencoder_kl, CODER),
+            ),
         ],
     }
