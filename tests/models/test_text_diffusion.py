@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models.making import EMPTY, FOLDED, clips
+from models.making import EMPTY, FOLDED, WORDS, clips
 
 from mmjax.config import ConfigError
-from mmjax.models import text_diffusion
+from mmjax.models import text, text_diffusion
 from mmjax.models.text_diffusion import folded, unfolded
 
 
@@ -25,26 +25,25 @@ def test_folding_loses_nothing():
 
 
 def test_nothing_to_read():
-    samples, times, ids, mask = clips(4)
-    for config in (FOLDED, EMPTY):
+    _, _, ids, mask = clips(4)
+    tower = nn.unbox(jax.jit(text.Model(WORDS).init)(jax.random.key(0), ids, mask))["params"]
+    params = {"text": tower, "nothing": jnp.full((1, 16), 0.5)}
+    for config, count in ((FOLDED, 1), (EMPTY, 2)):
         model = text_diffusion.Model(config)
-        start = jax.jit(lambda *a, model=model: nn.unbox(model.init(jax.random.key(0), *a)))
-        variables = start(samples, times, ids, mask)
 
-        def both(variables, model=model):
-            read = model.apply(variables, ids, mask, method="read")
-            return read, model.apply(variables, read, method="without")
+        @jax.jit
+        def both(params, ids, mask, model=model):
+            read = model.apply({"params": params}, ids, mask, method="read")
+            return read, model.apply({"params": params}, read, method="without")
 
-        read, without = jax.jit(both)(variables)
+        read, without = both(params, ids, mask)
         assert read.states.shape == without.states.shape == (4, 6, 16)
         np.testing.assert_array_equal(read.mask, mask)
         np.testing.assert_array_equal(without.states, without.states[:1].repeat(4, 0))
         # a vector that is learned, at one place; or the two ids of an empty text
-        count = 1 if config is FOLDED else 2
         assert without.mask.sum(1).tolist() == [count] * 4
-    first = jnp.zeros((1, 6), jnp.int32).at[0, :2].set(jnp.array([1, 2]))
-    seen = jnp.arange(6)[None] < 2
-    again = model.apply(variables, first, seen, method="read")
+    first = jnp.zeros((4, 6), jnp.int32).at[:, :2].set(jnp.array([[1, 2]]))
+    again, _ = both(params, first, jnp.broadcast_to(jnp.arange(6)[None] < 2, (4, 6)))
     np.testing.assert_allclose(again.states[0, :2], without.states[0, :2], atol=1e-5)
 
 

@@ -13,6 +13,7 @@ import mmjax.processors.illustrated as illustrated
 from mmjax.config import ConfigError
 from mmjax.data.source import CorruptExample, InMemory
 from mmjax.processors import video
+from mmjax.run.restore import Restored
 from mmjax.run.samples import Request, Sampler, Setting
 
 SHAPE = (2, 4, 4, 1)
@@ -22,19 +23,22 @@ CONFIG = illustrated.Config(
 )
 
 
-def restored():
+class Run(Restored):
     """What a run in a work directory would be."""
+
     task = made()
     mesh = jax.make_mesh((1,), ("data",), devices=jax.devices()[:1])
     run = SimpleNamespace(task=task, mesh=mesh, put=lambda batch: batch, workdir="runs/toy")
     processor = illustrated.build(CONFIG, lambda: [SOURCE], None)
-    return SimpleNamespace(
-        run=run, model=task.model, processor=processor, variables=VARIABLES, step=1
-    )  # fmt: skip
+    model = task.model
+    variables = VARIABLES
+
+    def __init__(self):
+        pass
 
 
 def test_a_sample_is_of_its_prompt_and_seed():
-    sampler = Sampler(restored(), Setting(batch_size=3, steps=2))
+    sampler = Sampler(Run(), Setting(batch_size=3, steps=2))
     requests = [Request(text, seed) for text in ("a one", "a two moves") for seed in (5, 6)]
     told = []
     whole = np.concatenate(list(sampler.several(requests, told.append)))
@@ -47,13 +51,15 @@ def test_a_sample_is_of_its_prompt_and_seed():
 
 def test_what_cannot_be_made_is_said_before_anything_is_compiled():
     with pytest.raises(ConfigError, match="3 frames"):
-        Sampler(restored(), Setting(frames=3))
-    sampler = Sampler(restored())
+        Sampler(Run(), Setting(frames=3))
+    sampler = Sampler(Run())
     with pytest.raises(ConfigError, match="no prompt"):
         sampler.check([])
     with pytest.raises(CorruptExample, match="5 tokens, and the model reads 4"):
         sampler.batch([Request("a one moves up and", 0)], 0)
-    other = restored()
-    other.run.task = SimpleNamespace(predict={"embed": None})
+
+    class Other(Run):
+        run = SimpleNamespace(task=SimpleNamespace(predict={"embed": None}), workdir="runs/toy")
+
     with pytest.raises(ConfigError, match="runs/toy: its task makes no pictures or clips"):
-        Sampler(other)
+        Sampler(Other())
