@@ -82,6 +82,7 @@ class Config:
     fewest: Positive = 1  # likewise
     label: str = "direction"  # one of LABELS, of the digit that came first
     combinations: str = "seen"  # one of COMBINATIONS: which digits go in which directions
+    actions: tuple[str, ...] = tuple(ACTIONS)  # what digits may do, some of ACTIONS
     clips: str = "own"  # one of CLIPS; the labels stay
     seed: Natural = 0  # of everything that is drawn
 
@@ -115,7 +116,7 @@ def _path(config: Config, rng: np.random.Generator, digit: int) -> Path:
         or held_out(digit, name) == (config.combinations == "held_out")
     ])  # fmt: skip
     speed = _draw(rng, list(SPEEDS))
-    action = _draw(rng, list(ACTIONS))
+    action = _draw(rng, list(config.actions))
     picture = int(rng.integers(*PICTURES[config.split]))
     while True:
         begin = int(rng.integers(0, config.frames // 2))  # it does not move before, and is not seen
@@ -311,6 +312,10 @@ def open(config: Config) -> MovingDigits:
     check_choice("moving_digits: label", config.label, tuple(LABELS))
     check_choice("moving_digits: combinations", config.combinations, COMBINATIONS)
     check_choice("moving_digits: clips", config.clips, CLIPS)
+    for action in config.actions:
+        check_choice("moving_digits: actions", action, tuple(ACTIONS))
+    if not config.actions:
+        raise DataError("moving_digits: actions is empty; name some of " + ", ".join(ACTIONS))
     if not 1 <= config.fewest <= config.most <= 2:
         raise DataError(
             f"moving_digits: {config.fewest} to {config.most} digits of a clip; there are 1 or 2"

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from models import sounding, watching
+from models import making, sounding, watching
 from models.sounding import TINY, block
 
 import mmjax.models
@@ -193,6 +193,7 @@ TABLE = {
     ],
     **sounding.table(Row),
     **watching.table(Row),
+    **making.table(Row),
     "bert": [
         Row(bert.Model(SENTENCES), (ids(), mask()), TEXT + (2 + 16 + 1) * 16),  # types, pooler
         Row(

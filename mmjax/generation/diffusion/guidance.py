@@ -20,14 +20,17 @@ from mmjax.typing import Array, Float
 def guided(
     conditioned: Float[Array, "B ..."],
     unconditioned: Float[Array, "B ..."],
-    scale: Float[Array, ""] | float,
+    scale: Float[Array, ""] | Float[Array, " B"] | float,
     rescale: float = 0.0,
 ) -> Float[Array, "B ..."]:
     """Answers of a model, of any kind.
 
     Args:
+      scale: one, or each row's own.
       rescale: share of the answer that is brought to the conditioned one's deviation, row by row.
     """
+    if jnp.ndim(scale):
+        scale = spread(scale, conditioned)
     out = unconditioned + scale * (conditioned - unconditioned)
     if not rescale:
         return out

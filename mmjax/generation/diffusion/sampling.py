@@ -55,6 +55,7 @@ def sample(
     condition: Any = None,
     without: Any = None,
     start: Float[Array, "B ..."] | None = None,
+    scale: Float[Array, " B"] | None = None,
 ) -> Float[Array, "B ..."]:
     """Samples of a shape, one for each key.
 
@@ -62,6 +63,7 @@ def sample(
       condition: what the model is told besides, its leaves [B, ...].
       without: the same for nothing at all (an empty text); used where guidance is not 1.
       start: x at the first of the calls; None: noise.
+      scale: of each row's guidance, instead of the config's; any of them is two calls a step.
     """
     rows = len(keys)
     if start is None:
@@ -73,7 +75,7 @@ def sample(
         alpha, sigma, time = (
             jnp.broadcast_to(row[name], (rows,)) for name in ("alpha", "sigma", "time")
         )
-        out = _answer(said, x, time, condition, without, config)
+        out = _answer(said, x, time, condition, without, config, scale)
         clean = clean_of(config.target, out.astype(jnp.float32), x, alpha, sigma)
         if config.bounds == "clip":
             return clipped(clean)
@@ -97,14 +99,21 @@ def sample(
 
 
 def _answer(
-    said: Said, x: Array, time: Array, condition: Any, without: Any, config: Config
+    said: Said,
+    x: Array,
+    time: Array,
+    condition: Any,
+    without: Any,
+    config: Config,
+    scale: Array | None,
 ) -> Array:
     """The model's answer, guided; both calls are one of twice the rows."""
-    if config.guidance == 1.0:
+    if scale is None and config.guidance == 1.0:
         return said(x, time, condition)
-    if config.guidance == 0.0:
+    if scale is None and config.guidance == 0.0:
         return said(x, time, without)
     twice = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), condition, without)
     both = said(jnp.concatenate([x, x]), jnp.concatenate([time, time]), twice)
     conditioned, unconditioned = jnp.split(both, 2)
-    return guided(conditioned, unconditioned, config.guidance, config.rescale)
+    scale = config.guidance if scale is None else scale
+    return guided(conditioned, unconditioned, scale, config.rescale)

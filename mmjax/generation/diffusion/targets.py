@@ -18,12 +18,12 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from mmjax.typing import Array, Float
+from mmjax.typing import Array, Float, Shaped
 
 Target = Literal["noise", "clean", "v", "flow"]
 
 
-def spread(value: Float[Array, " B"], x: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
+def spread(value: Shaped[Array, " B"], x: Shaped[Array, "B ..."]) -> Shaped[Array, "B ..."]:
     """A number of each row with as many axes as x."""
     return value.reshape(-1, *(1,) * (x.ndim - 1))
 

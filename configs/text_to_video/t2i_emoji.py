@@ -1,0 +1,71 @@
+"""Emoji from their captions: the task of t2v_digits.py with pictures in the place of clips.
+
+    python -m mmjax.main --config=configs/text_to_video/t2i_emoji.py --workdir=runs/t2i_emoji
+"""
+
+from mmjax.config import relative
+
+SCALES = (0.0, 1.0, 2.0, 4.0, 7.5, 12.0)
+
+VARIANTS = {
+    "smoke": {
+        "train": dict(steps=4, evaluate_every=4, log_every=1),
+        "data.batch_size": 8,
+        "optimizer.groups": (dict(optimizer="adamw", learning_rate=1e-3),),
+        "model.denoiser": dict(widths=(8,), attention=(True,), head_size=4),
+        "task.sampler.steps": 2,
+        "validation.unseen_concept.evaluator": dict(rows=8, keep=0, scales=()),
+        "test.unseen_concept.evaluator": dict(rows=8, scales=(4.0,)),
+    },
+}  # fmt: skip
+
+
+def asked(split: str, **fields) -> dict:
+    return dict(
+        source=dict(name="emoji", split=f"{split}/unseen_concept"),
+        evaluator=dict(name="generated_pictures", **fields),
+        batch_size=64,
+    )
+
+
+def get_config():
+    config = relative(__file__, "../base.py")
+    config.data = dict(
+        train=dict(emoji=dict(name="emoji", split="train")),
+        processor=dict(
+            name="illustrated", tokenizer="words", image_size=32, max_length=20, pad_to=20,
+            augmentation=dict(
+                zoom=(0.9, 1.05), degrees=8.0, translate=0.04, flip=0.5, drop_words=0.1
+            ),
+        ),
+        batch_size=48,
+    )  # fmt: skip
+    config.model = dict(
+        name="text_diffusion",
+        text=dict(transformer=dict(width=128, layers=0, heads=2, hidden=256), causal=False),
+        denoiser=dict(
+            channels=48, text_width=128, widths=(96, 192), attention=(True, True), layers=1,
+            groups=8, film=True, time="none", frames=1, size=(8,), dtype="bfloat16",
+        ),
+        fold=4,
+    )  # fmt: skip
+    config.task = dict(
+        name="diffusion",
+        schedule=dict(kind="cosine", zero_terminal=True),
+        sampling=dict(target="v", guidance=4.0, bounds="dynamic"),
+        sampler=dict(name="ddim", steps=25),
+        min_snr=5.0,
+        drop=0.1,
+    )
+    config.train = dict(steps=2000, log_every=50, evaluate_every=1000)
+    config.optimizer.groups = (
+        dict(optimizer="muon", learning_rate=0.02, adam_learning_rate=2e-3, warmup=100),
+    )
+    config.ema = 0.999
+    config.validation = dict(
+        unseen_concept=asked("validation", rows=64, scales=SCALES, no_guidance=False)
+    )
+    config.test = dict(unseen_concept=asked("test"))
+    config.checkpoint.metric = "validation/unseen_concept/clip_r5"
+    config.checkpoint.every = 1000
+    return config

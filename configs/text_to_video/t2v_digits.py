@@ -1,0 +1,75 @@
+"""Clips of a moving digit, from sentences: "a seven moves left quickly and goes on".
+
+    python -m mmjax.main --config=configs/text_to_video/t2v_digits.py --workdir=runs/t2v_digits
+"""
+
+from mmjax.config import relative
+
+ACTIONS = ("goes on", "stops")
+SCALES = (0.0, 1.0, 2.0, 4.0, 7.5, 12.0)
+VARIANTS = {
+    "smoke": {
+        "train": dict(steps=4, evaluate_every=4, log_every=1),
+        "data.batch_size": 8,
+        "data.train.clips.rows": 32,
+        "optimizer.groups": (dict(optimizer="adamw", learning_rate=1e-3),),
+        "model.denoiser": dict(widths=(8,), attention=(True,), head_size=4),
+        "task.sampler.steps": 3,
+        "validation.held_out": dict(source=dict(rows=8), evaluator=dict(judge_steps=5, scales=())),
+        "test.held_out": dict(source=dict(rows=8), evaluator=dict(judge_steps=5, scales=(4.0,))),
+    },
+}
+
+
+def asked(split: str, rows: int, combinations: str, **fields) -> dict:
+    """So many sentences of a split, judged."""
+    return dict(
+        source=dict(name="@clips", split=split, rows=rows, combinations=combinations),
+        evaluator=dict(name="generated_digits", **fields),
+        batch_size=50,
+    )
+
+
+def get_config():
+    config = relative(__file__, "../base.py")
+    clips = dict(
+        name="moving_digits", split="train", rows=20_000, frames=12, side=24, digit=12, most=1,
+        actions=ACTIONS,
+    )
+    config.data = dict(
+        train=dict(clips=clips),
+        processor=dict(
+            name="illustrated", tokenizer="words", image_size=24, frames=dict(frames=12),
+            grey=True, max_length=14, pad_to=14,
+        ),
+        batch_size=32,
+    )
+    config.model = dict(
+        name="text_diffusion",
+        text=dict(transformer=dict(width=64, layers=1, heads=2, hidden=128), causal=False),
+        denoiser=dict(
+            channels=16, text_width=64, widths=(64, 128), attention=(False, True), layers=1,
+            groups=8, time="joint", film=True, frames=12, size=(6,), dtype="bfloat16",
+        ),
+        fold=4,
+    )
+    config.task = dict(
+        name="diffusion",
+        schedule=dict(kind="cosine", zero_terminal=True),
+        sampling=dict(target="v", guidance=4.0),
+        sampler=dict(name="ddim", steps=20),
+        min_snr=5.0,
+        drop=0.1,
+    )
+    config.train = dict(steps=1500, log_every=20, evaluate_every=1500)
+    config.optimizer.groups = (
+        dict(optimizer="muon", learning_rate=0.02, adam_learning_rate=2e-3, warmup=50),
+    )
+    config.ema = 0.998
+    config.validation = dict(
+        held_out=asked("validation", 50, "seen", scales=SCALES, no_guidance=False)
+    )
+    config.test = dict(held_out=asked("test", 200, "held_out"))
+    config.checkpoint.metric = "validation/held_out/both"
+    config.checkpoint.every = 500
+    return config
