@@ -52,7 +52,12 @@ LABELS = {  # what `label` may be -> the names of its classes; of the digit that
     "digit": digits.CLASSES,
     "speed": tuple(SPEEDS),
     "action": tuple(ACTIONS),
+    # of both; -1 where there is one
+    "second_direction": tuple(DIRECTIONS),
+    "second_digit": digits.CLASSES,
+    "order": ("the lower first", "the higher first"),
 }
+UNKNOWN = -1  # class of what is not there
 QUESTIONS = ("which", "direction", "speed", "action")
 TRIES = 64  # paths that are drawn at a time, until one of them does what it is to do
 APART = 3  # frames between the coming of two digits
@@ -80,7 +85,7 @@ class Config:
     digit: Positive = 12  # D
     most: Positive = 2  # digits of a clip, one at least
     fewest: Positive = 1  # likewise
-    label: str = "direction"  # one of LABELS, of the digit that came first
+    label: str = "direction"  # one of LABELS
     combinations: str = "seen"  # one of COMBINATIONS: which digits go in which directions
     actions: tuple[str, ...] = tuple(ACTIONS)  # what digits may do, some of ACTIONS
     clips: str = "own"  # one of CLIPS; the labels stay
@@ -261,7 +266,7 @@ class MovingDigits:
         config = self.config
         found = paths(config, index)
         asked, answer = question(index, found)
-        numbers = _numbers(found[0])
+        numbers = _numbers(found)
         return {
             "video": draw(config, index, found),
             "text": sentence(found),
@@ -279,7 +284,7 @@ class MovingDigits:
         if name == "label":
             name = self.config.label
         if name in LABELS:
-            return np.array([_numbers(found[0])[name] for found in self._all], np.int32)
+            return np.array([_numbers(found)[name] for found in self._all], np.int32)
         if name == "text":
             return objects([sentence(found) for found in self._all])
         if name in ("question", "answer"):
@@ -295,16 +300,28 @@ class MovingDigits:
         return f"moving digits {self.config.split}, row {index}"
 
 
-def _numbers(path: Path) -> dict[str, int]:
-    """The classes of a digit, by LABELS."""
-    values = (path.direction, digits.CLASSES[path.digit], path.speed, path.action)
-    named = zip(LABELS.items(), values, strict=True)
-    return {name: names.index(value) for (name, names), value in named}
+def _numbers(found: tuple[Path, ...]) -> dict[str, int]:
+    """The classes of a clip, by LABELS."""
+    first = found[0]
+    numbers = {
+        "direction": list(DIRECTIONS).index(first.direction),
+        "digit": first.digit,
+        "speed": list(SPEEDS).index(first.speed),
+        "action": list(ACTIONS).index(first.action),
+        "second_direction": UNKNOWN,
+        "second_digit": UNKNOWN,
+        "order": UNKNOWN,
+    }
+    for second in found[1:]:
+        numbers["second_direction"] = list(DIRECTIONS).index(second.direction)
+        numbers["second_digit"] = second.digit
+        numbers["order"] = int(first.digit > second.digit)
+    return numbers
 
 
 def open(config: Config) -> MovingDigits:
     """One example a clip: video (uint8 [T, S, S, 3]), text, question, answer, label, group, id, and
-    of the digit that came first direction, digit, speed and action.
+    the numbers of LABELS by their names.
 
     Raises DataError for a choice that is none, and for sizes in which nothing can move.
     """
@@ -324,5 +341,14 @@ def open(config: Config) -> MovingDigits:
         raise DataError(
             f"moving_digits: frames={config.frames}, digit={config.digit} in side={config.side}: "
             "take 12 frames at least, and a side of twice the digit"
+        )
+    room = config.side - config.digit
+    # the slowest way out of the picture is askew
+    reach = min(SPEEDS.values()) * room / np.sqrt(2) * (config.frames - 1)
+    if "leaves" in config.actions and reach <= config.digit / 2:
+        raise DataError(
+            f"moving_digits: in frames={config.frames} a digit of {config.digit} pixels that moves "
+            f"slowly in side={config.side} goes {reach:.1f} pixels askew and never leaves: take "
+            "more frames, a larger side, a smaller digit, or actions without leaving"
         )
     return MovingDigits(config)

@@ -2,7 +2,8 @@
 
 * Whatever is classified (pictures, clips, sounds): the evaluator sees logits and labels alone.
 * Accuracies beside chance and the majority class, as in zero_shot.py and linear_probe.py.
-* Of sounds people see the spectrogram of one of them and can play it.
+* Of sounds people see the spectrogram of one of them and can play it; of clips strips of frames
+  with what was said and what is right, where the model looked in time, and one that moves.
 """
 
 import dataclasses
@@ -14,13 +15,15 @@ import numpy as np
 
 from mmjax.config import ConfigError
 from mmjax.evaluation import accuracy
-from mmjax.evaluation.base import Context, Evaluator, Result, draw
-from mmjax.evaluation.drawing import speech_sheet
+from mmjax.evaluation.base import Ask, Context, Evaluator, Result, draw
+from mmjax.evaluation.drawing import answer_sheet, clip_sheet, speech_sheet
 from mmjax.evaluation.gather import Rows
 from mmjax.transforms.audio import DecodeAudio, Sound
 from mmjax.transforms.mel import LogMel
 
 RATE = 16_000  # samples per second of a sound that is shown
+STRIPS = 6  # clips that are shown as strips of frames, at most
+MOVING = 256  # pixels that a small clip is enlarged to where it moves, about
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Classification(Evaluator):
     predict: str = "logits"  # the task's predict function
     logits: str = "logits"  # key of the logits [B, C] in what `predict` returns
     label: str = "label"  # field of the right class, from 0
-    class_names: tuple[str, ...] = ()  # name i belongs to label i; (): numbers
+    class_names: tuple[str, ...] = ()  # name i belongs to label i; (): the data's, or numbers
 
     def check(self, context: Context) -> None:
         labels = context.source.column(self.label)
@@ -55,7 +58,7 @@ class Classification(Evaluator):
     def finish(self, rows: Rows, context: Context) -> Result:
         label = rows["label"]
         count = int(rows["classes"][0])
-        names = self.class_names or accuracy.numbered(count)
+        names = self._names(count, context)
         if len(names) != count:
             raise ConfigError(
                 f"class_names has {len(names)} names, but the model tells {count} classes apart"
@@ -70,6 +73,11 @@ class Classification(Evaluator):
         result.media.update(self._heard(rows, names, context))
         return result
 
+    def _names(self, count: int, context: Context) -> tuple[str, ...]:
+        """Of the classes: the config's, else the data's, else their numbers."""
+        of_data = tuple(getattr(context.source, "class_names", ()))
+        return self.class_names or of_data or accuracy.numbered(count)
+
     def _heard(self, rows: Rows, names: Sequence[str], context: Context) -> dict[str, Any]:
         """Where the rows are sounds, one of them: its spectrogram with what was said of it, and the
         sound itself."""
@@ -80,14 +88,50 @@ class Classification(Evaluator):
         if "audio" not in example:
             return {}
         samples = DecodeAudio(RATE)(example)["audio"]
-        said = names[int(rows["best"][row])]
-        right = names[int(rows["label"][row])]
-        title = f"{said}: right" if said == right else f"{said}: it is {right}"
+        title = _verdict(rows, row, names)
         if isinstance(example.get("text"), str):
             title = f"{title}. {example['text']}"
         frames = LogMel(rate=RATE, seconds=None).batch([samples]).features[0]
         sheet = speech_sheet.draw(frames, (), title)
         return {"heard": sheet, "played": Sound(samples, RATE)}
+
+    def illustrate(self, rows: Rows, context: Context, ask: Ask) -> dict[str, Any]:
+        """Of clips, strips of frames, wrong answers first, and the first of them as it moves."""
+        right = rows["best"] == rows["label"]
+        places = answer_sheet.chosen(right, min(self.keep, STRIPS))
+        if not len(places) or "video" not in context.source[int(rows["index"][places[0]])]:
+            return {}
+        numbers = rows["index"][places]
+        order = np.argsort(numbers)  # rows come back in this one
+        places, numbers = places[order], numbers[order]
+        read = ask(self.predict, numbers, {}) or {}
+        looked = ask("over_time", numbers, {}) or {}
+        names = self._names(int(rows["classes"][0]), context)
+        clips = []
+        for place, number in zip(places.tolist(), numbers.tolist(), strict=True):
+            at = np.flatnonzero(np.asarray(read.get("index", ())) == number)
+            if not len(at) or "video" not in (shown := context.show(read, int(at[0]))):
+                continue
+            shares = looked["over_time"][int(at[0])] if "over_time" in looked else None
+            said = _verdict(rows, place, names)
+            clips.append(clip_sheet.Clip(said, (shown["video"],), (), bool(right[place]), shares))
+        if not clips:
+            return {}
+        title = f"{right.mean():.1%} of {len(right):,} clips are right"
+        return {"strips": clip_sheet.draw(clips, title), "moving": _enlarged(clips[0].strips[0])}
+
+
+def _verdict(rows: Rows, row: int, names: Sequence[str]) -> str:
+    """What was said of a row, and what is right."""
+    said = names[int(rows["best"][row])]
+    right = names[int(rows["label"][row])]
+    return f"{said}: right" if said == right else f"{said}: it is {right}"
+
+
+def _enlarged(clip: np.ndarray) -> np.ndarray:
+    """A small clip with larger pixels."""
+    times = max(1, MOVING // max(clip.shape[1:3]))
+    return clip.repeat(times, axis=1).repeat(times, axis=2)
 
 
 Config = Classification  # what a config's sub-tree of this evaluator is turned into

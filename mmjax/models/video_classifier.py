@@ -1,6 +1,7 @@
 """A video tower with a classifier on its pooled vector, or with the layer that it was trained with.
 
 * Any tower of clips: tubelets (video_vit.py), or pictures and what follows what (frame_tower.py).
+* Several questions at once have a classifier each, on the same vector.
 * ViViT as it was published has a pooler, a layer and tanh, where it has no classifier.
 
 Letters: B batch, T frames, L tokens, D width, V classes.
@@ -10,14 +11,24 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 
+from mmjax.config import ConfigError
 from mmjax.layers.dense import Dense
 from mmjax.models import frame_tower, video_vit
-from mmjax.typing import Array, Float, Natural, Shaped
+from mmjax.typing import Array, Float, Natural, Positive, Shaped
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """One question of several."""
+
+    name: str  # of the label
+    classes: Positive  # V
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +37,14 @@ class Config:
     classes: Natural = 0  # V; 0: there is no classifier
     pooler: Natural = 0  # width of a layer and tanh on what is pooled; 0: there is none
     labels: tuple[str, ...] = ()  # names of the classes, for people
+    heads: tuple[Head, ...] = ()  # several questions in the place of `classes`
+
+    def __post_init__(self) -> None:
+        if self.heads and self.classes:
+            raise ConfigError(
+                f"classes={self.classes} are those of one classifier; with heads "
+                f"({', '.join(head.name for head in self.heads)}) leave it 0"
+            )
 
 
 class Output(NamedTuple):
@@ -33,7 +52,8 @@ class Output(NamedTuple):
 
     tokens: Float[Array, "B L D"]  # as the tower gives them
     pooled: Float[Array, "B D"]  # after the pooler, where there is one
-    logits: Float[Array, "B V"]  # V = 0 without a classifier
+    # V = 0 without a classifier; of several heads by their names
+    logits: Float[Array, "B V"] | Mapping[str, Float[Array, "B V"]]
 
 
 class Model(nn.Module):
@@ -46,6 +66,7 @@ class Model(nn.Module):
         self.video = importlib.import_module(type(c.video).__module__).Model(c.video)
         self.pooler = self._head(c.pooler)
         self.classifier = self._head(c.classes)
+        self.heads = {head.name: self._head(head.classes) for head in c.heads}
 
     def _head(self, width: int) -> Dense | None:
         dtype = getattr(getattr(self.config.video, "transformer", None), "dtype", "float32")
@@ -64,6 +85,8 @@ class Model(nn.Module):
         logits = jnp.zeros((len(pooled), 0), pooled.dtype)
         if self.classifier:
             logits = self.classifier(pooled)
+        if self.heads:
+            logits = {name: head(pooled) for name, head in self.heads.items()}
         if self.pooler:
             pooled = jnp.tanh(self.pooler(pooled))
         return Output(read.tokens, pooled, logits)

@@ -39,6 +39,7 @@ class Config:
     video: video_vit.Config = video_vit.Config(positions="sine", pool="mean", norm="tokens")
     decoder: transformer.Config = transformer.Config()  # the stack that makes up the hidden ones
     normalised: bool = True  # targets have each tubelet's own mean and deviation
+    floor: float = masked_video.EPSILON  # added to that deviation, of pixels from 0 to 1
 
 
 class Output(NamedTuple):
@@ -85,19 +86,53 @@ class Model(nn.Module):
         pixels = Dense((values,), ("embed", "patch"), dtype=t.dtype, name="head")(x)
         return Output(read.tokens, pixels, hidden)
 
+    @nn.nowrap
     def targets(
         self, video: Float[Array, "B T H W C"], hidden: Int[Array, "B M"]
     ) -> Float[Array, "B M E"]:
         """What the pixels of the hidden tubelets ought to be."""
         c = self.config
-        if c.video.channels == len(MEAN):
-            per_channel = (1, 1, 1, 1, len(MEAN))
-            video = video * jnp.array(STD).reshape(per_channel)
-            video = video + jnp.array(MEAN).reshape(per_channel)
-        cut = c.video.cut(video)
+        cut = c.video.cut(self._to_unit(video))
         if c.normalised:
-            cut = masked_video.normalised(cut, c.video.channels)
+            cut = masked_video.normalised(cut, c.video.channels, c.floor)
         return tubelets.chosen(cut, hidden)
+
+    @nn.nowrap
+    def restored(
+        self,
+        pixels: Float[Array, "B M E"],
+        video: Float[Array, "B T H W C"],
+        hidden: Int[Array, "B M"],
+    ) -> Float[Array, "B T H W C"]:
+        """The clip with what was made up in the places of its hidden tubelets.
+
+        Of normalised targets the mean and the deviation of each tubelet are the clip's own.
+        """
+        c = self.config
+        cut = c.video.cut(self._to_unit(video))
+        if c.normalised:
+            own = tubelets.chosen(cut, hidden)
+            pixels = masked_video.unnormalised(pixels, own, c.video.channels, c.floor)
+        rows = jnp.arange(len(cut))[:, None]
+        cut = cut.at[rows, hidden].set(pixels.astype(cut.dtype))
+        side = c.video.grid * c.video.patch_size
+        whole = tubelets.joined(cut, c.video.tubelet, c.video.patch_size, side, side)
+        return self._from_unit(whole)
+
+    def _to_unit(self, video: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+        """Pixels from 0 to 1; those of other than three channels are taken as they are."""
+        if self.config.video.channels != len(MEAN):
+            return video
+        return video * _per_channel(STD) + _per_channel(MEAN)
+
+    def _from_unit(self, video: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+        if self.config.video.channels != len(MEAN):
+            return video
+        return (video - _per_channel(MEAN)) / _per_channel(STD)
+
+
+def _per_channel(values: tuple[float, ...]) -> Float[Array, "1 1 1 1 C"]:
+    return jnp.array(values).reshape(1, 1, 1, 1, -1)
 
 
 def inputs(config: Config) -> tuple[Any, ...]:

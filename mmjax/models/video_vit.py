@@ -10,6 +10,8 @@ https://arxiv.org/abs/2102.05095. What differs between them is a field here:
   itself; the frames' class tokens are averaged then.
 * Tokens are in the order of time, and within a time in reading order, for all of them (the
   reference's TimeSformer has the times of a place side by side).
+* A stem of overlapping convolutions before the tubelets are cut, over a tubelet's frames side by
+  side, sees small shifts as they are, as that of vit.py does.
 * A clip may be padded behind: tubelets without a real frame are not attended to.
 * `apply(..., mutable=["intermediates"])` gives "transformer/hidden_states" [layers + 1, B, L, D];
   with attention="space" [layers + 1, B * T', L, D], the frames one below the other.
@@ -21,6 +23,7 @@ Letters: B batch, T frames, T' times (T / frames of a tubelet), P tubelets, K vi
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -31,6 +34,7 @@ from mmjax.config import ConfigError
 from mmjax.layers import pooling, positions, transformer, tubelets
 from mmjax.layers.attention import attention_mask
 from mmjax.layers.dense import Dense
+from mmjax.layers.patches import overlapping
 from mmjax.layers.places import as_mask
 from mmjax.layers.space_time import Divided, SpaceTime
 from mmjax.layers.transformer import embedding, layer_norm
@@ -47,6 +51,9 @@ class Config:
     patch_size: Positive = 16  # pixels along each edge of a tubelet
     tubelet: Positive = 2  # frames of a tubelet
     channels: Positive = 3  # of a pixel
+    # convolutions before the embedding of tubelets, which overlap in space then; the product of
+    # their strides divides patch_size
+    stem: tuple[vit.Stage, ...] = ()
     transformer: transformer.Config = transformer.Config()  # the stack of blocks
     # over all tubelets; over time, then over space; over space alone, each time by itself
     attention: Literal["joint", "divided", "space"] = "joint"
@@ -59,6 +66,9 @@ class Config:
     def __post_init__(self) -> None:
         if self.attention != "joint" and self.pool != "class":
             raise ConfigError(f"attention={self.attention!r} needs the class token: pool='class'")
+        if self.patch_size % math.prod(stage.stride for stage in self.stem):
+            strides = ", ".join(str(stage.stride) for stage in self.stem)
+            raise ConfigError(f"strides {strides} of the stem do not divide {self.patch_size}")
         if self.times < 1 or self.grid < 1:
             raise ConfigError(
                 f"a clip of {self.frames} frames of {self.image_size} pixels is less than one "
@@ -80,11 +90,15 @@ class Config:
         """P, of a clip."""
         return self.times * self.grid**2
 
-    def cut(self, video: Float[Array, "B T H W C"]) -> Float[Array, "B P E"]:
-        """The tubelets of clips; without the frames and pixels that fill none."""
+    def whole(self, video: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+        """Clips without the frames and pixels that fill no tubelet."""
         length = self.times * self.tubelet
         side = self.grid * self.patch_size
-        return tubelets.cut(video[:, :length, :side, :side], self.tubelet, self.patch_size)
+        return video[:, :length, :side, :side]
+
+    def cut(self, video: Float[Array, "B T H W C"]) -> Float[Array, "B P E"]:
+        """The tubelets of clips."""
+        return tubelets.cut(self.whole(video), self.tubelet, self.patch_size)
 
 
 class Output(NamedTuple):
@@ -116,21 +130,46 @@ class Model(nn.Module):
 
         Raises:
           ValueError: clips of another size than the config's.
-          ConfigError: visible tubelets where attention is not joint.
+          ConfigError: visible tubelets where attention is not joint, or where a stem has seen the
+            others.
         """
         c = self.config
         t = c.transformer
         self._check(video)
         if visible is not None and c.attention != "joint":
             raise ConfigError(f"attention={c.attention!r} reads all tubelets, or none")
+        if visible is not None and c.stem:
+            raise ConfigError("a stem reads beyond the tubelets that are visible: leave it out")
+        x = self._tubelets(video.astype(t.stream))
         dense = Dense((t.width,), ("patch", "embed"), dtype=t.dtype, name="tubelet_embedding")
-        x = dense(c.cut(video.astype(t.stream)))
+        x = dense(x)
         summary, places = self._positions()
         x = x + places.astype(x.dtype)[None]
         times = self._times(mask)  # which are there, [B, T']
         if c.attention == "joint":
             return self._joint(x, summary, times, visible, train)
         return self._frame_by_frame(x, summary, times, train)
+
+    def _tubelets(self, video: Float[Array, "B T H W C"]) -> Float[Array, "B P E"]:
+        """What is embedded: pixels, or what the stem makes of them."""
+        c = self.config
+        if not c.stem:
+            return c.cut(video)
+        x = c.whole(video)
+        batch, length, height, width, channels = x.shape
+        x = x.reshape(batch * c.times, c.tubelet, height, width, channels)
+        # a tubelet's frames side by side, so that a kernel sees what moves
+        x = x.transpose(0, 2, 3, 1, 4).reshape(len(x), height, width, c.tubelet * channels)
+        patch = c.patch_size
+        for number, stage in enumerate(c.stem):
+            x = overlapping(x, stage.stride)
+            dense = Dense(
+                (stage.width,), ("patch", None), dtype=c.transformer.dtype, name=f"stem_{number}"
+            )
+            x = nn.gelu(layer_norm(c.transformer, f"stem_norm_{number}", axis=None)(dense(x)))
+            patch //= stage.stride
+        x = overlapping(x, patch)
+        return x.reshape(batch, c.count, -1)
 
     def _joint(
         self,

@@ -5,7 +5,8 @@ VideoMAE, https://arxiv.org/abs/2203.12602.
 * Tubes: a place is hidden at all times or at none, so that no later frame gives it away.
 * The target is each tubelet's pixels, normalised by the tubelet's own mean and deviation.
 
-Letters: B batch, P tubelets, K visible ones, M hidden ones, E values of a tubelet, C channels.
+Letters: B batch, P tubelets, K visible ones, M hidden ones, E values of a tubelet, C channels,
+    V values of a channel of a tubelet.
 """
 
 from __future__ import annotations
@@ -34,13 +35,50 @@ def visible_tubes(
     return (start + place[:, None]).reshape(rows, times * kept)
 
 
-def normalised(tubelets: Float[Array, "B P E"], channels: int) -> Float[Array, "B P E"]:
-    """Each channel of a tubelet with mean 0 and deviation 1."""
-    x = tubelets.reshape(*tubelets.shape[:2], -1, channels)
-    centred = x - x.mean(2, keepdims=True)
-    # as torch's variance: of a sample
-    deviation = jnp.sqrt((centred**2).sum(2, keepdims=True) / max(1, x.shape[2] - 1))
-    return (centred / (deviation + EPSILON)).reshape(tubelets.shape)
+def normalised(
+    tubelets: Float[Array, "B P E"], channels: int, floor: float = EPSILON
+) -> Float[Array, "B P E"]:
+    """Each channel of a tubelet with mean 0 and deviation 1.
+
+    Args:
+      floor: added to a deviation. Where much is of one colour, a speck of noise would weigh as much
+        as a picture: a floor well above the noise keeps it small.
+    """
+    x = _per_channel(tubelets, channels)
+    mean, deviation = _moments(x)
+    return ((x - mean) / (deviation + floor)).reshape(tubelets.shape)
+
+
+def unnormalised(
+    tubelets: Float[Array, "B P E"],
+    own: Float[Array, "B P E"],
+    channels: int,
+    floor: float = EPSILON,
+) -> Float[Array, "B P E"]:
+    """What is made up of normalised tubelets, with the mean and deviation of others (`own`)."""
+    mean, deviation = _moments(_per_channel(own, channels))
+    x = _per_channel(tubelets, channels)
+    return (x * (deviation + floor) + mean).reshape(tubelets.shape)
+
+
+def means(tubelets: Float[Array, "B P E"], channels: int) -> Float[Array, "B P E"]:
+    """Tubelets of one colour each, their own mean."""
+    x = _per_channel(tubelets, channels)
+    mean, _ = _moments(x)
+    return jnp.broadcast_to(mean, x.shape).reshape(tubelets.shape)
+
+
+def _per_channel(tubelets: Float[Array, "B P E"], channels: int) -> Float[Array, "B P V C"]:
+    return tubelets.reshape(*tubelets.shape[:2], -1, channels)
+
+
+def _moments(
+    x: Float[Array, "B P V C"],
+) -> tuple[Float[Array, "B P 1 C"], Float[Array, "B P 1 C"]]:
+    """Mean and deviation, as torch's: of a sample."""
+    mean = x.mean(2, keepdims=True)
+    squares = ((x - mean) ** 2).sum(2, keepdims=True)
+    return mean, jnp.sqrt(squares / max(1, x.shape[2] - 1))
 
 
 def squared_error(

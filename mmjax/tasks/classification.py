@@ -4,16 +4,19 @@
   picture, a sound, a clip. The field of a head's label is its name; of the only one "label".
 * A label below 0 is not known: the row then counts for the other heads alone. A head's loss is a
   mean over the rows whose label is known, over the whole batch.
+* In evaluation a row may be several views of one thing (parts of a clip, crops of it), [B, V, ...]:
+  they are read one after the other, and what is said of them is averaged. Rows stay apart, so
+  that any sharding of them gives the same.
 * A head may be of several classes at once (AudioSet, https://doi.org/10.1109/ICASSP.2017.7952261):
   its labels are 0 and 1 of each class, and the loss is binary cross-entropy, summed over classes.
 
-Letters: B rows, V classes of a head, D width.
+Letters: B rows, V classes of a head or views of a row, D width.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -22,9 +25,10 @@ import jax.numpy as jnp
 import optax
 
 from mmjax.config import ConfigError
+from mmjax.generation import over_time
 from mmjax.layers.adapters import Adapted
 from mmjax.tasks.base import Batch, Loss, Part, Predict, Task, Variables
-from mmjax.typing import Array, Bool, Float, Shaped
+from mmjax.typing import Array, Bool, Float, Positive, Shaped
 
 ONLY = "label"  # the head of a model that has one
 
@@ -34,6 +38,8 @@ class Config:
     input: str = "image"  # field of what is classified; "<input>_mask" goes with it
     several: tuple[str, ...] = ()  # heads of several classes at once, their labels 0 and 1 [B, V]
     smoothing: float = 0.0  # share of a label that all classes of its head get, 0 to 1
+    # of a row in evaluation, whose logits and vectors are averaged; as the data has them
+    views: Positive = 1
 
 
 class Classification(Task):
@@ -101,16 +107,41 @@ class Classification(Task):
 
     @property
     def predict(self) -> Mapping[str, Predict]:
-        return {"logits": self.logits, "embed": self.embed}
+        known: dict[str, Predict] = {"logits": self.logits, "embed": self.embed}
+        if over_time.tells(getattr(self.model, "config", None)):
+            known["over_time"] = self.over_time
+        return known
 
     def logits(self, variables: Variables, batch: Batch, keys: jax.Array) -> dict[str, Array]:
         """Of each head by its name, [B, V]; of the only one "logits"."""
-        heads = self._heads(variables, batch)
+        heads = self._over_views(lambda view: self._heads(variables, view), batch)
         return {"logits": heads[ONLY]} if list(heads) == [ONLY] else heads
 
     def embed(self, variables: Variables, batch: Batch, keys: jax.Array) -> dict[str, Array]:
         """What the heads read, [B, D], under the name of the input."""
-        return {self.config.input: self._out(variables, batch).pooled}
+        pooled = self._over_views(lambda view: self._out(variables, view).pooled, batch)
+        return {self.config.input: pooled}
+
+    def over_time(self, variables: Variables, batch: Batch, keys: jax.Array) -> dict[str, Array]:
+        """How much of a clip's attention falls on each stretch of time, of its first view."""
+        first = batch
+        if self.config.views > 1:
+            first = {**batch, **{name: batch[name][:, 0] for name in self._viewed(batch)}}
+        params = {"params": variables["params"]}
+        return {"over_time": over_time.over_time(self.model, params, self._inputs(first))}
+
+    def _viewed(self, batch: Batch) -> tuple[str, ...]:
+        """The fields that have an axis of views."""
+        name = self.config.input
+        return tuple(field for field in (name, f"{name}_mask") if field in batch)
+
+    def _over_views(self, read: Callable[[Batch], Any], batch: Batch) -> Any:
+        """The mean of what is read of each view; one view at a time is held."""
+        if self.config.views == 1:
+            return read(batch)
+        fields = {name: jnp.moveaxis(batch[name], 1, 0) for name in self._viewed(batch)}
+        said = jax.lax.map(lambda view: read({**batch, **view}), fields)
+        return jax.tree.map(lambda x: x.mean(0), said)
 
     def _heads(
         self,

@@ -22,6 +22,9 @@ from mmjax.transforms.decode import WHITE, Color, DecodeImage, reduced, upright_
 # Statistics of the CLIP models, in units of 1.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+# Those of ImageNet, which VideoMAE and TimeSformer take.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # Random crops that shrink by 2, 3, ... are first averaged over so many pixels, and then resampled:
 # a quarter faster than resampling alone, and other by less than 1/255 on average.

@@ -157,3 +157,39 @@ class OnClip:
             own = None if seed is None else np.random.default_rng(seed)
             frames.append(self.step({"image": frame}, own)["image"])
         return {**example, "video": np.stack(frames)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """A clip -> several ones, float32 [V, T, S, S, 3]: of each time, crops along the longer side.
+
+    "video_mask" becomes [V, T].
+    """
+
+    decode: tuple[DecodeVideo, ...]  # one for each time
+    size: int  # S; the shorter side is resized to it
+    crops: int  # 1: the middle; 3: both ends as well
+    normalize: images.Normalize
+    field: ClassVar[str] = "video"
+    deterministic: ClassVar[bool] = True
+
+    def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
+        """As `DecodeVideo`."""
+        views = []
+        masks = []
+        for decode in self.decode:
+            out = OnClip(images.Resize(self.size))(decode(example, rng))
+            for crop in self._cropped(out["video"]):
+                views.append(OnClip(self.normalize)({"video": crop})["video"])
+                masks.append(out.get("video_mask"))
+        made = {**out, "video": np.stack(views)}
+        return made | {"video_mask": np.stack(masks)} if "video_mask" in out else made
+
+    def _cropped(self, clip: UInt8[np.ndarray, "T H W 3"]) -> list[np.ndarray]:
+        shares = (0.5,) if self.crops == 1 else np.linspace(0, 1, self.crops)
+        found = []
+        for share in shares:
+            top = round(share * (clip.shape[1] - self.size))
+            left = round(share * (clip.shape[2] - self.size))
+            found.append(clip[:, top : top + self.size, left : left + self.size])
+        return found

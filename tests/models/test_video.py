@@ -11,8 +11,17 @@ from models import watching
 
 from mmjax import tree
 from mmjax.config import ConfigError
+from mmjax.generation import over_time
 from mmjax.layers import tubelets
-from mmjax.models import frame_tower, resnet, video_clip, video_mae, video_vit, vit
+from mmjax.models import (
+    frame_tower,
+    resnet,
+    video_classifier,
+    video_clip,
+    video_mae,
+    video_vit,
+    vit,
+)
 from mmjax.objectives import masked_video
 
 
@@ -139,6 +148,15 @@ def test_wrong_sizes_are_explained():
         jax.eval_shape(TOWERS["talking"].init, jax.random.key(0), wrong)
     with pytest.raises(ConfigError, match="needs the class token"):
         dataclasses.replace(watching.DIVIDED, pool="mean")
+    with pytest.raises(ConfigError, match="strides 2, 3 of the stem do not divide 4"):
+        dataclasses.replace(watching.VIVIT, stem=(vit.Stage(8), vit.Stage(8, 3)))
+    stemmed = video_vit.Model(dataclasses.replace(watching.STEMMED, pool="mean"))
+    with pytest.raises(ConfigError, match="a stem reads beyond the tubelets that are visible"):
+        jax.eval_shape(stemmed.init, jax.random.key(0), watching.clips(2), None, watching.seen(2))
+    with pytest.raises(ConfigError, match="are those of one classifier; with heads .way"):
+        video_classifier.Config(
+            watching.VIVIT, classes=3, heads=(video_classifier.Head("way", 2),)
+        )
     with pytest.raises(ConfigError, match="less than one tubelet of 9 frames"):
         dataclasses.replace(watching.VIVIT, tubelet=9)
     with pytest.raises(ConfigError, match="width=16 must be that of a frame's vector, 20"):
@@ -147,6 +165,23 @@ def test_wrong_sizes_are_explained():
         dataclasses.replace(watching.PAIR, video=watching.VIVIT, prompt_layers=1)
     with pytest.raises(ConfigError, match="said by class tokens"):
         frame_tower.Config(dataclasses.replace(watching.IMAGE, pool="mean"), messages=True)
+
+
+def test_where_a_tower_looks_in_time():
+    """Shares of the times; frames that are not there have none."""
+    for tower, times in ((watching.VIVIT, 2), (watching.DIVIDED, 4), (watching.FRAMES, 4)):
+        heads = (video_classifier.Head("way", 3), video_classifier.Head("pace", 2))
+        model = video_classifier.Model(video_classifier.Config(tower, heads=heads))
+        inputs = (watching.clips(2), jnp.array([[1, 1, 1, 1], [1, 1, 0, 0]], bool))
+        variables = start(model, *inputs)
+        shares = np.asarray(over_time.over_time(model, variables, inputs))
+        assert shares.shape == (2, times) and over_time.tells(model.config)
+        np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-5)
+        assert (shares[0] > 0).all()
+        np.testing.assert_allclose(shares[1, times // 2 :], 0, atol=1e-6)
+        logits = jax.eval_shape(model.apply, variables, *inputs).logits
+        assert {name: one.shape for name, one in logits.items()} == {"way": (2, 3), "pace": (2, 2)}
+    assert not over_time.tells(video_classifier.Config(watching.SPACE))
 
 
 def test_texts_that_read_clips_are_not_trained_by_vectors():

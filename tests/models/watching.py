@@ -19,6 +19,9 @@ MASKED = dataclasses.replace(
     VIVIT, positions="sine", pool="mean", norm="pooled", transformer=NO_KEY_BIAS
 )
 MASKED_SIZE = 96 * 16 + 16 + 2 * (block(16, 32) - 16) + NORM
+STEMMED = dataclasses.replace(VIVIT, stem=(vit.Stage(8, 2),))
+# 3 x 3 kernels over two frames side by side, a norm; then the same over what leaves, twice as far
+STEMMED_SIZE = VIVIT_SIZE - 96 * 16 + 9 * 6 * 8 + 8 + 2 * 8 + 9 * 8 * 16
 DIVIDED = dataclasses.replace(VIVIT, tubelet=1, attention="divided", positions="space_time")
 FRAME = 48 * 16 + 16 + 16 + 5 * 16 + 2 * block(16, 32) + NORM  # patches, class, places
 DIVIDED_SIZE = FRAME + 4 * 16 + 2 * (ATTENTION + NORM + MAP)
@@ -61,6 +64,7 @@ def table(row):
             row(video_vit.Model(VIVIT), (clips(), there()), VIVIT_SIZE),
             row(video_vit.Model(MASKED), (clips(), None, seen()), MASKED_SIZE),
             row(video_vit.Model(DIVIDED), (clips(), there()), DIVIDED_SIZE),
+            row(video_vit.Model(STEMMED), (clips(), there()), STEMMED_SIZE),
             row(video_vit.Model(SPACE), (clips(), there()), FRAME),
         ],
         "video_classifier": [

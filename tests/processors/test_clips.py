@@ -102,5 +102,17 @@ def test_clips_of_a_run():
     evaluated = through(paced.evaluate, 0)
     assert evaluated["video_mask"].tolist() == [True] * 4 + [False] * 2
     assert made.sizes["video.frames"] == 3
+    # several views in evaluation; a model that is asked by itself sees the middle one
+    several = dataclasses.replace(paced.config.frames, frames=2, clips=3, crops=3)
+    viewed = video.Processor(dataclasses.replace(config, frames=several))
+    assert viewed.sizes["views"] == 9 and "views" not in made.sizes
+    views = through(viewed.evaluate, 0)["video"]
+    assert views.shape == (9, 2, 16, 16, 3)
+    alone = viewed.inputs({"video": [encoded()]})["video"]
+    np.testing.assert_array_equal(alone[0], views[4])
+    first = video.shown({"video": views}, 0, viewed.normalize)
+    np.testing.assert_array_equal(viewed.show({"video": views[None]}, 0)["video"], first)
+    with pytest.raises(ConfigError, match="clips=2 of a video differ where pick='pace'"):
+        video.Frames(clips=2)
     with pytest.raises(ConfigError, match="there are no texts"):
         video.Processor(video.Config(augmentation=image_text.Augmentation(drop_words=0.1)))

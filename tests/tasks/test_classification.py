@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+from toy import mesh
 
 from mmjax.config import ConfigError
 from mmjax.tasks import classification
@@ -98,3 +101,30 @@ def test_what_is_missing_is_named():
         task.init(jax.random.key(0), {"weight": BATCH["weight"]})
     with pytest.raises(ConfigError, match="smoothing"):
         made(smoothing=1.0)
+
+
+def test_views_of_a_row_are_averaged():
+    """What is said of a row is the mean of what is said of its views, one by one."""
+    task = made(views=2)
+    views = jnp.stack([BATCH["sound"], BATCH["sound"][::-1] / 2], axis=1)
+    variables = task.init(jax.random.key(0), BATCH)
+    said = task.logits(variables, {**BATCH, "sound": views}, None)
+    np.testing.assert_allclose(said["a"], views.mean(1)[:, :3], rtol=1e-6)
+    read = task.embed(variables, {**BATCH, "sound": views}, None)["sound"]
+    np.testing.assert_allclose(read, views.mean(1), rtol=1e-6)
+    # training sees one view of each row
+    loss = task.loss(variables, BATCH, None, jax.random.key(0), jnp.zeros(()), train=True)
+    assert set(loss.parts) == {"a", "b"}
+
+
+def test_views_are_the_same_on_one_device_and_on_eight():
+    """Whatever rows a device has: views lie behind rows, and no row hears of another."""
+    task = made(views=3)
+    views = jax.random.normal(jax.random.key(0), (16, 3, 5))
+    variables = task.init(jax.random.key(0), BATCH)
+    read = jax.jit(lambda batch: task.logits(variables, batch, None))
+    alone = read({"sound": views})
+    rows = NamedSharding(mesh(8, data=8), P("data"))
+    cut = read({"sound": jax.device_put(views, rows)})
+    for name in ("a", "b"):
+        np.testing.assert_allclose(cut[name], alone[name], rtol=1e-6, atol=1e-7)

@@ -10,7 +10,7 @@ from made_clips import HEIGHT, WIDTH, encoded, grey, numbers, webp
 from mmjax.data.source import CorruptExample
 from mmjax.transforms import images, moving_pictures
 from mmjax.transforms.audio import Cut
-from mmjax.transforms.video import DecodeVideo, Dense, OnClip, Segments, Uniform, Video
+from mmjax.transforms.video import DecodeVideo, Dense, OnClip, Segments, Uniform, Video, Views
 
 FILES = {
     "mp4": dict(),
@@ -177,3 +177,19 @@ def test_one_crop_flip_and_colour_for_all_frames():
     assert max(abs(distance - 160) for distance in distances) > 20
     pixels = OnClip(images.Normalize())({"video": mixed})["video"]
     np.testing.assert_allclose(pixels[1], 200 / 127.5 - 1, atol=1e-6)
+
+
+def test_views_of_one_clip():
+    """Clips from its beginning, middle and end, and the left, the middle and the right of each."""
+    frames = np.stack([grey(number) for number in range(24)])
+    frames[:, :, :8] = 0
+    picks = tuple(DecodeVideo(Dense(2, 2.0, place)) for place in (0.0, 0.5, 1.0))
+    out = Views(picks, HEIGHT, 3, images.Normalize())({"video": Video(frames, 10), "label": 4})
+    assert out["label"] == 4 and out["video"].shape == (9, 2, HEIGHT, HEIGHT, 3)
+    assert out["video_mask"].shape == (9, 2) and out["video_mask"].all()
+    shown = (out["video"] + 1) * 127.5
+    bright = np.rint(shown[:, :, 0, -1, 0] / 10).astype(int)
+    assert bright[0].tolist() == [0, 5] and bright[3].tolist() == [7, 12]
+    assert bright[8].tolist() == [14, 19]
+    dark = (shown[3:6, 0] < 5).all((1, 3)).sum(1)  # columns of the left edge that each crop has
+    assert dark.tolist() == [8, 0, 0]
