@@ -28,7 +28,8 @@ class Kind(NamedTuple):
 
 IMAGES = Kind("image", "<image>", "pictures", ("image", "path"))
 CLIPS = Kind("audio", "<audio>", "clips", ("audio", "audio_url", "path"))
-KINDS = {kind.field: kind for kind in (IMAGES, CLIPS)}
+VIDEOS = Kind("video", "<video>", "videos", ("video", "video_url", "path"))
+KINDS = {kind.field: kind for kind in (IMAGES, CLIPS, VIDEOS)}
 
 
 def in_parts(turns: Any) -> bool:
@@ -104,7 +105,7 @@ def _text(part: Any, turn: int, held: dict[str, list]) -> str:
     if key is None:
         names = " or ".join(map(repr, KINDS[kind].keys))
         raise CorruptExample(
-            f"a part of turn {turn} is an {kind}, and holds none: give it as {names}"
+            f"a part of turn {turn} is of type {kind!r}, and holds none: give it as {names}"
         )
     held.setdefault(kind, []).append(part[key])
     return KINDS[kind].token

@@ -83,6 +83,7 @@ class Config:
     label: str = "direction"  # one of LABELS, of the digit that came first
     combinations: str = "seen"  # one of COMBINATIONS: which digits go in which directions
     clips: str = "own"  # one of CLIPS; the labels stay
+    caption: str = ""  # asked of every clip, its sentence the answer; "": a question in its turn
     seed: Natural = 0  # of everything that is drawn
 
 
@@ -259,7 +260,7 @@ class MovingDigits:
     def __getitem__(self, index: int) -> Example:
         config = self.config
         found = paths(config, index)
-        asked, answer = question(index, found)
+        asked, answer = self._asked(index, found)
         numbers = _numbers(found[0])
         return {
             "video": draw(config, index, found),
@@ -282,13 +283,18 @@ class MovingDigits:
         if name == "text":
             return objects([sentence(found) for found in self._all])
         if name in ("question", "answer"):
-            both = [question(row, found) for row, found in enumerate(self._all)]
+            both = [self._asked(row, found) for row, found in enumerate(self._all)]
             return objects([one[name == "answer"] for one in both])
         return None
 
     @functools.cached_property
     def _all(self) -> list[tuple[Path, ...]]:
         return [paths(self.config, row) for row in range(len(self))]
+
+    def _asked(self, row: int, found: tuple[Path, ...]) -> tuple[str, str]:
+        """A question about a row and its answer."""
+        caption = self.config.caption
+        return (caption, sentence(found)) if caption else question(row, found)
 
     def locate(self, index: int) -> str:
         return f"moving digits {self.config.split}, row {index}"
