@@ -5,10 +5,10 @@
 
 "what happens?" is answered by "a seven moves down and left quickly and bounces"; "which way did the
 seven move?", "how did it move?", "what did it do then?" and "which digit came first?" in a word or
-two (mmjax/datasets/moving_digits.py). A picture tower reads each of 16 frames, a transformer what
-follows what; each frame is one token of the prompt, and a projector and a GPT learn with them, from
-nothing. Test clips have digits that training never saw. `:still` is the same on the middle frame
-alone, again and again: what a single frame tells.
+two (mmjax/datasets/moving_digits.py). A picture tower reads 8 of 16 frames, a transformer what
+follows what; each of them is one token of the prompt, and a projector and a GPT learn with them,
+from nothing. Test clips have digits that training never saw. `:still` is the same on the middle
+frame alone, again and again: what a single frame tells.
 """
 
 from mmjax.config import relative
@@ -68,7 +68,7 @@ def get_config():
         processor=dict(
             name="dialogue",
             max_images=0,
-            video=dict(tokens=16, image_size=32, frames=dict(frames=16)),
+            video=dict(tokens=8, image_size=32, frames=dict(frames=8)),
             question="question",
             max_length=48,
             buckets=(48,),
