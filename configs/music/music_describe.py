@@ -9,6 +9,10 @@
 vectors of the pitch classes, that of time and that of the rest are 14 tokens of the prompt. The
 encoder begins as music_heads.py left it and goes on learning, slowly; `:frozen` leaves it as it is.
 Clips are shifted by semitones, and the keys in their descriptions with them.
+
+What is to be reached: of each attribute at least 80% of the heads' own accuracy (rhythm 0.59, key
+signature 0.74, key 0.69, metre 0.68, instrument 0.80), beside what a decoder of texts alone says.
+Not trained yet; `:smoke` runs the same path on tones.
 """
 
 from mmjax.config import relative
@@ -30,6 +34,7 @@ VARIANTS = {
         "train": dict(steps=4, evaluate_every=2, log_every=1),
         "data.batch_size": 8,
         **{f"optimizer.groups.{number}.warmup": 2 for number in range(3)},
+        "optimizer.groups.1.optimizer": "adamw",  # muon compiles for longer
         "model.audio.encoder": dict(channels=4, width=16, lags=40),
         "model.language.transformer": SMALL,
         "warm_start": "",  # a random encoder

@@ -9,6 +9,9 @@ two (mmjax/datasets/moving_digits.py). A picture tower reads 8 of 16 frames, a t
 follows what; each of them is one token of the prompt, and a projector and a GPT learn with them,
 from nothing. Test clips have digits that training never saw. `:still` is the same on the middle
 frame alone, again and again: what a single frame tells.
+
+What is to be reached, on clips of one digit: 0.85 of the sentences wholly right, 0.90 of the
+answers. Not trained yet.
 """
 
 from mmjax.config import relative
@@ -38,6 +41,7 @@ VARIANTS = {
             name: dict(source=dict(rows=16)) for name in ("caption", "vqa", "still", "still_vqa")
         },
         **{f"optimizer.groups.{number}.warmup": 2 for number in range(2)},
+        "optimizer.groups.0.optimizer": "adamw",  # muon compiles for longer
         "model.video.encoder": dict(
             image=dict(stem=(dict(width=16, stride=4),), transformer=SMALL), transformer=SMALL
         ),
@@ -62,8 +66,8 @@ def get_config():
     config = relative(__file__, "../base.py")
     config.data = dict(
         train=dict(
-            captions=dict(split="train", rows=20_000, caption=CAPTION, **CLIPS),
-            questions=dict(split="train", rows=20_000, seed=1, **CLIPS),
+            captions=dict(split="train", rows=10_000, caption=CAPTION, **CLIPS),
+            questions=dict(split="train", rows=10_000, seed=1, **CLIPS),
         ),
         processor=dict(
             name="dialogue",

@@ -1,10 +1,10 @@
-"""Messages made of parts: what they say as one text, with the pictures and sounds between words.
+"""Messages made of parts: what they say as one text, with what stands between words.
 
     {"role": "user", "content": [{"type": "audio", "audio": "a.wav"},
                                  {"type": "text", "text": "What is said?"}]}
 
-* A part that is no text leaves its token in the text, "<image>" or "<audio>", and what it holds (a
-  path, bytes, an array) goes to the example's list of its kind, in order.
+* A part that is no text leaves its token in the text, "<image>", "<audio>" or "<video>", and what it
+  holds (a path, bytes, an array) goes to the example's list of its kind, in order.
 * Content that is a text already stays as it is.
 """
 
