@@ -3,7 +3,7 @@
     {"role": "user", "content": [{"type": "audio", "audio": "a.wav"},
                                  {"type": "text", "text": "What is said?"}]}
 
-* A part that is no text leaves its token in the text, "<image>", "<audio>" or "<video>", and what it
+* A part that is no text leaves its token in the text ("<image>", "<audio>", "<video>"), and what it
   holds (a path, bytes, an array) goes to the example's list of its kind, in order.
 * Content that is a text already stays as it is.
 """
