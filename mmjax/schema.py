@@ -7,8 +7,8 @@
 * A `Spec` is a sub-tree whose `name` picks the class that reads the rest, from anywhere.
 * A union of dataclasses (`image: vit.Config | resnet.Config`) is a closed choice: the `name` in
   the sub-tree picks the member, by the last part of the module that defines it ("resnet").
-  Without a name it is the class of the field's default. `variant` picks a row of VARIANTS of
-  that module, to which the other keys are changes.
+  Without a name it is the class of the field's default, or the only one that has all the keys.
+  `variant` picks a row of VARIANTS of that module, to which the other keys are changes.
 
 Used through `mmjax.config`, which holds the public names.
 """
@@ -217,9 +217,6 @@ def _convert_union(annotation: Any, value: Any, place: _Place) -> Any:
     raise complaints[0] if len(complaints) == 1 else _refusal(annotation, value, place)
 
 
-# Unions of dataclasses.
-
-
 def members(annotation: Any) -> dict[type, tuple[str, ...]]:
     """Of each dataclass in a union, the names that select it; the first one is written."""
     if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
@@ -250,6 +247,7 @@ def _names_member(tree: Mapping[str, Any], choices: Iterable[type]) -> bool:
 def _chosen(choices: Mapping[type, tuple[str, ...]], tree: dict, place: _Place) -> Any:
     """The member that a sub-tree asks for, with the sub-tree's fields."""
     written = ", ".join(names[0] for names in choices.values())
+    fitting = [one for one in choices if set(tree) <= set(_annotations(one))]
     if "name" in tree:
         name = tree["name"]
         cls = next((cls for cls, names in choices.items() if name in names), None)
@@ -261,6 +259,8 @@ def _chosen(choices: Mapping[type, tuple[str, ...]], tree: dict, place: _Place) 
             )
     elif type(place.default) in choices:
         cls = type(place.default)
+    elif len(fitting) == 1:
+        cls = fitting[0]
     else:
         raise ConfigError(
             f"{place.path} = {tree!r} does not say which it is: give it a name, one of {written}."

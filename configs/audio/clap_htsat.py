@@ -3,13 +3,16 @@
     python -m mmjax.main --config=configs/audio/clap_htsat.py --workdir=runs/clap_htsat \\
         --config.data.train.pairs.path=DATA.jsonl
 
-Paper: https://arxiv.org/abs/2211.06687. Batch 2,304 of 10-s windows at 48 kHz (shorter recordings
-repeated, longer ones cut at random), 45 passes over LAION-Audio-630K, AudioCaps and Clotho, Adam at
-1e-4 with warm-up and a cosine; two layers behind each tower, one factor trained. These settings
-were not held against the paper yet, and its figures are left out until they are. Their towers began
-as trained ones: a warm start from laion/clap-htsat-unfused stands for that here. Unlike theirs, the
-batch norm over mel bins keeps the statistics it starts with. NOT run here at this size: what runs
-here is `:smoke` (the same path with tiny towers on the bundled sounds).
+Paper: https://arxiv.org/abs/2211.06687. Batch 2,304 (96 on each of 24 GPUs) of 10-s windows at 48
+kHz (shorter recordings repeated, longer ones cut at random), 45 passes over LAION-Audio-630K,
+AudioCaps and Clotho, Adam at 1e-4 after 3,200 steps of warm-up, with a cosine and no weight decay;
+two layers behind each tower, one factor trained. Rate, warm-up, decay, batch and passes are those
+of the authors' training scripts too (LAION-AI/CLAP, experiment_scripts/), which do not set Adam's
+betas and so have 0.9 and 0.999, not the paper's 0.99 and 0.9 that stand here. Their towers began as
+trained ones (HTS-AT on AudioSet, RoBERTa): a warm start from laion/clap-htsat-unfused stands for
+that here. Unlike theirs, the batch norm over mel bins keeps the statistics it starts with. NOT run
+here at this size: what runs here is `:smoke` (the same path with tiny towers on the bundled
+sounds).
 """
 
 from mmjax.config import relative

@@ -89,7 +89,9 @@ def get_config():
         processor=dict(
             name="dialogue",
             max_images=0,
-            audio=dict(bins=128, seconds=30.0, pool=2, buckets=(5.0, 10.0, 20.0)),
+            audio=dict(
+                name="sounds", bins=128, seconds=30.0, pool=2, buckets=(5.0, 10.0, 20.0)
+            ),
             max_length=2048,
             tokenizer=QWEN,
             vocab_size=156_032,

@@ -68,7 +68,7 @@ def get_config():
         processor=dict(
             name="dialogue",
             max_images=0,
-            audio=dict(bins=80, seconds=3.0, stack=4),
+            audio=dict(name="sounds", bins=80, seconds=3.0, stack=4),
             max_length=128,
             buckets=(128,),
             tokenizer="words",

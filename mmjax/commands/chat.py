@@ -1,12 +1,12 @@
-"""Chat: a conversation with a model in the terminal, in words, pictures and sounds.
+"""Chat: a conversation with a model in the terminal, in words, pictures, sounds and videos.
 
     python -m mmjax.main --mode=chat --model=runs/vlm --images=cat.png
     python -m mmjax.main --mode=chat --model=runs/speech_lm --audio=hello.wav
     python -m mmjax.main --mode=chat --model=llava-hf/llava-1.5-7b-hf --temperature=0.7 --top_p=0.9
 
 * A line is a turn; the answer appears word by word. `/image cat.png` puts a picture before the next
-  turn, `/audio hello.wav` a sound, `/new` begins another conversation, `/quit` or the end of the
-  input ends.
+  turn, `/audio hello.wav` a sound, `/video cat.mp4` a video, `/new` begins another conversation,
+  `/quit` or the end of the input ends.
 * Only new tokens are read in each turn, so a long conversation stays as fast as a short one.
 """
 
@@ -27,6 +27,7 @@ from mmjax.run.runtime import prepare
 from mmjax.terminal import printable
 from mmjax.typing import Natural, Positive
 
+THINGS = {"/image": "picture", "/audio": "sound", "/video": "video"}  # for messages
 LONGEST = 256  # tokens of an answer, where nothing is said
 
 
@@ -35,6 +36,7 @@ class Options:
     model: str = ""  # a work directory, a folder, or "owner/name" of the hub
     images: tuple[str, ...] = ()  # pictures that stand before the first turn
     audio: tuple[str, ...] = ()  # sounds that stand before the first turn, behind its pictures
+    video: tuple[str, ...] = ()  # videos that stand before the first turn, behind its sounds
     system: str = ""  # what the model is told first
     # tokens of an answer at most; 0: 256, or a quarter of what a small model has room for
     max_new_tokens: Natural = 0
@@ -67,8 +69,11 @@ def run(options: Options) -> None:
         return Chat(loaded, answers, system=options.system, slots=options.slots)
 
     chat = begin()
-    images = [_read(path) for path in options.images]
-    audio = [_read(path, "sound") for path in options.audio]
+    waiting = {
+        "/image": [_read(path) for path in options.images],
+        "/audio": [_read(path, "sound") for path in options.audio],
+        "/video": [_read(path, "video") for path in options.video],
+    }
     for turn, line in enumerate(_lines()):
         command, _, rest = line.partition(" ")
         try:
@@ -76,18 +81,16 @@ def run(options: Options) -> None:
                 return
             if command == "/new":
                 chat = begin()
-                images = []
-                audio = []
-            elif command == "/image":
-                images.append(_read(rest.strip()))
-            elif command == "/audio":
-                audio.append(_read(rest.strip(), "sound"))
+                waiting = {name: [] for name in waiting}
+            elif command in waiting:
+                waiting[command].append(_read(rest.strip(), THINGS[command]))
             elif line:
-                for piece in chat.stream(line, images, options.seed + turn, audio=audio):
+                images, audio, video = waiting.values()
+                seed = options.seed + turn
+                for piece in chat.stream(line, images, seed, audio=audio, video=video):
                     print(printable(piece, keep="\n"), end="", flush=True)
                 print()
-                images = []
-                audio = []
+                waiting = {name: [] for name in waiting}
         except UserError as error:  # the next turn may be right
             print(error, file=sys.stderr)
 

@@ -25,7 +25,7 @@ from mmjax.conversion.mapping import fields
 from mmjax.conversion.mapping.table import Entry
 from mmjax.conversion.mapping.table import linear as linear_rows
 from mmjax.layers.projectors import linear, mlp
-from mmjax.models import audio_tower, llama, vlm, whisper, whisper_encoder
+from mmjax.models import llama, token_tower, vlm, whisper, whisper_encoder
 from mmjax.models.vlm import inputs as inputs
 from mmjax.processors import audio_prompts
 
@@ -53,7 +53,7 @@ def config(upstream: Mapping[str, Any]) -> vlm.Config:
     return vlm.Config(
         None,
         language=llava.language_config(text),
-        audio=audio_tower.Config(
+        audio=token_tower.Config(
             dataclasses.replace(ears, pool=POOL), projector=linear.Config(), masked=True
         ),
         audio_id=read("audio_token_index", read("audio_token_id", 151_646)),

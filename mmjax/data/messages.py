@@ -1,10 +1,10 @@
-"""Messages made of parts: what they say as one text, with the pictures and sounds between words.
+"""Messages made of parts: what they say as one text, with what stands between words.
 
     {"role": "user", "content": [{"type": "audio", "audio": "a.wav"},
                                  {"type": "text", "text": "What is said?"}]}
 
-* A part that is no text leaves its token in the text, "<image>" or "<audio>", and what it holds (a
-  path, bytes, an array) goes to the example's list of its kind, in order.
+* A part that is no text leaves its token in the text ("<image>", "<audio>", "<video>"), and what it
+  holds (a path, bytes, an array) goes to the example's list of its kind, in order.
 * Content that is a text already stays as it is.
 """
 
@@ -28,7 +28,8 @@ class Kind(NamedTuple):
 
 IMAGES = Kind("image", "<image>", "pictures", ("image", "path"))
 CLIPS = Kind("audio", "<audio>", "clips", ("audio", "audio_url", "path"))
-KINDS = {kind.field: kind for kind in (IMAGES, CLIPS)}
+VIDEOS = Kind("video", "<video>", "videos", ("video", "video_url", "path"))
+KINDS = {kind.field: kind for kind in (IMAGES, CLIPS, VIDEOS)}
 
 
 def in_parts(turns: Any) -> bool:
@@ -104,7 +105,7 @@ def _text(part: Any, turn: int, held: dict[str, list]) -> str:
     if key is None:
         names = " or ".join(map(repr, KINDS[kind].keys))
         raise CorruptExample(
-            f"a part of turn {turn} is an {kind}, and holds none: give it as {names}"
+            f"a part of turn {turn} is of type {kind!r}, and holds none: give it as {names}"
         )
     held.setdefault(kind, []).append(part[key])
     return KINDS[kind].token

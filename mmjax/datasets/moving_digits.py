@@ -89,6 +89,7 @@ class Config:
     combinations: str = "seen"  # one of COMBINATIONS: which digits go in which directions
     actions: tuple[str, ...] = tuple(ACTIONS)  # what digits may do, some of ACTIONS
     clips: str = "own"  # one of CLIPS; the labels stay
+    caption: str = ""  # asked of every clip, its sentence the answer; "": a question in its turn
     seed: Natural = 0  # of everything that is drawn
 
 
@@ -265,7 +266,7 @@ class MovingDigits:
     def __getitem__(self, index: int) -> Example:
         config = self.config
         found = paths(config, index)
-        asked, answer = question(index, found)
+        asked, answer = self._asked(index, found)
         numbers = _numbers(found)
         return {
             "video": draw(config, index, found),
@@ -288,13 +289,18 @@ class MovingDigits:
         if name == "text":
             return objects([sentence(found) for found in self._all])
         if name in ("question", "answer"):
-            both = [question(row, found) for row, found in enumerate(self._all)]
+            both = [self._asked(row, found) for row, found in enumerate(self._all)]
             return objects([one[name == "answer"] for one in both])
         return None
 
     @functools.cached_property
     def _all(self) -> list[tuple[Path, ...]]:
         return [paths(self.config, row) for row in range(len(self))]
+
+    def _asked(self, row: int, found: tuple[Path, ...]) -> tuple[str, str]:
+        """A question about a row and its answer."""
+        caption = self.config.caption
+        return (caption, sentence(found)) if caption else question(row, found)
 
     def locate(self, index: int) -> str:
         return f"moving digits {self.config.split}, row {index}"

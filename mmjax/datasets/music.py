@@ -39,13 +39,24 @@ from typing import Any, NamedTuple
 import numpy as np
 import soundfile
 
-from mmjax.data.source import DataError, Example, InMemory
+from mmjax.data.source import DataError, Example, InMemory, objects
 from mmjax.datasets import prepared
 from mmjax.datasets.prepared import Place, abc_tunes, check_choice, midi, synthesizer
 from mmjax.datasets.prepared.abc_tunes import Tune
 from mmjax.datasets.prepared.captions import SPLITS, in_split
 from mmjax.datasets.prepared.packages import Package
 from mmjax.datasets.prepared.synthesizer import Note, Synthesizer
+from mmjax.datasets.prepared.tune_words import (
+    ABSENT,
+    CLASSES,
+    INSTRUMENTS,
+    MODES,
+    MOODS,
+    PITCHES,
+    RHYTHMS,
+    description,
+    sentence,
+)
 
 RATE = 16_000  # samples per second
 SECONDS = 10.0  # of a clip
@@ -61,27 +72,7 @@ CORPUS_LICENCE = f"{FOLDER}license.txt"
 FORMS = ("plain", "jitter")
 SOUNDS = ("tunes", "tones")
 TONES = 96  # clips of tones
-
-# General MIDI's programs
-INSTRUMENTS = {
-    "piano": 0, "harpsichord": 6, "vibraphone": 11, "organ": 16, "accordion": 21, "guitar": 24,
-    "violin": 40, "harp": 46, "trumpet": 56, "oboe": 68, "clarinet": 71, "flute": 73,
-}  # fmt: skip
 FOLDED = {"double jig": "jig", "slipjig": "slip jig", "highland fling": "fling"}
-RHYTHMS = ("reel", "jig", "hornpipe", "slip jig", "strathspey", "clog", "air", "fling", "march")
-PITCHES = ("C", "D flat", "D", "E flat", "E", "F", "F sharp", "G", "A flat", "A", "B flat", "B")
-MODES = ("major", "minor", "dorian", "mixolydian")
-# of mode x pace x register: major before minor, slow before quick, low before high
-MOODS = ("calm", "tender", "hearty", "merry", "gloomy", "plaintive", "stormy", "restless")
-CLASSES: Mapping[str, tuple[str, ...]] = {
-    "rhythm": RHYTHMS,
-    "key_signature": PITCHES,  # of the major key
-    "key": tuple(f"{pitch} {mode}" for pitch in PITCHES for mode in MODES),
-    "metre": ("6/8", "2/2", "2/4", "4/4", "3/4", "9/8"),
-    "instrument": tuple(INSTRUMENTS),
-    "mood": MOODS,
-}
-ABSENT = -1  # label of what is not known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +81,7 @@ class Config:
     form: str = "plain"  # one of FORMS: "plain"; "jitter": any tempo, no accents
     labelled: str = ""  # rows that have this label, one of CLASSES; "": all
     sound: str = "tunes"  # one of SOUNDS: "tunes", which are prepared; "tones"
+    question: str = ""  # asked of every clip, its answer a description; "": none
 
 
 class Clip(NamedTuple):
@@ -214,19 +206,6 @@ def labels(tune: Tune, clip: Clip, notes: Sequence[Note]) -> dict[str, int]:
     }
 
 
-def sentence(numbers: Mapping[str, int]) -> str:
-    """A clip in words, of what is known: "a slip jig in G major and 9/8 on the oboe, merry"."""
-    names = {
-        field: CLASSES[field][number] for field, number in numbers.items() if number != ABSENT
-    }
-    rhythm = names.get("rhythm", "tune")
-    told = ["an" if rhythm[0] == "a" else "a", rhythm]
-    measures = [names[field] for field in ("key", "metre") if field in names]
-    if measures:
-        told += ["in", " and ".join(measures)]
-    return f"{' '.join(told)} on the {names['instrument']}, {names['mood']}"
-
-
 def programs() -> None:
     """Raises DataError where a renderer is not installed."""
     synthesizer.needs()
@@ -310,7 +289,8 @@ SET = prepared.Set(
 
 def open(config: Config) -> InMemory:
     """The clips of a split: audio (FLAC bytes, or samples at RATE), text, group, id, tempo, and the
-    labels of CLASSES. Columns: text, group, tempo, labels.
+    labels of CLASSES; with a `question` that is the text, and the answer a description. Columns:
+    text, answer, group, tempo, labels.
 
     Raises DataError for a wrong choice or a missing set.
     """
@@ -327,9 +307,12 @@ def open(config: Config) -> InMemory:
             if config.labelled:
                 wanted &= numbers[config.labelled] != ABSENT
             if wanted and in_split(f"tune {row['group']}", config.split, TEST):
+                told = {"text": sentence(numbers)}
+                if config.question:
+                    told = {"text": config.question, "answer": description(numbers)}
                 yield {
                     "audio": Place(*row["audio"]) if config.sound == "tunes" else row["audio"],
-                    "text": sentence(numbers),
+                    **told,
                     "group": row["group"],
                     "tempo": row["tempo"],
                     "id": f"{row['title']} ({number})",
@@ -339,10 +322,14 @@ def open(config: Config) -> InMemory:
     name = f"music {config.form} {config.split}"
     columns = ("tempo", *CLASSES)
     if config.sound == "tunes":
-        return prepared.source(SET, name, examples, columns)
-    made = list(examples(_tones()))
-    numbers = {key: np.asarray([example[key] for example in made], np.int32) for key in columns}
-    return InMemory(made, f"{name} of tones", numbers)
+        source: InMemory = prepared.source(SET, name, examples, columns)
+    else:
+        made = list(examples(_tones()))
+        numbers = {key: np.asarray([example[key] for example in made], np.int32) for key in columns}
+        source = InMemory(made, f"{name} of tones", numbers)
+    if config.question:
+        source.columns["answer"] = objects([example["answer"] for example in source.examples])
+    return source
 
 
 def _tones() -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ Letters: B batch, T frames, M mel bins, F patches in frequency, N in time, P = F
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -46,6 +46,9 @@ class Config:
     # from tokens to one vector: the mean of a class and a distillation token, the mean of the
     # patches with sound, attention to them
     pool: Literal["class", "mean", "attention"] = "class"
+    # to who reads the tokens one by one: time runs fastest, so only those of whole windows are one
+    # behind the other
+    takes_mask: ClassVar[bool] = False
 
     @property
     def rows(self) -> int:
@@ -61,6 +64,10 @@ class Config:
     def learned_tokens(self) -> int:
         """Before the patches."""
         return 2 * (self.pool == "class")
+
+    def vectors(self, frames: Count) -> Count:
+        """L, of a window that is there."""
+        return (self.learned_tokens + self.rows * self.columns) * (frames > 0)
 
     def __post_init__(self) -> None:
         for field in ("bins", "frames"):

@@ -30,6 +30,7 @@ from mmjax.layers.places import as_mask
 from mmjax.layers.space_time import Messages, SpaceTime
 from mmjax.layers.transformer import embedding
 from mmjax.models import resnet, vit
+from mmjax.models.whisper_encoder import Count
 from mmjax.typing import Array, Float, Natural, Positive, Shaped
 
 
@@ -50,6 +51,10 @@ class Config:
                 f"transformer.width={self.transformer.width} must be that of a frame's vector, "
                 f"{self.width}"
             )
+
+    def vectors(self, frames: Count) -> Count:
+        """One of each frame that is there."""
+        return frames
 
     @property
     def width(self) -> int:

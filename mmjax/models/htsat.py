@@ -37,6 +37,7 @@ from mmjax.layers.positions import stretched
 from mmjax.layers.stack import run_blocks
 from mmjax.layers.transformer import Mlp, embedding, layer_norm
 from mmjax.models.resnet import FrozenNorm
+from mmjax.models.whisper_encoder import Count
 from mmjax.typing import Array, Bool, Float, Positive, Shaped
 
 CROPS = 3  # spectrograms of a longer clip beside the whole one
@@ -87,6 +88,10 @@ class Config:
                 )
         if self.side(len(self.depths) - 1) % self.folds:
             raise ValueError(f"the last stage's places do not divide into {self.folds} folds")
+
+    def vectors(self, spectrograms: Count) -> Count:
+        """P, of a clip that is there."""
+        return self.side(len(self.depths) - 1) ** 2 * (spectrograms > 0)
 
     @property
     def folds(self) -> int:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ import numpy as np
 from mmjax.config import ConfigError
 from mmjax.layers.convolution import Convolution
 from mmjax.layers.dense import Dense
+from mmjax.models.whisper_encoder import Count
 from mmjax.typing import Array, Float, Natural, Positive
 
 PITCHES = 12  # pitch classes
@@ -72,10 +73,16 @@ class Config:
                     f"multiple of {PITCHES} pitch classes"
                 )
 
+    takes_mask: ClassVar[bool] = False  # clips are of one length
+
     @property
     def frame(self) -> int:
         """Values of a frame."""
         return self.bins + self.onsets * self.bands
+
+    def vectors(self, frames: Count) -> Count:
+        """P, of a clip that is there."""
+        return (PITCHES + 2) * (frames > 0)
 
 
 class Output(NamedTuple):

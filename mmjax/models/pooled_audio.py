@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from mmjax.config import ConfigError
 from mmjax.layers import pooling
 from mmjax.layers.places import as_mask
-from mmjax.models import audio_tower, wav2vec2, whisper_encoder
+from mmjax.models import wav2vec2, whisper_encoder
 from mmjax.typing import Array, Float, Shaped
 
 
@@ -70,7 +70,7 @@ class Model(nn.Module):
         x = x.tokens if isinstance(c.encoder, wav2vec2.Config) else x
         own = None
         if mask is not None:
-            count = audio_tower.vectors(c.encoder, mask.sum(1))
+            count = c.encoder.vectors(mask.sum(1))
             # a clip too short for a vector has the first one, made of its sound and silence
             own = jnp.arange(x.shape[1])[None] < jnp.maximum(count, 1)[:, None]
         if c.pool == "mean":

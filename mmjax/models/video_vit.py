@@ -39,6 +39,7 @@ from mmjax.layers.places import as_mask
 from mmjax.layers.space_time import Divided, SpaceTime
 from mmjax.layers.transformer import embedding, layer_norm
 from mmjax.models import vit
+from mmjax.models.whisper_encoder import Count
 from mmjax.typing import Array, Float, Int, Positive, Shaped
 
 POOLED_EPSILON = 1e-5  # of a norm behind the pooling, whatever the blocks' is
@@ -89,6 +90,16 @@ class Config:
     def count(self) -> int:
         """P, of a clip."""
         return self.times * self.grid**2
+
+    def vectors(self, frames: Count) -> Count:
+        """L, of a clip of so many frames that are there."""
+        times = -(-frames // self.tubelet)
+        times = times - (times - self.times) * (times > self.times)
+        of_time = self.grid**2
+        learned = int(self.pool == "class")
+        if self.attention == "space":  # each frame has its class token
+            return times * (of_time + learned)
+        return (learned + times * of_time) * (frames > 0)
 
     def whole(self, video: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
         """Clips without the frames and pixels that fill no tubelet."""

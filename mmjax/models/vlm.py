@@ -1,22 +1,23 @@
-"""A language model that sees and hears: pictures and sounds between words.
+"""A language model that sees and hears: pictures, sounds and clips between words.
 
 * LLaVA https://arxiv.org/abs/2304.08485, PaliGemma https://arxiv.org/abs/2407.07726: every token
   of an image tower passes a projector and takes the place of one image token of the prompt.
-  Qwen2-Audio https://arxiv.org/abs/2407.10759: the same with sounds (audio_tower.py), each at its
-  own length.
+  Qwen2-Audio https://arxiv.org/abs/2407.10759: the same with sounds, each at its own length;
+  Video-LLaVA https://arxiv.org/abs/2311.10122: with clips (both token_tower.py).
 * Any number of them stands anywhere in a row, another number in each row, none in some: pictures
-  are [B, M, H, W, C], sounds [B, A, T, F], and lie on the devices that hold their rows; masks say
-  which of them are there. So all of it is one compiled program (layers/interleave.py).
-* A row whose tokens do not agree with its pictures or sounds would be read wrongly: `check` says
-  so beforehand; under `jit`, where numbers cannot be seen, that row is NaN.
-* Called as every decoder of the house is (layers/decoding.py), with pictures and sounds besides.
-  Embeddings [B, L, D] given instead of ids hold them already: `embed` makes them.
+  are [B, M, H, W, C], sounds [B, A, T, F], clips [B, A, T, H, W, C], and lie on the devices that
+  hold their rows; masks say which of them are there. So all of it is one compiled program
+  (layers/interleave.py).
+* A row whose tokens do not agree with what it holds would be read wrongly: `check` says so
+  beforehand; under `jit`, where numbers cannot be seen, that row is NaN.
+* Called as every decoder of the house is (layers/decoding.py), with pictures, sounds and clips
+  besides. Embeddings [B, L, D] given instead of ids hold them already: `embed` makes them.
 * `prefix_lm`: what is read at once (pictures and prompt) sees each other both ways, and answers
   only what was before; a `prefix` says which tokens of a whole sequence are the prompt.
 
-Letters: B batch, L tokens, M pictures of a row at most, P tokens of a picture, A sounds of a row at
-    most, T frames of one at most, F mel bins (none: samples), K tokens of a sound at most, Q places
-    asked for, D width, V vocabulary.
+Letters: B batch, L tokens, M pictures of a row at most, P tokens of a picture, A sounds or clips of
+    a row at most, T frames of one at most, F mel bins (none: samples), K tokens of one at most, Q
+    places asked for, D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -38,12 +39,13 @@ from mmjax.layers.decoding import Inputs, Output, Step, real_tokens
 from mmjax.layers.placement import rows_apart
 from mmjax.layers.places import LogitsAt, as_mask
 from mmjax.layers.projectors import linear, mlp, resampler
-from mmjax.models import audio_tower, gpt2, llama, resnet, vit
+from mmjax.layers.senses import SENSES, THINGS, check, require
+from mmjax.models import gpt2, llama, resnet, token_tower, vit
 from mmjax.typing import Array, Float, Int, Natural, Shaped
 
-SENSES = ("images", "image_mask", "sounds", "audio_mask")  # arguments of a call besides the text
 # Sounds of a row: log-mel frames, or samples.
 Sounds = Float[Array, "B A T F"] | Float[Array, "B A T"]
+Videos = Float[Array, "B A T H W C"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +58,14 @@ class Config:
     image_id: Natural = 0  # the token that stands for a part of a picture; one of the vocabulary
     learned_tokens: bool = False  # the tower's class token is read too, as the first of a picture
     prefix_lm: bool = False  # prompts see each other both ways, answers only what was before
-    audio: audio_tower.Config | None = None  # encoder of sounds and its projector; None: deaf
+    audio: token_tower.Config | None = None  # encoder of sounds and its projector; None: deaf
     audio_id: Natural = 0  # the token that stands for a part of a sound; one of the vocabulary
+    video: token_tower.Config | None = None  # encoder of clips and its projector; None: none
+    video_id: Natural = 0  # the token that stands for a part of a clip; one of the vocabulary
 
     def __post_init__(self) -> None:
         self._check_senses()
-        for field in ("image_id", "audio_id"):
+        for field in ("image_id", "audio_id", "video_id"):
             number = getattr(self, field)
             if number >= self.language.vocab_size:
                 raise ConfigError(
@@ -78,20 +82,21 @@ class Config:
 
     def _check_senses(self) -> None:
         """Raises ConfigError for a field that would be ignored, and for tokens of two meanings."""
-        if self.image is None and self.audio is None:
-            raise ConfigError("image and audio are both None: that is a language model alone")
-        if self.image is not None and self.audio is not None and self.image_id == self.audio_id:
-            raise ConfigError(
-                f"image_id and audio_id are both {self.image_id}: a token stands for a picture or "
-                "for a sound"
-            )
-        of_images = dict(projector=mlp.Config(), image_id=0, learned_tokens=False)
-        unread = of_images if self.image is None else {}
-        if self.audio is None:
-            unread = {**unread, "audio_id": 0}
-        for field, default in unread.items():
-            if getattr(self, field) != default:
-                sense = "audio" if field == "audio_id" else "image"
+        senses = [name for name in THINGS if getattr(self, name) is not None]
+        if not senses:
+            raise ConfigError("image, audio and video are all None: a language model alone")
+        ids: dict[int, str] = {}
+        for name in senses:
+            number = getattr(self, f"{name}_id")
+            other = ids.setdefault(number, name)
+            if other != name:
+                raise ConfigError(
+                    f"{other}_id and {name}_id are both {number}: a token stands for one sense"
+                )
+        unread = {f"{name}_id": (name, 0) for name in THINGS}
+        unread |= {"projector": ("image", mlp.Config()), "learned_tokens": ("image", False)}
+        for field, (sense, default) in unread.items():
+            if sense not in senses and getattr(self, field) != default:
                 raise ConfigError(f"{field} says nothing where {sense} is None: leave it out")
 
     @property
@@ -108,57 +113,6 @@ class Config:
         return self.projector.count(self.image.grid**2 + learned)
 
 
-def check(
-    config: Config,
-    ids: Int[np.ndarray, "B L"],
-    mask: Shaped[np.ndarray, "B L"] | None = None,
-    images: Any = None,
-    image_mask: Shaped[np.ndarray, "B M"] | None = None,
-    sounds: Any = None,
-    audio_mask: Shaped[np.ndarray, "B A T"] | None = None,
-) -> None:
-    """Holds prompts against their pictures and sounds.
-
-    Args:
-      images: anything of the shape [B, M, H, W, C]; None: there are none. sounds: [B, A, T, ...].
-
-    Raises:
-      ConfigError: a row with more of them than tokens, or the reverse; a sense that is not there.
-    """
-    ids = np.asarray(ids)
-    real = np.ones(ids.shape, bool) if mask is None else np.asarray(mask).astype(bool)
-    nothing = np.zeros(len(ids), int)
-    if images is not None:
-        _sense(config.image, "image", "pictures")
-    if config.image is not None:
-        pictures = nothing
-        if image_mask is not None and images is not None:
-            pictures = np.asarray(image_mask).astype(bool).sum(1)
-        elif images is not None:
-            pictures = nothing + images.shape[1]
-        places = ((ids == config.image_id) & real).sum(1)
-        vectors = pictures * config.image_tokens
-        interleave.check("picture/image", config.image_id, places, pictures, vectors)
-    if sounds is not None:
-        _sense(config.audio, "audio", "sounds")
-    if config.audio is not None:
-        clips = nothing
-        vectors = nothing
-        if sounds is not None:
-            length = np.full(sounds.shape[:2], sounds.shape[2])
-            if audio_mask is not None:
-                length = np.asarray(audio_mask).astype(bool).sum(2)
-            clips = (length > 0).sum(1)
-            vectors = config.audio.tokens(length).sum(1)
-        places = ((ids == config.audio_id) & real).sum(1)
-        interleave.check("clip/audio", config.audio_id, places, clips, vectors)
-
-
-def _sense(tower: Any, name: str, things: str) -> None:
-    if tower is None:
-        raise ConfigError(f"the model takes no {things}: its {name} tower is None")
-
-
 class Model(nn.Module):
     """Decoder that sees and hears."""
 
@@ -172,7 +126,9 @@ class Model(nn.Module):
             self.image = _module(c.image).Model(c.image)
             self.projector = _module(c.projector).Model(c.projector, body.width)
         if c.audio is not None:
-            self.audio = audio_tower.Model(c.audio, body.width)
+            self.audio = token_tower.Model(c.audio, body.width)
+        if c.video is not None:
+            self.video = token_tower.Model(c.video, body.width)
         self.language = _module(language).Model(language)
 
     def encode_image(
@@ -190,9 +146,19 @@ class Model(nn.Module):
         mask: Shaped[Array, "B T"] | None = None,
         *,
         train: bool = False,
-    ) -> audio_tower.Heard:
-        """Log-mel frames or samples -> what stands in the place of audio tokens."""
+    ) -> token_tower.Read:
+        """What the tower reads of sounds -> what stands in the place of audio tokens."""
         return self.audio(audio, mask, train=train)
+
+    def encode_video(
+        self,
+        video: Float[Array, "B T H W C"],
+        mask: Shaped[Array, "B T"] | None = None,
+        *,
+        train: bool = False,
+    ) -> token_tower.Read:
+        """Normalised pixels of clips -> what stands in the place of video tokens."""
+        return self.video(video, mask, train=train)
 
     def embed(
         self,
@@ -202,31 +168,34 @@ class Model(nn.Module):
         mask: Shaped[Array, "B L"] | None = None,
         sounds: Sounds | None = None,
         audio_mask: Shaped[Array, "B A T"] | None = None,
+        videos: Videos | None = None,
+        video_mask: Shaped[Array, "B A T"] | None = None,
         *,
         train: bool = False,
     ) -> Float[Array, "B L D"]:
-        """Token ids, pictures and sounds -> what the language model reads.
+        """Token ids, pictures, sounds and clips -> what the language model reads.
 
         Args:
           images: of each row in the order of the prompt; None: image tokens are read as words.
           image_mask: True = a picture; None: all are.
           mask: True = a real token; padding is no image token, whatever its id.
-          sounds: of each row in the order of the prompt, as images.
-          audio_mask: True = sound; a clip without any is not there. None: all is sound.
+          sounds, videos: of each row in the order of the prompt, as images.
+          audio_mask, video_mask: True = there; a clip without any is not. None: all is.
         """
         x = self.language.embed(ids)
         real = real_tokens(ids, mask)
         if images is not None:
             taken = (ids == self.config.image_id) & real
             x = interleave.interleave(x, taken, *self._seen(images, image_mask, train))
-        if sounds is not None and sounds.shape[1]:
-            taken = (ids == self.config.audio_id) & real
-            x = interleave.interleave(x, taken, *self._heard(sounds, audio_mask, train))
+        for name, things, there in (("audio", sounds, audio_mask), ("video", videos, video_mask)):
+            if things is not None and things.shape[1]:
+                taken = (ids == getattr(self.config, f"{name}_id")) & real
+                x = interleave.interleave(x, taken, *self._tokens_of(name, things, there, train))
         return x
 
     def _seen(self, images: Array, mask: Array | None, train: bool) -> tuple[Array, Array]:
         """Vectors of each row's pictures [B, M * P, D], and which are there."""
-        _sense(self.config.image, "image", "pictures")
+        require(self.config.image, "image")
         rows, most = images.shape[:2]
         flat = rows_apart(images.reshape(-1, *images.shape[2:]))
         vectors = self.encode_image(flat, train=train)
@@ -234,14 +203,17 @@ class Model(nn.Module):
         there = jnp.repeat(there, vectors.shape[1], axis=1)
         return rows_apart(vectors.reshape(*there.shape, -1)), there
 
-    def _heard(self, sounds: Array, mask: Array | None, train: bool) -> tuple[Array, Array]:
-        """Vectors of each row's sounds [B, A * K, D], and which are there."""
-        _sense(self.config.audio, "audio", "sounds")
-        rows, most = sounds.shape[:2]
-        flat = rows_apart(sounds.reshape(rows * most, *sounds.shape[2:]))
+    def _tokens_of(
+        self, name: str, things: Array, mask: Array | None, train: bool
+    ) -> tuple[Array, Array]:
+        """Vectors of each row's sounds or clips [B, A * K, D], and which are there."""
+        require(getattr(self.config, name), name)
+        rows, most = things.shape[:2]
+        flat = rows_apart(things.reshape(rows * most, *things.shape[2:]))
         if mask is not None:
             mask = rows_apart(as_mask(mask).reshape(rows * most, -1))
-        vectors, valid = self.encode_audio(flat, mask, train=train)
+        encode = self.encode_audio if name == "audio" else self.encode_video
+        vectors, valid = encode(flat, mask, train=train)
         valid = valid.reshape(rows, -1)
         return rows_apart(vectors.reshape(*valid.shape, -1)), valid
 
@@ -257,17 +229,20 @@ class Model(nn.Module):
         image_mask: Shaped[Array, "B M"] | None = None,
         sounds: Sounds | None = None,
         audio_mask: Shaped[Array, "B A T"] | None = None,
+        videos: Videos | None = None,
+        video_mask: Shaped[Array, "B A T"] | None = None,
         *,
         segment: Int[Array, "B L"] | None = None,
         prefix: Shaped[Array, "B L"] | None = None,
         logits_at: LogitsAt = "all",
         train: bool = False,
     ) -> Output:
-        """Whole sequences -> tokens and logits; pictures and sounds as `embed` takes them."""
+        """Whole sequences -> tokens and logits; pictures, sounds, clips as `embed` takes them."""
         valid = real_tokens(inputs, mask)
         if segment is not None:
             valid = valid & (segment >= 0)
-        x = self._read(inputs, valid, (images, image_mask), (sounds, audio_mask), train)
+        senses = (images, image_mask, sounds, audio_mask, videos, video_mask)
+        x = self._read(inputs, valid, senses, train)
         kwargs = dict(segment=segment, logits_at=logits_at, train=train)
         return self.language(x, valid, prefix=self._prefix(prefix, valid), **kwargs)
 
@@ -279,6 +254,8 @@ class Model(nn.Module):
         image_mask: Shaped[Array, "B M"] | None = None,
         sounds: Sounds | None = None,
         audio_mask: Shaped[Array, "B A T"] | None = None,
+        videos: Videos | None = None,
+        video_mask: Shaped[Array, "B A T"] | None = None,
         *,
         slots: int,
         prefix: Shaped[Array, "B L"] | None = None,
@@ -291,7 +268,8 @@ class Model(nn.Module):
           cache_dtype: that keys and values are kept in; None: the stream's.
         """
         valid = real_tokens(inputs, mask)
-        x = self._read(inputs, valid, (images, image_mask), (sounds, audio_mask), False)
+        senses = (images, image_mask, sounds, audio_mask, videos, video_mask)
+        x = self._read(inputs, valid, senses, False)
         kwargs = dict(slots=slots, logits_at=logits_at, cache_dtype=cache_dtype)
         return self.language.prefill(x, valid, prefix=self._prefix(prefix, valid), **kwargs)
 
@@ -314,18 +292,14 @@ class Model(nn.Module):
             check(self.config, inputs, *(prompt.get(name) for name in ("mask", *SENSES)))
 
     def _read(
-        self,
-        inputs: Array,
-        valid: Array,
-        images: tuple[Array | None, Array | None],
-        sounds: tuple[Array | None, Array | None],
-        train: bool,
+        self, inputs: Array, valid: Array, senses: tuple[Array | None, ...], train: bool
     ) -> Array:
-        """What the language model reads; pictures and sounds each with their mask."""
+        """What the language model reads; pictures, sounds and clips each with their mask."""
         if inputs.ndim == 2:
-            return self.embed(inputs, *images, valid, *sounds, train=train)
-        for name, given in (("pictures", images), ("sounds", sounds)):
-            if given[0] is not None:
+            given = dict(zip(SENSES, senses, strict=True))
+            return self.embed(inputs, mask=valid, **given, train=train)
+        for name, things in zip(THINGS.values(), senses[::2], strict=True):
+            if things is not None:
                 raise ValueError(f"embeddings hold their {name} already: give them to `embed`")
         return inputs
 
@@ -341,15 +315,18 @@ def _module(config: Any) -> Any:
 def inputs(config: Config) -> tuple[Any, ...]:
     """Shapes of what the model is called with, one row."""
     images = None
-    audio = None
     if config.image is not None:
         (pixels,) = _module(config.image).inputs(config.image)
         images = jax.ShapeDtypeStruct((1, 1, *pixels.shape[1:]), pixels.dtype)
-    if config.audio is not None:
-        (sound,) = audio_tower.inputs(config.audio)
-        audio = jax.ShapeDtypeStruct((1, *sound.shape), sound.dtype)
+    others = []
+    for tower in (config.audio, config.video):
+        thing = None
+        if tower is not None:
+            (thing,) = token_tower.inputs(tower)
+            thing = jax.ShapeDtypeStruct((1, *thing.shape), thing.dtype)
+        others += [thing, None]
     ids = jax.ShapeDtypeStruct((1, max(1, config.image_tokens)), jnp.int32)
-    return (ids, None, images, None, audio, None)
+    return (ids, None, images, None, *others)
 
 
 def _llava() -> Config:
@@ -375,7 +352,7 @@ def _qwen2_audio() -> Config:
     llama_7b = llama.VARIANTS["Llama-2-7B"]
     body = dataclasses.replace(llama_7b.decoder, qkv_bias=True)
     language = llama.Config(156_032, 8192, body)
-    ears = audio_tower.VARIANTS["qwen2-audio"]
+    ears = token_tower.VARIANTS["qwen2-audio"]
     return Config(None, language=language, audio=ears, audio_id=151_646)
 
 

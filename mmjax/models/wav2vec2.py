@@ -83,6 +83,10 @@ class Config:
     end_ids: tuple[int, ...] = (2,)  # letters that end one
     padding_id: int | None = 0  # letter that fills up rows: CTC's blank
 
+    def vectors(self, samples: Count) -> Count:
+        """L, for so many samples of sound; 0 or less: too short."""
+        return frames(self, samples)
+
 
 class Output(NamedTuple):
     """What the model returns."""

@@ -42,6 +42,10 @@ class Config:
     transformer: transformer.Config = STACK  # the blocks
     pool: Positive = 1  # neighbouring vectors that are averaged to one, before the last norm
 
+    def vectors(self, frames: Count) -> Count:
+        """P, for so many frames of sound."""
+        return tokens(self, frames)
+
 
 def encoded(frames: Count) -> Count:
     """C: vectors that the convolutions make of so many frames."""

@@ -1,8 +1,9 @@
-"""The processor of models that talk about pictures and sounds: conversations -> pixels, frames,
+"""The processor of models that talk about pictures, sounds and clips: conversations -> arrays,
 token ids, and back.
 
 * Rows are conversations (transforms/dialogue.py), or questions with their answers; `image` is one
-  picture, several, or none, another number in each row, and `audio` so of clips (sounds.py).
+  picture, several, or none, another number in each row, and `audio` so of clips (sounds.py,
+  tunes.py), `video` of videos (watched.py). A sense of another kind is a Config beside those.
 * Training learns what the assistant says; an evaluation's text ends where it is to answer, and
   `answered` is the whole conversation, for its perplexity.
 * With `pack`, conversations of neighbouring rows lie one behind the other, and their pictures and
@@ -16,7 +17,8 @@ Letters: M pictures, P tokens of one, L tokens.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +30,8 @@ from mmjax.data.batching import Transform
 from mmjax.data.collation import Arrays
 from mmjax.data.plan import BatchPlan, Bucketed, Packed, Shape, buckets
 from mmjax.data.source import CorruptExample, Example, Source
-from mmjax.processors import base, sounds, vocabularies
+from mmjax.layers.senses import SENSES
+from mmjax.processors import base, sounds, told, tunes, vocabularies, watched, whole
 from mmjax.processors.base import AtLeast, Sources
 from mmjax.processors.packed import ids_of
 from mmjax.processors.raw import raw
@@ -37,7 +40,6 @@ from mmjax.tokenizers.bpe import Tokenizer
 from mmjax.transforms import images
 from mmjax.transforms.decode import DecodeImage
 from mmjax.transforms.dialogue import (
-    AUDIO,
     END,
     IMAGE,
     PADDING,
@@ -45,7 +47,6 @@ from mmjax.transforms.dialogue import (
     AsConversation,
     EachImage,
     EncodeConversation,
-    checked,
 )
 from mmjax.typing import Natural
 
@@ -53,7 +54,7 @@ TOKENIZER = "tokenizer.json"
 TRAINED = {"": bpe, "words": words}
 TEXTS = ("text", "text_weight", "answered", "answered_weight")
 # arguments of the model's call
-INPUTS = ("inputs", "mask", "images", "image_mask", "sounds", "audio_mask")
+INPUTS = ("inputs", "mask", *SENSES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,9 @@ class Config:
     patch_size: int = 16  # pixels along each edge of a patch
     image_tokens: int = 0  # P, tokens that a picture becomes; 0: one of each patch
     max_images: Natural = 1  # M: a row has at most so many pictures; 0: the model does not see
-    audio: sounds.Config | None = None  # what becomes of clips; None: the model does not hear
+    # what becomes of clips: sounds of any length, tunes; None: the model does not hear
+    audio: sounds.Config | tunes.Config | None = None
+    video: watched.Config | None = None  # what becomes of videos; None: the model sees none
     max_length: int = 512  # L: tokens of a conversation at most, pictures and clips included
     buckets: tuple[int, ...] = ()  # lengths that batches are padded up to; (): at most 4 even steps
     pack: Natural = 0  # so many neighbouring conversations share rows; 0: each has its own
@@ -83,16 +86,25 @@ class Config:
 
     @property
     def specials(self) -> tuple[str, ...]:
-        """Tokens that are no words; those of clips where there are any."""
-        return SPECIALS if self.audio is None else (*SPECIALS, AUDIO)
+        """Tokens that are no words; those of clips and videos where there are any."""
+        return (*SPECIALS, *(messages.KINDS[field].token for field in self.senses))
+
+    @property
+    def senses(self) -> Mapping[str, sounds.Config | whole.Whole]:
+        """Those whose things say how many tokens they become, by field."""
+        found = {"audio": self.audio, "video": self.video}
+        return {field: sense for field, sense in found.items() if sense is not None}
 
 
 class Processor(base.Processor):
-    """Pictures [M, H, W, 3], clips [M, T, F] and conversations, with the lengths that batches are
-    padded to."""
+    """Pictures [M, H, W, 3], clips [M, T, F], videos [M, T, H, W, 3] and conversations, with the
+    lengths that batches are padded to."""
 
-    ragged = {"image": 1, "audio": 2, **dict.fromkeys(TEXTS, 1)}
-    arguments = {"image": "images", "audio": "sounds", "text": "inputs", "text_mask": "mask"}
+    ragged = {"image": 1, "audio": 2, "video": 2, **dict.fromkeys(TEXTS, 1)}
+    arguments = {
+        "image": "images", "audio": "sounds", "video": "videos", "text": "inputs",
+        "text_mask": "mask",
+    }  # fmt: skip
 
     def __init__(self, config: Config, tokenizer: Tokenizer, vocab_size: int | None = None):
         self.config = config
@@ -107,7 +119,7 @@ class Processor(base.Processor):
         tokens = c.tokens if c.max_images else 0
         return EncodeConversation(self.tokenizer, tokens, c.max_length, answered, in_words)
 
-    def _prepared(self, *augmentation: Transform) -> tuple[Transform, ...]:
+    def _prepared(self, *augmentation: Transform, train: bool) -> tuple[Transform, ...]:
         """Conversations, pixels and frames."""
         c = self.config
         each: tuple[Transform, ...] = (self.as_conversation,)
@@ -115,16 +127,18 @@ class Processor(base.Processor):
             crop = (images.Resize(c.image_size), images.CenterCrop(c.image_size))
             pixels = (DecodeImage(), *crop, *augmentation, self.normalize)
             each = (*each, EachImage(pixels, c.image_size, c.max_images))
-        return (*each, c.audio.transform) if c.audio else each
+        for sense in c.senses.values():
+            each = (*each, *sense.transforms(train))
+        return each
 
     @property
     def train(self) -> tuple[Transform, ...]:
         flip = (images.RandomFlip(self.config.flip),) if self.config.flip else ()
-        return (*self._prepared(*flip), self._encode(answered=True))
+        return (*self._prepared(*flip, train=True), self._encode(answered=True))
 
     @property
     def evaluate(self) -> tuple[Transform, ...]:
-        return (*self._prepared(), self._encode(answered=False))
+        return (*self._prepared(train=False), self._encode(answered=False))
 
     @property
     def sizes(self) -> Mapping[str, Any]:
@@ -139,9 +153,9 @@ class Processor(base.Processor):
             sizes["image.image_size"] = self.config.image_size
             sizes["image.patch_size"] = self.config.patch_size
             sizes["image_id"] = special[IMAGE]
-        if self.config.audio:
-            sizes["audio_id"] = special[AUDIO]
-            sizes |= self.config.audio.sizes
+        for field, sense in self.config.senses.items():
+            sizes[f"{field}_id"] = special[messages.KINDS[field].token]
+            sizes |= sense.sizes
         return sizes
 
     @property
@@ -151,23 +165,24 @@ class Processor(base.Processor):
 
     def lengths(self, source: Source) -> Mapping[str, np.ndarray]:
         lengths = self._lengths(source, answered=True)
-        return {name: lengths[name] for name in lengths if name in ("text", "audio")}
+        return {name: lengths[name] for name in lengths if name in ("text", *messages.KINDS)}
 
     def _lengths(self, source: Source, answered: bool) -> dict[str, np.ndarray]:
-        """Tokens of each row's texts, and what its longest clip takes; of a row that cannot be
-        read, 1."""
+        """Tokens of each row's texts, and what its longest clip and video take; of a row that
+        cannot be read, 1."""
         encode = self._encode(answered)
-        audio = self.config.audio
+        senses = self.config.senses
+        count = functools.cache(lambda text: len(self.tokenizer.encode(text)))
         names = TEXTS[:2] if answered else TEXTS
-        lengths = {name: np.ones(len(source), np.int32) for name in names}
-        if audio:
-            lengths["audio"] = np.ones(len(source), np.int32)
-        for row, example in enumerate(unopened(source)):
+        lengths = {name: np.ones(len(source), np.int32) for name in (*names, *senses)}
+        for row, example in enumerate(told.unopened(self.config, source)):
             try:
                 example = self.as_conversation(example)
-                if audio:
-                    example, longest = audio.measured(example)
-                    lengths["audio"][row] = longest
+                for field, sense in senses.items():
+                    example, longest = sense.measured(example)
+                    lengths[field][row] = longest
+                    if isinstance(sense, whole.Whole):
+                        example = told.grown(example, sense, count)
                 made = encode(example)
             except CorruptExample:
                 continue  # the pipeline finds it again, and counts it
@@ -179,9 +194,9 @@ class Processor(base.Processor):
         config = self.config
         plan = dataclasses.replace(plan, shape={**plan.shape, **self._counts()})
         every = [self.lengths(source) for source in sources]
-        if config.audio:
-            heard = [lengths["audio"] for lengths in every]
-            plan = Bucketed(plan, heard, config.audio.edges(heard), field="audio")
+        for field, sense in config.senses.items():
+            taken = [lengths[field] for lengths in every]
+            plan = Bucketed(plan, taken, sense.edges(taken), field=field)
         lengths = [lengths["text"] for lengths in every]
         if config.pack:
             length = config.pack_length or config.max_length
@@ -194,9 +209,9 @@ class Processor(base.Processor):
     def shape(self, source: Source) -> Shape:
         lengths = self._lengths(source, answered=False)
         shape = {**self._counts(), **{name: (int(lengths[name].max()),) for name in TEXTS}}
-        if self.config.audio:
-            (longest,) = self.config.audio.edges([lengths["audio"]])[-1:]
-            shape["audio"] = (self.config.audio.max_clips, longest)
+        for field, sense in self.config.senses.items():
+            (longest,) = sense.edges([lengths[field]])[-1:]
+            shape[field] = (sense.most, longest)
         return shape
 
     def _counts(self) -> dict[str, tuple[int, ...]]:
@@ -204,8 +219,8 @@ class Processor(base.Processor):
         counts: dict[str, tuple[int, ...]] = {}
         if self.config.max_images:
             counts["image"] = (self.config.max_images,)
-        if self.config.audio:
-            counts["audio"] = (self.config.audio.max_clips, 0)
+        for field, sense in self.config.senses.items():
+            counts[field] = (sense.most, 0)
         return counts
 
     @property
@@ -220,13 +235,13 @@ class Processor(base.Processor):
     def chat(
         self, conversations: Sequence[Sequence[Mapping[str, Any]]], *, answer: bool = True
     ) -> dict[str, np.ndarray]:
-        """The batch of conversations: "inputs", "mask", and "images", "image_mask", "sounds",
-        "audio_mask" where they have any.
+        """The batch of conversations: "inputs", "mask", and "images", "sounds", "videos" with their
+        masks where they have any.
 
         Args:
           conversations: messages {"role": ..., "content": a text, or parts {"type": "text", "text":
             ...}, {"type": "image", "image": a path, bytes, a Pillow image or an array} and {"type":
-            "audio", "audio": a path, bytes, samples or a `Sound`}}.
+            "audio", "audio": a path, bytes, samples or a `Sound`}, and likewise "video"}.
           answer: they end where the assistant is to answer.
 
         Raises:
@@ -248,16 +263,17 @@ class Processor(base.Processor):
         return {name: made[name] for name in INPUTS if name in made}
 
     def show(self, arrays: Arrays, row: int) -> dict[str, Any]:
-        """The pictures side by side, the clips as grey ones, and the words; the tokens of pictures
-        and clips leave no trace."""
+        """The pictures side by side, the clips as grey ones, the videos, and the words; the tokens
+        of pictures, clips and videos leave no trace."""
         shown: dict[str, Any] = {}
         if "image" in arrays:
             pictures = arrays["image"][row]
             there = pictures[np.asarray(arrays["image_mask"][row])]
             if len(there):
                 shown["image"] = np.concatenate(list(self.normalize.undone(there)), axis=1)
-        if "audio" in arrays and self.config.audio:
-            shown |= self.config.audio.shown(arrays["audio"][row], arrays["audio_mask"][row])
+        for field, sense in self.config.senses.items():
+            if field in arrays:
+                shown |= sense.shown(arrays[field][row], arrays[f"{field}_mask"][row])
         if "text" in arrays:
             shown["text"] = self.tokenizer.decode(ids_of(arrays, row))
         return shown
@@ -297,13 +313,13 @@ def build(config: Config, sources: Sources | None, saved: Path | None) -> Proces
     if sources is None:  # on paper it has all the entries that it may have
         tokenizer = trainer.train(["what is said"], config.vocab_size, specials=config.specials)
         return Processor(config, tokenizer, config.vocab_size)
-    texts = _texts(config, sources())
-    return Processor(config, trainer.train(texts, config.vocab_size, specials=config.specials))
+    said = told.texts(config, sources())
+    return Processor(config, trainer.train(said, config.vocab_size, specials=config.specials))
 
 
 def _extended(tokenizer: Tokenizer, config: Config) -> Tokenizer:
     """With the tokens that its vocabulary lacks, behind it."""
-    in_words = (IMAGE,) if config.audio is None else (IMAGE, AUDIO)
+    in_words = (IMAGE, *config.specials[len(SPECIALS) :])
     wanted = config.specials if config.roles == "tokens" else in_words
     backend = tokenizer.copy_of_backend()
     backend.add_special_tokens([name for name in wanted if name not in tokenizer.special])
@@ -315,47 +331,17 @@ def _rounded(entries: int) -> int:
     return -(-entries // 64) * 64
 
 
-def unopened(source: Source) -> Iterator[Example]:
-    """What is said in each row and the pictures and clips that it has, of which no file is opened
-    where the source knows their names; {} for a row that cannot be read."""
-    said = source.column("conversation")
-    files = {kind: source.column(kind) for kind in messages.KINDS}
-    files = {kind: paths for kind, paths in files.items() if paths is not None}
-    if said is not None and files:
-        for row, turns in enumerate(said):
-            yield {"conversation": turns, **{kind: files[kind][row] for kind in files}}
-        return
-    for row in range(len(source)):
-        try:
-            yield source[row]
-        except CorruptExample:
-            yield {}
-
-
-def _texts(config: Config, sources: Sequence[Source]) -> Iterator[str]:
-    """Everything that is said in the data."""
-    convert = AsConversation(config.question, config.answer)
-    for source in sources:
-        for example in unopened(source):
-            try:
-                turns = checked(convert(example)["conversation"])
-            except CorruptExample:
-                continue
-            for turn in turns:
-                yield turn["content"].replace(IMAGE, " ").replace(AUDIO, " ")
-
-
 def paper(config: Config) -> Example:
-    """A black picture and a silent clip, where the model takes them, a question and an answer as
-    long as may be, for plans on paper."""
+    """A black picture, a silent clip and a black video, where the model takes them, a question and
+    an answer as long as may be, for plans on paper."""
     example: Example = {}
     taken = 48  # the question and the roles
     if config.max_images:
         example["image"] = np.zeros((64, 64, 3), np.uint8)
         taken += config.tokens
-    if config.audio:
-        example["audio"] = config.audio.paper()
-        taken += config.audio.clips.tokens(len(example["audio"]))
+    for field, sense in config.senses.items():
+        example[field] = sense.paper()
+        taken += sense.room()
     letters = max(1, config.max_length - taken)
     example[config.question] = "what is in the picture"
     return {**example, config.answer: "q" * letters, "group": 0}

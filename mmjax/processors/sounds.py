@@ -21,8 +21,9 @@ import soundfile
 
 from mmjax.config import ConfigError
 from mmjax.data import messages
+from mmjax.data.batching import Transform
 from mmjax.data.source import CorruptExample, Example
-from mmjax.models import audio_tower, wav2vec2, whisper_encoder
+from mmjax.models import token_tower, wav2vec2, whisper_encoder
 from mmjax.processors.base import AtLeast
 from mmjax.transforms.audio import DecodeAudio, Sound
 from mmjax.transforms.dialogue import things_of
@@ -44,7 +45,7 @@ class Clip(NamedTuple):
 class Clips:
     """Clips -> frames or samples of their own length."""
 
-    tower: audio_tower.Config  # which counts tokens
+    tower: token_tower.Config  # which counts tokens
     mel: LogMel = LogMel()  # of clips; its `seconds` are the longest that the model takes
     step: int = 1  # frames or samples that the length of a batch is rounded up to
 
@@ -165,7 +166,7 @@ class Config:
         else:
             frames = max(1, round(100 * self.seconds))
             encoder = whisper_encoder.Config(self.bins, frames, pool=self.pool)
-        tower = audio_tower.Config(encoder, self.stack, masked=self.masked)
+        tower = token_tower.Config(encoder, self.stack, masked=self.masked)
         mel = LogMel(bins=self.bins or 80, seconds=self.seconds)
         return Clips(tower, mel, round(STEP * self.rate))
 
@@ -177,6 +178,19 @@ class Config:
     @property
     def transform(self) -> EachClip:
         return EachClip(self.clips, self.max_clips)
+
+    def transforms(self, train: bool) -> tuple[Transform, ...]:
+        """Conversation and raw clips -> prepared clips."""
+        return (self.transform,)
+
+    @property
+    def most(self) -> int:
+        """M."""
+        return self.max_clips
+
+    def room(self) -> int:
+        """Tokens of what `paper` returns."""
+        return self.clips.tokens(len(self.paper()))
 
     @property
     def sizes(self) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Conversations about pictures and sounds: a JSONL file with a conversation in each line.
+"""Conversations about pictures, sounds and videos: a JSONL file with a conversation in each line.
 
     data.train = dict(own=dict(name="conversations", path="talks/list.jsonl", split="train"))
 
@@ -13,9 +13,10 @@
 
 (each on one line.)
 
-* `image` is one path, a list of them, or absent, another number in each line; `audio` likewise. In
-  what is said "<image>" is the place of the next picture, "<audio>" of the next clip; where no turn
-  names a place, all of them stand before the first turn of the user (transforms/dialogue.py).
+* `image` is one path, a list of them, or absent, another number in each line; `audio` and `video`
+  likewise. In what is said "<image>" is the place of the next picture, "<audio>" of the next clip,
+  "<video>" of the next video; where no turn names a place, all of them stand before the first turn
+  of the user (transforms/dialogue.py).
 * A content of parts names its files itself; paths in it are relative to the same folder.
 * LLaVA's form is read as well (https://arxiv.org/abs/2304.08485): "conversations", with turns
   {"from": "human" | "gpt" | "system", "value": text}. Its files are one JSON list: write a line for
@@ -45,6 +46,7 @@ class Config:
     test: float = 0.1  # share that is for testing
     image: str = "image"  # column of the paths of pictures; "": there are none
     audio: str = "audio"  # column of the paths of sounds; "": there are none
+    video: str = "video"  # column of the paths of videos; "": there are none
     conversation: str = ""  # column of the turns; "": "conversation" or "conversations"
     # column; rows of one group are in one split. Where it is missing: those with one first picture
     group: str = "group"

@@ -1,13 +1,13 @@
-"""A conversation with a model, in words, pictures and sounds.
+"""A conversation with a model, in words, pictures, sounds and videos.
 
     chat = Chat(mmjax.load("llava-hf/llava-1.5-7b-hf"))  # or mmjax.restore("runs/vlm")
     print(chat.ask("What is this?", images=["cat.png"]))
-    print(chat.ask("And what is said here?", audio=["hello.wav"]))
+    print(chat.ask("And what is said here?", audio=["hello.wav"]))  # and video=["cat.mp4"]
     for piece in chat.stream("And what colour is it?"):
         print(piece, end="", flush=True)
 
 * The model's processor writes the conversation down (`chat`: a checkpoint's chat template, or the
-  roles of processors/dialogue.py), with pictures and sounds in any turn.
+  roles of processors/dialogue.py), with things of any sense in any turn.
 * The cache is kept between turns (generation/session.py): a new turn costs its own tokens.
 """
 
@@ -23,7 +23,7 @@ from mmjax.config import ConfigError
 from mmjax.generation.generate import Generator
 from mmjax.generation.options import Options
 from mmjax.generation.session import Session
-from mmjax.models.vlm import SENSES
+from mmjax.layers.senses import SENSES
 from mmjax.processors.inference import Inference
 
 SLOTS = 2048  # tokens of a conversation, where the model's context is not shorter
@@ -65,13 +65,25 @@ class Chat:
             self.messages.append({"role": "system", "content": system})
 
     def ask(
-        self, text: str, images: Sequence[Any] = (), seed: int = 0, *, audio: Sequence[Any] = ()
+        self,
+        text: str,
+        images: Sequence[Any] = (),
+        seed: int = 0,
+        *,
+        audio: Sequence[Any] = (),
+        video: Sequence[Any] = (),
     ) -> str:
         """The whole answer; arguments as of `stream`."""
-        return "".join(self.stream(text, images, seed, audio=audio))
+        return "".join(self.stream(text, images, seed, audio=audio, video=video))
 
     def stream(
-        self, text: str, images: Sequence[Any] = (), seed: int = 0, *, audio: Sequence[Any] = ()
+        self,
+        text: str,
+        images: Sequence[Any] = (),
+        seed: int = 0,
+        *,
+        audio: Sequence[Any] = (),
+        video: Sequence[Any] = (),
     ) -> Iterator[str]:
         """The answer piece by piece, as it is made.
 
@@ -79,14 +91,16 @@ class Chat:
           images: pictures that stand before the text: paths, bytes, Pillow images, arrays.
           seed: of the random numbers, where the options ask for any.
           audio: sounds that stand behind the pictures: paths, bytes, samples at 16 kHz.
+          video: videos that stand behind the sounds: paths, bytes, frames [T, H, W, 3].
 
         Raises:
           ConfigError: a conversation that has become too long.
-          CorruptExample, DataError: pictures or sounds that the model cannot take.
+          CorruptExample, DataError: things that the model cannot take.
           ChatTemplateError: one that the checkpoint's template refuses.
         """
         parts = [{"type": "image", "image": image} for image in images]
         parts += [{"type": "audio", "audio": clip} for clip in audio]
+        parts += [{"type": "video", "video": clip} for clip in video]
         content = [*parts, {"type": "text", "text": text}] if parts else text
         asked = [*self.messages, {"role": "user", "content": content}]
         self._read(asked)

@@ -9,6 +9,8 @@
   that any sharding of them gives the same.
 * A head may be of several classes at once (AudioSet, https://doi.org/10.1109/ICASSP.2017.7952261):
   its labels are 0 and 1 of each class, and the loss is binary cross-entropy, summed over classes.
+* Such rows may be mixed with others of the batch, and their labels with them (mixup,
+  https://arxiv.org/abs/1710.09412; of sounds https://arxiv.org/abs/1711.10282).
 
 Letters: B rows, V classes of a head or views of a row, D width.
 """
@@ -34,12 +36,25 @@ ONLY = "label"  # the head of a model that has one
 
 
 @dataclasses.dataclass(frozen=True)
+class Mixup:
+    """Training rows that are mixed with another one of the batch, their labels likewise."""
+
+    share: float = 0.5  # of the rows, 0 to 1
+    beta: float = 10.0  # of the Beta distribution that a row's own part is drawn from
+    # of inputs that are logarithms of power: nepers of power that one of them is. Sounds are mixed,
+    # so their powers are added, as those of sounds that have nothing to do with each other; 0: the
+    # inputs themselves are mixed
+    nepers: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     input: str = "image"  # field of what is classified; "<input>_mask" goes with it
     several: tuple[str, ...] = ()  # heads of several classes at once, their labels 0 and 1 [B, V]
     smoothing: float = 0.0  # share of a label that all classes of its head get, 0 to 1
     # of a row in evaluation, whose logits and vectors are averaged; as the data has them
     views: Positive = 1
+    mixup: Mixup | None = None  # of training rows; None: none
 
 
 class Classification(Task):
@@ -48,16 +63,42 @@ class Classification(Task):
     def __init__(self, config: Config, model: nn.Module | Adapted) -> None:
         """
         Raises:
-          ConfigError: a smoothing that is no share.
+          ConfigError: a smoothing that is no share; rows to be mixed whose label is one class.
         """
         if not 0 <= config.smoothing < 1:
             raise ConfigError(f"smoothing={config.smoothing} is a share, from 0 to below 1")
+        if config.mixup is not None and not config.several:
+            raise ConfigError("mixup makes labels of several classes: name the heads in `several`")
         self.config = config
         self.model = model
 
     def init(self, rng: jax.Array, batch: Batch) -> dict[str, Any]:
         variables = self.model.init(rng, *self._inputs(batch))
         return {"params": variables["params"], "state": {}}
+
+    def prepare(self, batch: Batch, rng: jax.Array, step: Array) -> Batch:
+        """Rows mixed with others, where the config says so."""
+        mixup = self.config.mixup
+        return batch if mixup is None else self._mixed(batch, rng, mixup)
+
+    def _mixed(self, batch: Batch, rng: jax.Array, mixup: Mixup) -> Batch:
+        keys = jax.random.split(rng, 3)
+        rows = len(batch["weight"])
+        part = jax.random.beta(keys[0], mixup.beta, mixup.beta, (rows,))
+        part = jnp.where(jax.random.uniform(keys[1], (rows,)) < mixup.share, part, 1.0)
+        other = jax.random.permutation(keys[2], rows)
+        whole = batch["weight"] > 0
+        for name in self.config.several:
+            whole &= (batch[name] >= 0).all(1)
+        # what is corrupt, or not wholly known, is mixed with none
+        part = jnp.where(whole & whole[other], part, 1.0)
+        field = self.config.input
+        out = dict(batch)
+        out[field] = mixed(batch[field], batch[field][other], part, mixup.nepers)
+        for name in self.config.several:
+            label = batch[name].astype(jnp.float32)
+            out[name] = mixed(label, label[other], part)
+        return out
 
     def totals(self, batch: Batch) -> Mapping[str, Array]:
         """Of each label that the batch has, in how many rows it is known."""
@@ -170,6 +211,18 @@ class Classification(Task):
             raise ConfigError(f"task.input={name!r}: the data has {', '.join(batch)}")
         mask = batch.get(f"{name}_mask")
         return (batch[name],) if mask is None else (batch[name], mask)
+
+
+def mixed(
+    x: Float[Array, "B ..."], y: Float[Array, "B ..."], part: Float[Array, " B"], nepers: float = 0
+) -> Float[Array, "B ..."]:
+    """So much of each row of x and the rest of y; with `nepers`, of the amplitudes of sounds whose
+    logarithms of power they are."""
+    part = part.reshape(-1, *(1,) * (x.ndim - 1))
+    if not nepers:
+        return part * x + (1 - part) * y
+    rest = jnp.log(jnp.maximum(1 - part, 1e-9))
+    return jnp.logaddexp(nepers * x + 2 * jnp.log(part), nepers * y + 2 * rest) / nepers
 
 
 def known(label: Shaped[Array, "B ..."]) -> Bool[Array, " B"]:

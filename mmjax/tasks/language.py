@@ -45,6 +45,7 @@ class Config:
         default_factory=lambda: {
             "images": "image", "image_mask": "image_mask",
             "sounds": "audio", "audio_mask": "audio_mask",
+            "videos": "video", "video_mask": "video_mask",
         }
     )
     label_smoothing: float = 0.0  # share of the target's probability that all tokens get alike

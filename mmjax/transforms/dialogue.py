@@ -2,12 +2,12 @@
 
 * A conversation is a list of turns, {"role": "user" | "assistant" | "system", "content": text}, or
   LLaVA's {"from": "human" | "gpt" | "system", "value": text}.
-  "<image>" in a text is the place of the example's next picture, "<audio>" of its next clip; where
-  no text names a place, they stand before the first turn of the user. A content of parts holds
-  them itself (data/messages.py).
+  "<image>" in a text is the place of the example's next picture, "<audio>" of its next clip,
+  "<video>" of its next video; where no text names a place, they stand before the first turn of the
+  user. A content of parts holds them itself (data/messages.py).
 * Each turn is `<role>`, its words, and `<end>`. A picture is as many `<image>` tokens as the model
-  makes of it, a clip as many `<audio>` tokens as its own length gives. Only what the assistant says
-  is learned, its `<end>` included.
+  makes of it, a clip as many `<audio>` tokens as its own length gives, a video likewise. Only what
+  the assistant says is learned, its `<end>` included.
 * In words (LLaVA-1.5, https://arxiv.org/abs/2310.03744) the roles are "USER:" and "ASSISTANT:",
   only answers have an end, and the language model's own start stands first: nothing is new to it.
 * To answer, the last turn of the assistant is left out, and its `<assistant>` stands last. What
@@ -25,18 +25,21 @@ import numpy as np
 
 from mmjax.data import messages
 from mmjax.data.batching import Transform
-from mmjax.data.messages import CLIPS, IMAGES
+from mmjax.data.messages import CLIPS, IMAGES, KINDS, VIDEOS
 from mmjax.data.source import CorruptExample, Example
 from mmjax.tokenizers.bpe import Tokenizer
 
 IMAGE = IMAGES.token
 AUDIO = CLIPS.token
+VIDEO = VIDEOS.token
 END = "<end>"
 PADDING = "<pad>"
 ROLES = {"user": "<user>", "assistant": "<assistant>", "system": "<system>"}
 LLAVA_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 SPOKEN = {"user": "USER:", "assistant": "ASSISTANT:", "system": ""}  # roles in words
 SPECIALS = (PADDING, END, IMAGE, *ROLES.values())
+OTHERS = {"audio": "sounds", "video": "videos"}  # senses that say how many tokens a thing becomes
+DIMENSIONS = {"image": 4, "audio": 3, "video": 5}  # axes of a row's things once they are prepared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,15 +147,19 @@ class EncodeConversation:
         """By token, how many of it each thing takes.
 
         Raises:
-          CorruptExample: sounds for a tokenizer that has no token for them.
+          CorruptExample: sounds or videos for a tokenizer that has no token for them.
         """
         counts = {IMAGE: [self.image_tokens] * len(things_of(example, "image"))}
         if counts[IMAGE] and not self.image_tokens:
             raise CorruptExample(f"{len(counts[IMAGE])} pictures, more than max_images=0")
-        if AUDIO in self.tokenizer.special:
-            counts[AUDIO] = list(example.get("audio_tokens", ()))
-        elif things_of(example, "audio"):
-            raise CorruptExample("the conversation has sounds, and the processor takes none: audio")
+        for field, things in OTHERS.items():
+            token = KINDS[field].token
+            if token in self.tokenizer.special:
+                counts[token] = list(example.get(f"{field}_tokens", ()))
+            elif things_of(example, field):
+                raise CorruptExample(
+                    f"the conversation has {things}, and the processor takes none: {field}"
+                )
         return counts
 
     def _encoded(
@@ -202,7 +209,7 @@ def things_of(example: Example, field: str) -> list[Any]:
     """Pictures or clips of an example that has one, several or none."""
     things = example.get(field, ())
     several = type(things) in (list, tuple)  # a sound with its rate is one
-    prepared = isinstance(things, np.ndarray) and things.ndim == (4 if field == "image" else 3)
+    prepared = isinstance(things, np.ndarray) and things.ndim == DIMENSIONS[field]
     return list(things) if several or prepared else [things]
 
 

@@ -141,8 +141,8 @@ def _kernels(
 
 @dataclasses.dataclass(frozen=True)
 class Transpose:
-    """Shifts the pitches of `audio` [T, K + ...] by whole semitones, and labels that name a key
-    with them; what comes in from beyond the ends is silence."""
+    """Shifts the pitches of `audio` [..., T, K + ...] by whole semitones, and labels that name a
+    key with them; what comes in from beyond the ends is silence."""
 
     bins: int  # K, the first values of a frame
     bins_per_semitone: int = 1
@@ -154,7 +154,8 @@ class Transpose:
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         semitones = int(rng.integers(-self.most, self.most + 1))
         frames = example["audio"].copy()
-        frames[:, : self.bins] = shifted(frames[:, : self.bins], semitones * self.bins_per_semitone)
+        bins = semitones * self.bins_per_semitone
+        frames[..., : self.bins] = shifted(frames[..., : self.bins], bins)
         out = {**example, "audio": frames}
         for field, classes in self.labels:
             if field in example and example[field] >= 0:  # below 0: it is not known
@@ -162,11 +163,11 @@ class Transpose:
         return out
 
 
-def shifted(frames: Float[np.ndarray, "T K"], bins: int) -> Float[np.ndarray, "T K"]:
+def shifted(frames: Float[np.ndarray, "... T K"], bins: int) -> Float[np.ndarray, "... T K"]:
     """Every frame `bins` higher."""
     out = np.zeros_like(frames)
     if bins >= 0:
-        out[:, bins:] = frames[:, : frames.shape[1] - bins]
+        out[..., bins:] = frames[..., : frames.shape[-1] - bins]
     else:
-        out[:, :bins] = frames[:, -bins:]
+        out[..., :bins] = frames[..., -bins:]
     return out

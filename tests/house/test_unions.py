@@ -59,6 +59,8 @@ def test_a_full_path_picks_it_too(name):
 def test_without_a_name_it_is_the_class_of_the_default():
     assert build(image=dict(patch_size=8)).image == vit.Config(patch_size=8)
     assert build(image={}).image == vit.Config()
+    # or of the only one that has all the keys
+    assert build(text=dict(vocab_size=8, types=1)).text == bert.Config(vocab_size=8, types=1)
     message = refusal(text=dict(vocab_size=8))
     assert "config.text = {'vocab_size': 8} does not say which it is" in message
     assert "one of text, bert." in message and "# the text tower" in message

@@ -9,13 +9,13 @@ from mmjax.layers import transformer
 from mmjax.models import (
     ast,
     audio_classifier,
-    audio_tower,
     clap,
     conformer,
     htsat,
     music,
     pooled_audio,
     text,
+    token_tower,
     wav2vec2,
     whisper,
     whisper_encoder,
@@ -85,7 +85,7 @@ WAVES_BODY = 7 * 16 + 16 + 4 + 4 * 8 * 16 + 16 + 2 * 16 + 2 * block(16, 32) + 16
 WAVES_GROUP = 10 * 6 + 3 * 6 * 7 + 2 * 6 + 2 * 7 + WAVES_BODY
 WAVES_LAYER = 10 * 6 + 6 + 3 * 6 * 7 + 7 + 2 * 6 + 2 * 7 + WAVES_BODY
 EARS_ALONE = whisper_encoder.Config(5, 12, EARS_BODY)
-HEARS = audio_tower.Config(EARS_ALONE, stack=2)
+HEARS = token_tower.Config(EARS_ALONE, stack=2)
 # two vectors side by side pass two layers
 HEARING = EARS + 2 * 16 * 16 + 16 + 16 * 16 + 16
 # 2 x 4 patches of 2 frames x 2 of 5 bins, one every 3
@@ -189,7 +189,7 @@ def table(row):
             ),
         ],
         "conformer": [row(conformer.Model(LISTENER), (sound(), SOUNDING), LISTENER_SIZE)],
-        "audio_tower": [row(audio_tower.Model(HEARS, 16), (sound(), frames_heard()), HEARING)],
+        "token_tower": [row(token_tower.Model(HEARS, 16), (sound(), frames_heard()), HEARING)],
         "music": [
             row(
                 music.Model(TUNES), (tunes(),),

@@ -10,14 +10,14 @@ import pytest
 
 from mmjax.data.source import CorruptExample, DataError
 from mmjax.layers.projectors import linear
-from mmjax.models import audio_tower, gpt2, vlm, whisper_encoder
+from mmjax.models import gpt2, token_tower, vlm, whisper_encoder
 from mmjax.processors import audio_prompts
 from mmjax.processors.checkpoints.chat_template import ChatTemplate
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "audio_prompts" / "qwen2_audio"
 EARS = whisper_encoder.Config(audio_reference.BINS, 100, pool=2)
 CONFIG = vlm.Config(
-    None, language=gpt2.Config(400), audio=audio_tower.Config(EARS, projector=linear.Config()),
+    None, language=gpt2.Config(400), audio=token_tower.Config(EARS, projector=linear.Config()),
     audio_id=audio_reference.AUDIO,
 )  # fmt: skip
 

@@ -22,7 +22,7 @@ from mmjax.data.source import CorruptExample, InMemory
 from mmjax.errors import UserError
 from mmjax.generation.options import Options
 from mmjax.layers import transformer
-from mmjax.models import audio_tower, gpt2, vit, vlm, whisper_encoder
+from mmjax.models import gpt2, token_tower, vit, vlm, whisper_encoder
 from mmjax.processors import dialogue, sounds
 from mmjax.readers import conversations
 from mmjax.run.chat import Chat
@@ -121,7 +121,7 @@ def hearing():
         vit.Config(8, 4, pool="mean", transformer=BODY),
         language=gpt2.Config(processor().vocab_size, 64, BODY),
         image_id=sizes["image_id"],
-        audio=audio_tower.Config(whisper_encoder.Config(8, 50, BODY), stack=4),
+        audio=token_tower.Config(whisper_encoder.Config(8, 50, BODY), stack=4),
         audio_id=sizes["audio_id"],
     )
     task = language.build(language.Config(), vlm.Model(config))
@@ -240,7 +240,7 @@ def test_files_of_conversations_in_every_form(folder):
         {"conversation": [{"role": "user", "content": mixed}, said]},
         {"conversation": [{"role": "user", "content": [dict(part, audio="no.wav")]}, said]},
         {"audio": "a.wav", "conversation": [{"role": "user", "content": [part]}, said]},
-        {"conversation": [{"role": "user", "content": [{"type": "video"}]}, said]},
+        {"conversation": [{"role": "user", "content": [{"type": "smell"}]}, said]},
     ]
     path = folder / "talks.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -255,7 +255,7 @@ def test_files_of_conversations_in_every_form(folder):
     assert reasons == [
         ("line 4", "a clip that cannot be opened"),
         ("line 5", "clips in parts of messages and in 'audio' besides"),
-        ("line 6", "turn 0 has a part of type 'video'; there are text, image, audio"),
+        ("line 6", "turn 0 has a part of type 'smell'; there are text, image, audio, video"),
     ]
 
 

@@ -128,3 +128,32 @@ def test_views_are_the_same_on_one_device_and_on_eight():
     cut = read({"sound": jax.device_put(views, rows)})
     for name in ("a", "b"):
         np.testing.assert_allclose(cut[name], alone[name], rtol=1e-6, atol=1e-7)
+
+
+def test_mixed_rows_have_mixed_labels():
+    """And none is mixed with a row that is corrupt, or of which something is not known."""
+    task = made(mixup=classification.Mixup(share=1.0))
+    whole = {**BATCH, "b": jnp.array([[1, 0], [0, 1], [1, -1]])}
+    batch = {name: jnp.tile(value, (4, *[1] * (value.ndim - 1))) for name, value in whole.items()}
+    batch["weight"] = batch["weight"].at[0].set(0)
+    out = task.prepare(batch, jax.random.key(1), jnp.zeros(()))
+    part = np.asarray(out["b"])[:, 0]
+    changed = ~np.isin(part, [0.0, 1.0])
+    assert changed.any() and not changed[[0, 2, 5, 8, 11]].any()
+    # of rows that are none of the first the input is mixed as the label is
+    for row in np.flatnonzero(changed):
+        own = part[row] if row % 3 == 0 else 1 - part[row]
+        other = 1 if row % 3 == 0 else 0
+        expected = own * batch["sound"][row] + (1 - own) * batch["sound"][other]
+        np.testing.assert_allclose(out["sound"][row], expected, rtol=1e-5)
+    with pytest.raises(ConfigError, match="name the heads in `several`"):
+        classification.build(classification.Config(mixup=classification.Mixup()), Heads())
+
+
+def test_sounds_are_mixed_in_power():
+    rng = np.random.default_rng(0)
+    powers = rng.uniform(1, 9, (2, 3, 4)).astype(np.float32)
+    part = jnp.array([0.3, 1.0, 0.0])
+    found = classification.mixed(*jnp.log(powers) / 2.5, part, 2.5)
+    expected = part[:, None] ** 2 * powers[0] + (1 - part[:, None]) ** 2 * powers[1]
+    np.testing.assert_allclose(jnp.exp(found * 2.5), expected, rtol=1e-4)

@@ -1,4 +1,4 @@
-"""What a language model hears with: real lengths, frames side by side, sounds beside pictures."""
+"""What a language model hears and watches with: real lengths, frames side by side, any tower."""
 
 import functools
 
@@ -13,7 +13,19 @@ from mmjax.generation.generate import Generator
 from mmjax.generation.options import Options
 from mmjax.layers import transformer
 from mmjax.layers.projectors import linear, mlp
-from mmjax.models import audio_tower, gpt2, vit, vlm, wav2vec2, whisper_encoder
+from mmjax.models import (
+    ast,
+    frame_tower,
+    gpt2,
+    htsat,
+    music,
+    token_tower,
+    video_vit,
+    vit,
+    vlm,
+    wav2vec2,
+    whisper_encoder,
+)
 
 BODY = transformer.Config(width=16, layers=2, heads=2, hidden=32, initialisation="gpt2")
 EARS = whisper_encoder.Config(5, 40, BODY)
@@ -22,11 +34,11 @@ WAVES = wav2vec2.Config(
     STAGES, front_norm="layer", position_taps=4, position_groups=2, transformer=BODY
 )
 TOWERS = {
-    "pooled": audio_tower.Config(
+    "pooled": token_tower.Config(
         whisper_encoder.Config(5, 40, BODY, pool=2), projector=linear.Config()
     ),
-    "stacked": audio_tower.Config(EARS, stack=3),
-    "waves": audio_tower.Config(WAVES, stack=2),
+    "stacked": token_tower.Config(EARS, stack=3),
+    "waves": token_tower.Config(WAVES, stack=2),
 }
 IMAGE, AUDIO = 2, 3
 SEES = vit.Config(8, 4, transformer=BODY)
@@ -43,8 +55,8 @@ def drawn(shapes):
 
 @functools.cache
 def tower(name):
-    model = audio_tower.Model(TOWERS[name], 12)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), *audio_tower.inputs(TOWERS[name]))
+    model = token_tower.Model(TOWERS[name], 12)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *token_tower.inputs(TOWERS[name]))
     return model, drawn(unbox(shapes))
 
 
@@ -183,7 +195,7 @@ def test_a_row_that_would_be_read_wrongly_is_nan():
 @pytest.mark.parametrize(
     "fields, message",
     [
-        (dict(image=None), "image and audio are both None"),
+        (dict(image=None), "image, audio and video are all None"),
         (dict(image=None, image_id=3), "image_id says nothing where image is None"),
         (dict(image=None, projector=linear.Config()), "projector says nothing where image"),
         (dict(image=None, learned_tokens=True), "learned_tokens says nothing where image"),
@@ -194,7 +206,7 @@ def test_a_row_that_would_be_read_wrongly_is_nan():
 )
 def test_configs_that_cannot_be(fields, message):
     hears = TOWERS["stacked"]
-    audio = None if message.startswith(("image and audio", "audio_id says")) else hears
+    audio = None if message.startswith(("image, audio", "audio_id says")) else hears
     language = gpt2.Config(23, 64, BODY)
     with pytest.raises(ConfigError, match=message):
         vlm.Config(**{"image": SEES, "language": language, "audio": audio, **fields})
@@ -205,4 +217,43 @@ def test_a_sense_that_is_not_there():
     with pytest.raises(ConfigError, match="the model takes no sounds: its audio tower is None"):
         vlm.check(deaf, np.array([[5]]), sounds=np.zeros((1, 1, 40, 5)))
     with pytest.raises(ConfigError, match="encoder.letters is for CTC"):
-        audio_tower.Config(wav2vec2.Config(letters=5))
+        token_tower.Config(wav2vec2.Config(letters=5))
+
+
+SMALL_PICTURES = vit.Config(8, 4, transformer=BODY)
+WHOLE = {  # towers of things that are all alike -> a thing, and how many tokens it makes
+    "music": (
+        music.Config(24, onsets=2, bands=2, channels=2, taps=3, width=8, lags=6, strides=1), 14
+    ),
+    "ast": (ast.Config(5, 12, 2, 3, 3, BODY), 2 + 2 * 4),
+    "htsat": (htsat.Config(8, 16, 2, 16, (2, 2), (2, 4), 4, hidden_ratio=2.0), 16),
+    "joint": (video_vit.Config(4, 8, 4, transformer=BODY), 1 + 2 * 4),
+    "space": (
+        video_vit.Config(
+            4, 8, 4, tubelet=1, attention="space", positions="space", transformer=BODY
+        ),
+        4 * (1 + 4),
+    ),
+    "frames": (frame_tower.Config(SMALL_PICTURES, 4, transformer=BODY), 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_any_tower_makes_the_tokens_that_it_counts(name):
+    """Shapes alone: nothing is compiled."""
+    encoder, count = WHOLE[name]
+    config = token_tower.Config(encoder, count=count)
+    (thing,) = token_tower.inputs(config)
+    mask = jnp.ones(thing.shape[:2], bool)
+    model = token_tower.Model(config, 12)
+    made, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), thing, mask)
+    assert made.tokens.shape == (1, count, 12) and made.valid.shape == (1, count)
+    assert config.tokens(np.array([thing.shape[1], 0])).tolist() == [count, 0]
+    with pytest.raises(ConfigError, match=f"room for 3 tokens, and the tower makes {count}"):
+        token_tower.Config(encoder, count=3)
+
+
+def test_a_clip_of_fewer_frames_has_fewer_tokens():
+    joint, _ = WHOLE["joint"]
+    assert [joint.vectors(frames) for frames in (4, 3, 2, 1, 0)] == [9, 9, 5, 5, 0]
+    assert joint.vectors(np.array([9, 2, 0])).tolist() == [9, 5, 0]
