@@ -10,6 +10,12 @@ from mmjax import tree
 KEPT = ["intermediates"]
 
 
+def once(function, *arguments):
+    """What it returns, compiled with haste: for large programs that run a single time."""
+    hasty = {"xla_backend_optimization_level": 0}
+    return jax.jit(function).lower(*arguments).compile(compiler_options=hasty)(*arguments)
+
+
 def ours(loaded, *arguments):
     """What a checkpoint returns, by name, with the "hidden" states behind each block
     [layers, B, L, D], and "encoder_hidden" where an encoder stands beside a decoder."""

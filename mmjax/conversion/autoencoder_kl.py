@@ -49,8 +49,8 @@ def config(upstream: Mapping[str, Any]) -> autoencoder_kl.Config:
         attention=get("mid_block_add_attention", True),
         encoder_map=get("use_quant_conv", True),
         decoder_map=get("use_post_quant_conv", True),
-        scale=get("scaling_factor", 0.18215),
-        shift=get("shift_factor") or 0.0,
+        scale=float(get("scaling_factor", 0.18215)),
+        shift=float(get("shift_factor") or 0.0),
         size=(size,) if isinstance(size, int) else tuple(size),
     )
 

@@ -69,7 +69,7 @@ def config(upstream: Mapping[str, Any]) -> unet3d.Config:
         entry=True,
         groups=get("norm_num_groups", 32),
         norm_epsilon=get("norm_eps", 1e-5),
-        middle_divisor=get("mid_block_scale_factor", 1),
+        middle_divisor=float(get("mid_block_scale_factor", 1)),
         given=channels != wanted,
         frames=0,
         size=() if size is None else (size,) if isinstance(size, int) else tuple(size),

@@ -110,12 +110,12 @@ def _block(config: Config, features: int, name: str) -> _Picture:
 
 
 class Encoder(nn.Module):
-    """Pictures to 2 Z channels of each place of the coarse grid."""
+    """Pictures to O = 2 Z channels of each place of the coarse grid."""
 
     config: Config
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w 2*Z"]:
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w O"]:
         c = self.config
         x = Convolution(c.widths[0], dtype=c.dtype, name="conv_in")(x)
         for level, width in enumerate(c.widths):

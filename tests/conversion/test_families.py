@@ -89,6 +89,30 @@ def sounds(loaded, said):
     return found, {name.removeprefix("said_"): array for name, array in said.items()}, valid
 
 
+def noisy(loaded, said):
+    """Clips, times and states of texts, by a U-Net."""
+    given = [jnp.asarray(said[name]) for name in ("samples", "times", "states")]
+    found = family_checks.once(loaded.model.apply, loaded.variables, *given)
+    return {"said": found}, {"said": said["said"]}, None
+
+
+def latent(loaded, said):
+    """Pictures and latents, both ways."""
+    images, latents = (jnp.asarray(said.pop(name)) for name in ("images", "latents"))
+    c = loaded.config
+    scaled = (latents - c.shift) * c.scale
+
+    def both_ways(variables, images, scaled):
+        posterior = loaded.model.apply(variables, images, method="posterior")
+        decoded = loaded.model.apply(variables, scaled, method="decode")
+        found = dict(posterior._asdict(), divergence=posterior.divergence(), decoded=decoded)
+        return found, loaded.model.apply(variables, images, method="encode")
+
+    found, encoded = family_checks.once(both_ways, loaded.variables, images, scaled)
+    np.testing.assert_allclose(encoded / c.scale + c.shift, found["mean"], atol=1e-5)
+    return found, said, None
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     family: str  # the file of mmjax.conversion
@@ -133,6 +157,8 @@ FAMILIES = {
     "video/videomae_pretraining": Row("videomae", watched),
     "video/timesformer": Row("timesformer", watched),
     "video/xclip": Row("xclip", watched),
+    "denoisers/unet3d": Row("unet3d", noisy),
+    "denoisers/autoencoder_kl": Row("autoencoder_kl", latent),
 }
 
 
@@ -153,7 +179,9 @@ def words_of(config):
 def test_every_family_has_a_row():
     names = {family.name for family in families.every().values()} | {"open_clip"}
     assert names == OF_PICTURES | {row.family for row in FAMILIES.values()}
-    rooms = ("ast", "bert", "blip", "clap", "gpt2", "llama", "video", "vlm", "wav2vec2")
+    rooms = (
+        "ast", "bert", "blip", "clap", "denoisers", "gpt2", "llama", "video", "vlm", "wav2vec2",
+    )  # fmt: skip
     folders = [GOLDEN / family for family in rooms]
     held = {f"{folder.name}/{one.name}" for folder in folders for one in folder.iterdir()}
     assert held | {"whisper"} == set(FAMILIES)
@@ -188,13 +216,14 @@ def test_saved_and_loaded_again(name, tmp_path):
         processors = [dataclasses.replace(x.processor, tokenizer=None) for x in (again, loaded)]
         assert processors[0] == processors[1]
     family_checks.same(again.params, loaded.params)
-    theirs, ours = (files.safetensors(at / "model.safetensors") for at in (GOLDEN / name, tmp_path))
+    weights = families.named(FAMILIES[name].family).weights_file
+    theirs, ours = (files.safetensors(at / weights) for at in (GOLDEN / name, tmp_path))
     written = [one for one in theirs if not one.endswith(NOT_WRITTEN)]
     assert sorted(ours) == sorted(written)
     for tensor in written:
         np.testing.assert_array_equal(ours[tensor], theirs[tensor], err_msg=tensor)
     theirs, ours = config_of(GOLDEN / name), config_of(tmp_path)
-    for field in ("model_type", "architectures", *SPECIAL_IDS):
+    for field in ("model_type", "_class_name", "architectures", *SPECIAL_IDS):
         assert ours.get(field) == theirs.get(field), field
     for field in ("model_type", *SPECIAL_IDS):
         assert words_of(ours).get(field) == words_of(theirs).get(field), field

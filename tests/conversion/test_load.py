@@ -89,6 +89,16 @@ def test_folders_that_are_no_checkpoints(tmp_path):
         load.load(tmp_path)
 
 
+def test_a_pipeline_names_its_models(tmp_path):
+    (tmp_path / "model_index.json").write_text("{}")
+    for name in ("vae", "unet", "scheduler"):
+        (tmp_path / name).mkdir()
+    for name in ("vae", "unet"):
+        (tmp_path / name / "config.json").write_text("{}")
+    with pytest.raises(CheckpointFileError, match="a pipeline of diffusers.*: unet, vae$"):
+        load.load(tmp_path)
+
+
 def test_the_first_releases_wrote_no_model_type(tmp_path):
     assert families.reads({"architectures": ["CLIPModel"]}).name == "clip"
     assert families.reads({"model_type": "deit"}).name == "vit"
@@ -110,6 +120,10 @@ NAMES = ["config.json", "model.safetensors", "pytorch_model.bin", "flax_model.ms
         (
             ["config.json", "open_clip_config.json", "open_clip_model.safetensors"],
             ["open_clip_config.json", "open_clip_model.safetensors"],
+        ),
+        (
+            ["config.json", "diffusion_pytorch_model.safetensors"],
+            ["config.json", "diffusion_pytorch_model.safetensors"],
         ),
         (["config.json", "pytorch_model.bin"], []),
     ],

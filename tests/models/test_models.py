@@ -6,6 +6,7 @@ import pkgutil
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import models.denoising
 import numpy as np
 import optax
 import pytest
@@ -227,6 +228,7 @@ TABLE["vlm"] = [
         VIT + 2 * 16 + MLP + TEXT - 16 * 16 + 4 * 16 + sounding.HEARING,
     ),
 ]
+TABLE |= models.denoising.table(Row)
 ROWS = [
     pytest.param(row, id=f"{name}-{i}")
     for name, rows in TABLE.items()

@@ -17,6 +17,7 @@ from mmjax.conversion.formats.files import CheckpointFileError
 CONFIG = "config.json"
 OPEN_CLIP = "open_clip_config.json"
 CTRANSLATE2 = "model.bin"
+PIPELINE = "model_index.json"  # of diffusers: which models there are
 DIFFUSERS = "diffusion_pytorch_model.safetensors"
 INDICES = (
     "model.safetensors.index.json", f"{DIFFUSERS}.index.json", "flax_model.msgpack.index.json"
@@ -105,6 +106,12 @@ def refusal(folder: Path, names: Sequence[str]) -> CheckpointFileError:
         return CheckpointFileError(
             f"{folder} is the work directory of a run: mmjax.export({str(folder)!r}, folder) "
             "writes one that is opened here"
+        )
+    if PIPELINE in names and folder.is_dir():
+        inside = sorted(one.parent.name for one in folder.glob(f"*/{CONFIG}"))
+        return CheckpointFileError(
+            f"{folder} is a pipeline of diffusers. Its models lie in folders of their own, which "
+            f"are opened one by one: {', '.join(inside) or 'there is none'}"
         )
     held = ", ".join(sorted(names)[:12]) or "nothing"
     return CheckpointFileError(

@@ -1,8 +1,8 @@
 """Residual blocks: over places, told of the time of the noise; and over frames.
 
 * Over places (https://arxiv.org/abs/2006.11239): norm, activation and 3 x 3 convolution twice. The
-  condition, one vector a row, is added between the two; with FiLM (https://arxiv.org/abs/1709.07871)
-  it scales and shifts what the second norm gives.
+  condition, one vector a row, is added between the two; with FiLM
+  (https://arxiv.org/abs/1709.07871) it scales and shifts what the second norm gives.
 * Over frames: four (3, 1, 1) convolutions, of which the last starts at zero, so that a model of
   pictures is not disturbed by it (https://arxiv.org/abs/2308.06571).
 

@@ -73,27 +73,29 @@ class Block(nn.Module):
             )
 
         width = x.shape[-1]
-        x = x + attention(1)(_norm(1)(x), mask)
+        x = x + attention(1)(_norm(1, x), mask)
         if context is None:
-            x = x + attention(2)(_norm(2)(x), mask)
+            x = x + attention(2)(_norm(2, x), mask)
         else:
             # the frames of a clip read the same text: its keys and values are made once
-            together = _norm(2)(x).reshape(len(context), -1, width)
+            together = _norm(2, x).reshape(len(context), -1, width)
             if context_mask is not None:
                 shape = (*together.shape[:2], context.shape[1])
                 context_mask = jnp.broadcast_to(as_mask(context_mask)[:, None], shape)[:, None]
             x = x + attention(2)(together, context_mask, context).reshape(x.shape)
-        return x + GatedMlp(4 * width, self.dtype, name="mlp")(_norm(3)(x))
+        return x + GatedMlp(4 * width, self.dtype, name="mlp")(_norm(3, x))
 
 
-def _norm(number: int) -> nn.LayerNorm:
+def _norm(number: int, x: Array) -> Array:
     part = nn.with_logical_partitioning
-    return nn.LayerNorm(
+    norm = nn.LayerNorm(
         epsilon=1e-5,
+        dtype=x.dtype,  # what is stored; float32 inside
         scale_init=part(nn.initializers.ones_init(), ("embed",)),
         bias_init=part(nn.initializers.zeros_init(), ("embed",)),
         name=f"norm_{number}",
     )
+    return norm(x)
 
 
 class SpatialTransformer(nn.Module):
