@@ -18,6 +18,7 @@ from mmjax.models import (
     clap,
     clip,
     gpt2,
+    unet3d,
     video_mae,
     video_vit,
     vlm,
@@ -69,7 +70,7 @@ def test_arguments_beside_those_of_the_reference_exist():
     """Each that the table names is an argument of a model's call, or of one of its methods."""
     calls = [clip.Model.__call__, bert.Model.__call__, gpt2.Model.__call__, whisper.Model.__call__,
              whisper.Model.decode, wav2vec2.Model.__call__, vlm.Model.__call__,
-             video_vit.Model.__call__, video_mae.Model.__call__,
+             video_vit.Model.__call__, video_mae.Model.__call__, unet3d.Model.__call__,
              audio_classifier.Model.__call__, clap.Model.__call__]  # fmt: skip
     known = {name for call in calls for name in inspect.signature(call).parameters}
     known |= {"prefill", "extend", "apply", "rngs"}
