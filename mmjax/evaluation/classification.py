@@ -74,9 +74,12 @@ class Classification(Evaluator):
         return result
 
     def _names(self, count: int, context: Context) -> tuple[str, ...]:
-        """Of the classes: the config's, else the data's, else their numbers."""
-        of_data = tuple(getattr(context.source, "class_names", ()))
-        return self.class_names or of_data or accuracy.numbered(count)
+        """Of the classes: the config's, else the data's where it has as many, else numbers."""
+        whole = getattr(context.source, "source", context.source)  # of a subset
+        of_data = tuple(getattr(whole, "class_names", ()))
+        if not self.class_names and len(of_data) == count:
+            return of_data
+        return self.class_names or accuracy.numbered(count)
 
     def _heard(self, rows: Rows, names: Sequence[str], context: Context) -> dict[str, Any]:
         """Where the rows are sounds, one of them: its spectrogram with what was said of it, and the

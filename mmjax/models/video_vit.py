@@ -52,9 +52,6 @@ class Config:
     patch_size: Positive = 16  # pixels along each edge of a tubelet
     tubelet: Positive = 2  # frames of a tubelet
     channels: Positive = 3  # of a pixel
-    # convolutions before the embedding of tubelets, which overlap in space then; the product of
-    # their strides divides patch_size
-    stem: tuple[vit.Stage, ...] = ()
     transformer: transformer.Config = transformer.Config()  # the stack of blocks
     # over all tubelets; over time, then over space; over space alone, each time by itself
     attention: Literal["joint", "divided", "space"] = "joint"
@@ -63,6 +60,9 @@ class Config:
     # from tokens to one vector: of a class token, of all, of the first tubelet
     pool: Literal["class", "mean", "first"] = "class"
     norm: Literal["tokens", "pooled", "none"] = "tokens"  # what is normalised behind the last block
+    # convolutions before the embedding of tubelets, which overlap in space then; the product of
+    # their strides divides patch_size
+    stem: tuple[vit.Stage, ...] = ()
 
     def __post_init__(self) -> None:
         if self.attention != "joint" and self.pool != "class":

@@ -82,10 +82,10 @@ class Frames:
 class Config:
     image_size: Positive = 224  # pixels along each edge of a frame
     frames: Frames = Frames()  # which are seen
-    # "half": pixels to -1 .. 1; "imagenet": by the mean and deviation of ImageNet
-    normalisation: Literal["half", "imagenet"] = "half"
     # of training clips; its drop_words is for texts
     augmentation: Augmentation = Augmentation()
+    # "half": pixels to -1 .. 1; "imagenet": by the mean and deviation of ImageNet
+    normalisation: Literal["half", "imagenet"] = "half"
     # the model has the classes of the training data, and knows their names
     classes: bool = False
 

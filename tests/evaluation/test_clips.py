@@ -20,7 +20,7 @@ def test_error_beside_the_mean_is_a_ratio_of_sums():
         "error": np.array([0.5, 0.0, 0.3]), "mean_error": np.array([1.0, 0.0, 0.2]),
         "index": np.arange(3), "source": np.zeros(3, int),
     }  # fmt: skip
-    found = reconstruction.Reconstruction().finish(rows, None)
+    found = reconstruction.Reconstruction().finish(rows, context())
     assert found.metrics["below_mean"] == pytest.approx(1 - 0.8 / 1.2)
     assert found.metrics["error"] == pytest.approx(0.8 / 3)
     assert found.baselines["tubelet_mean"] == {"error": pytest.approx(0.4), "below_mean": 0.0}

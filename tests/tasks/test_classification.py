@@ -108,9 +108,10 @@ def test_views_of_a_row_are_averaged():
     task = made(views=2)
     views = jnp.stack([BATCH["sound"], BATCH["sound"][::-1] / 2], axis=1)
     variables = task.init(jax.random.key(0), BATCH)
-    said = task.logits(variables, {**BATCH, "sound": views}, None)
+    keys = jax.random.split(jax.random.key(0), 3)
+    said = task.logits(variables, {**BATCH, "sound": views}, keys)
     np.testing.assert_allclose(said["a"], views.mean(1)[:, :3], rtol=1e-6)
-    read = task.embed(variables, {**BATCH, "sound": views}, None)["sound"]
+    read = task.embed(variables, {**BATCH, "sound": views}, keys)["sound"]
     np.testing.assert_allclose(read, views.mean(1), rtol=1e-6)
     # training sees one view of each row
     loss = task.loss(variables, BATCH, None, jax.random.key(0), jnp.zeros(()), train=True)
@@ -122,7 +123,8 @@ def test_views_are_the_same_on_one_device_and_on_eight():
     task = made(views=3)
     views = jax.random.normal(jax.random.key(0), (16, 3, 5))
     variables = task.init(jax.random.key(0), BATCH)
-    read = jax.jit(lambda batch: task.logits(variables, batch, None))
+    keys = jax.random.split(jax.random.key(0), 16)
+    read = jax.jit(lambda batch: task.logits(variables, batch, keys))
     alone = read({"sound": views})
     rows = NamedSharding(mesh(8, data=8), P("data"))
     cut = read({"sound": jax.device_put(views, rows)})
