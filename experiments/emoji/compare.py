@@ -170,7 +170,7 @@ def main() -> None:
     print(f"open_clip, validation R@1 by learning rate: {validation}", flush=True)
     b = [np.load(train(best, seed)) for seed in SEEDS]
 
-    from mmjax.evaluation import bootstrap
+    from mmjax.evaluation.measures import bootstrap
 
     results = {
         "seconds_per_step": seconds,

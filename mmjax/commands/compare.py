@@ -25,8 +25,8 @@ import numpy as np
 
 from mmjax.commands.evaluate import answers
 from mmjax.config import ConfigError
-from mmjax.evaluation import bootstrap
 from mmjax.evaluation.base import Ratio
+from mmjax.evaluation.measures import bootstrap
 from mmjax.report import table
 from mmjax.run import outputs
 

@@ -25,7 +25,7 @@ from mmjax.config import ConfigError, build
 from mmjax.data.pipeline import changes, same_batches
 from mmjax.data.prefetch import to_device
 from mmjax.evaluation.base import Result
-from mmjax.evaluation.bootstrap import Interval
+from mmjax.evaluation.measures.bootstrap import Interval
 from mmjax.report import table
 from mmjax.run import options as run_options
 from mmjax.run import runtime, workdir

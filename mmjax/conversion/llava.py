@@ -25,7 +25,7 @@ from mmjax.conversion.mapping.table import Entry, linear
 from mmjax.layers.projectors import mlp
 from mmjax.models import clip, llama, vit, vlm
 from mmjax.models.vlm import inputs as inputs
-from mmjax.processors import image_prompts
+from mmjax.processors.prompting import image_prompts
 
 MODEL_TYPES = ("llava",)
 IGNORED = (

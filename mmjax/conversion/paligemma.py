@@ -25,7 +25,7 @@ from mmjax.conversion.mapping.table import Entry
 from mmjax.conversion.mapping.table import linear as linear_rows
 from mmjax.layers.projectors import linear
 from mmjax.models import vlm
-from mmjax.processors import image_prompts, prompts
+from mmjax.processors.prompting import image_prompts, prompts
 
 MODEL_TYPES = ("paligemma",)
 IGNORED = llava.IGNORED

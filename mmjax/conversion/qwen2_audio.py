@@ -27,7 +27,7 @@ from mmjax.conversion.mapping.table import linear as linear_rows
 from mmjax.layers.projectors import linear, mlp
 from mmjax.models import llama, token_tower, vlm, whisper, whisper_encoder
 from mmjax.models.vlm import inputs as inputs
-from mmjax.processors import audio_prompts
+from mmjax.processors.prompting import audio_prompts
 
 MODEL_TYPES = ("qwen2_audio",)
 IGNORED = r"language_model\..*\.rotary_emb\.inv_freq"

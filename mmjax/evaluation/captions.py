@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 import sacrebleu
 
-from mmjax.evaluation import cider
 from mmjax.evaluation.base import Context, Result
 from mmjax.evaluation.gather import Rows
+from mmjax.evaluation.measures import cider
 from mmjax.evaluation.texts import Texts, normalised
 
 

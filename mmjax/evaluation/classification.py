@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.config import ConfigError
-from mmjax.evaluation import accuracy
 from mmjax.evaluation.base import Ask, Context, Evaluator, Result, draw
 from mmjax.evaluation.drawing import answer_sheet, clip_sheet, speech_sheet
 from mmjax.evaluation.gather import Rows
+from mmjax.evaluation.measures import accuracy
 from mmjax.transforms.audio import DecodeAudio, Sound
 from mmjax.transforms.mel import LogMel
 

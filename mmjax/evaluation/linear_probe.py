@@ -21,9 +21,9 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from mmjax.config import ConfigError, Spec
 from mmjax.data.source import DataError
-from mmjax.evaluation import accuracy
 from mmjax.evaluation.base import Context, Evaluator, Result
 from mmjax.evaluation.gather import Rows
+from mmjax.evaluation.measures import accuracy
 
 PENALTIES = (10.0, 1.0, 0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4)
 STEPS = 200  # of L-BFGS, at most

@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.config import ConfigError
-from mmjax.evaluation import ranking
 from mmjax.evaluation.base import Context, Result
 from mmjax.evaluation.gather import Rows
-from mmjax.evaluation.ranking import Items, Ranks
+from mmjax.evaluation.measures import ranking
+from mmjax.evaluation.measures.ranking import Items, Ranks
 from mmjax.evaluation.retrieval import Retrieval
 from mmjax.typing import Array, Positive
 

@@ -20,11 +20,11 @@ import numpy as np
 
 from mmjax.config import ConfigError
 from mmjax.data.source import DataError
-from mmjax.evaluation import ranking
 from mmjax.evaluation.base import Context, Evaluator, Result
 from mmjax.evaluation.drawing import sheets
 from mmjax.evaluation.gather import Rows
-from mmjax.evaluation.ranking import Items, Ranks
+from mmjax.evaluation.measures import ranking
+from mmjax.evaluation.measures.ranking import Items, Ranks
 
 
 @dataclasses.dataclass(frozen=True)

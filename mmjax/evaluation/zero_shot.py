@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.config import ConfigError
-from mmjax.evaluation import accuracy, ranking
 from mmjax.evaluation.base import Context, Evaluator, Result
 from mmjax.evaluation.gather import Rows
+from mmjax.evaluation.measures import accuracy, ranking
 from mmjax.processors import classes
 
 

@@ -21,8 +21,9 @@ from jaxtyping import Int
 from mmjax.config import ConfigError, Spec
 from mmjax.data.batching import Corrupt
 from mmjax.data.source import Example, Source, Subset
-from mmjax.evaluation import base, bootstrap
+from mmjax.evaluation import base
 from mmjax.evaluation.gather import Rows, gather
+from mmjax.evaluation.measures import bootstrap
 from mmjax.run.assembly import Run
 from mmjax.run.configured import configured
 from mmjax.run.intervals import differences

@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from mmjax.data.source import Source
-from mmjax.evaluation import bootstrap
 from mmjax.evaluation.base import Result
+from mmjax.evaluation.measures import bootstrap
 
 MOST = 2000  # groups of queries
 SAMPLES = 1000  # draws, which give the bounds to about a twentieth of the width

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mmjax.evaluation import bootstrap
 from mmjax.evaluation.base import Ratio
+from mmjax.evaluation.measures import bootstrap
 
 
 def test_the_interval_of_a_mean_is_that_of_the_binomial():

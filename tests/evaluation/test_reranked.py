@@ -7,8 +7,9 @@ from evaluation.contexts import context
 from mmjax.config import ConfigError
 from mmjax.data.source import InMemory
 from mmjax.errors import NotFinite
-from mmjax.evaluation import base, nearest_text, ranking
+from mmjax.evaluation import base, nearest_text
 from mmjax.evaluation.captions import Captions
+from mmjax.evaluation.measures import ranking
 from mmjax.evaluation.reranked import Reranked
 
 N, WIDTH, TOP = 7, 4, 3

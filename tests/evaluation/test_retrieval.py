@@ -8,7 +8,7 @@ from jax.sharding import AxisType
 
 from mmjax.config import ConfigError
 from mmjax.data.source import DataError, InMemory
-from mmjax.evaluation import ranking
+from mmjax.evaluation.measures import ranking
 from mmjax.evaluation.retrieval import Retrieval
 
 

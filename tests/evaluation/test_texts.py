@@ -14,8 +14,8 @@ from mmjax.data.source import InMemory
 from mmjax.evaluation import base
 from mmjax.evaluation.answers import Answers, comparable, soft_accuracy
 from mmjax.evaluation.captions import Captions, scored
-from mmjax.evaluation.cider import cider_d
 from mmjax.evaluation.drawing import answer_sheet, page
+from mmjax.evaluation.measures.cider import cider_d
 from mmjax.evaluation.perplexity import Perplexity
 from mmjax.evaluation.yes_no import YesNo, is_yes
 

@@ -10,7 +10,8 @@ from family_reference import LLAMA, LLAMA3, rope
 from mmjax.conversion import load
 from mmjax.generation.generate import Generator
 from mmjax.generation.options import Options
-from mmjax.processors import image_prompts, tiles
+from mmjax.processors import tiles
+from mmjax.processors.prompting import image_prompts
 
 pytestmark = pytest.mark.parity
 

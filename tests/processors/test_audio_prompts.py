@@ -11,8 +11,8 @@ import pytest
 from mmjax.data.source import CorruptExample, DataError
 from mmjax.layers.projectors import linear
 from mmjax.models import gpt2, token_tower, vlm, whisper_encoder
-from mmjax.processors import audio_prompts
 from mmjax.processors.checkpoints.chat_template import ChatTemplate
+from mmjax.processors.prompting import audio_prompts
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "audio_prompts" / "qwen2_audio"
 EARS = whisper_encoder.Config(audio_reference.BINS, 100, pool=2)

@@ -11,8 +11,9 @@ import vlm_reference
 from PIL import Image
 
 from mmjax.data.source import DataError
-from mmjax.processors import image_prompts, tiles
+from mmjax.processors import tiles
 from mmjax.processors.checkpoints.chat_template import ChatTemplate, ChatTemplateError
+from mmjax.processors.prompting import image_prompts
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "image_prompts"
 P = 9  # tokens of a picture

@@ -17,7 +17,7 @@ from PIL import Image
 from mmjax.evaluation.drawing import pictures
 from mmjax.evaluation.drawing.letters import fit, width_of
 from mmjax.evaluation.drawing.page import GREEN, INK, LINE, MARGIN, MUTED, WIDTH, Page
-from mmjax.evaluation.ranking import Items
+from mmjax.evaluation.measures.ranking import Items
 from mmjax.transforms.audio import DecodeAudio, Sound
 from mmjax.transforms.mel import spectrogram
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmjax.evaluation.bootstrap import Interval
+from mmjax.evaluation.measures.bootstrap import Interval
 from mmjax.typing import Float
 
 DEGREE = 3  # of the kernel

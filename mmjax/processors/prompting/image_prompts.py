@@ -22,8 +22,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mmjax.data.source import DataError
-from mmjax.processors import prompts, tiles
+from mmjax.processors import tiles
 from mmjax.processors.checkpoints import checkpoint
+from mmjax.processors.prompting import prompts
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,9 +26,9 @@ import numpy as np
 
 from mmjax.data.source import DataError
 from mmjax.models import vlm
-from mmjax.processors import prompts
 from mmjax.processors.checkpoints import checkpoint, speech
 from mmjax.processors.checkpoints.chat_template import ChatTemplate
+from mmjax.processors.prompting import prompts
 from mmjax.processors.sounds import Clips
 
 STEP = 100  # frames, a second: few compilations

@@ -1,0 +1,1 @@
+"""What is computed of predictions and truth, in NumPy, and its intervals."""

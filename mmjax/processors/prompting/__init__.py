@@ -1,0 +1,1 @@
+"""Texts with places in which other modalities stand."""
