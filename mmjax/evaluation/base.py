@@ -56,7 +56,7 @@ class Result:
     # audio.Sound, a text. An image's info["Description"] says what is seen, in words.
     media: dict[str, Any] = dataclasses.field(default_factory=dict)
     # Per-query values behind the metrics ("image_to_text/r1": [Q], or a Ratio), which two systems
-    # are compared by (evaluation/bootstrap.py). "index" and "group" say what was asked.
+    # are compared by (evaluation/measures/bootstrap.py). "index" and "group" say what was asked.
     queries: dict[str, np.ndarray | Ratio] = dataclasses.field(default_factory=dict)
 
 

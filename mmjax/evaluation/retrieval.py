@@ -7,7 +7,7 @@
   with the column "image_id" in which equal values are one image (likewise "text_id"): of the batch,
   or of the source. Both forms have the same metrics.
 * Ties are averaged, and "chance/..." is what a random order would score, exact for any number of
-  right answers: an untrained or collapsed model reads as chance (evaluation/ranking.py).
+  right answers: an untrained or collapsed model reads as chance (evaluation/measures/ranking.py).
 * `average_over` = "style" makes one retrieval per value of that column, each with its own
   candidates, and averages the metrics.
 """
