@@ -5,8 +5,8 @@
 
 * Of each run the best checkpoint is asked, as `--mode=evaluate` does. Means are over queries and
   runs; "mrr" is the mean of 1 / rank. A ratio (word errors over words) is one of sums.
-* A difference is paired by query. Its interval draws queries and runs (evaluation/measures/bootstrap.py),
-  and examples of one group together: two drawings of a thing are one observation.
+* A difference is paired by query. Its interval draws queries and runs, and examples of one group
+  together (evaluation/measures/bootstrap.py): two drawings of a thing are one observation.
 * Numbers that are one for each run (an FID) are compared as they are; their interval draws runs,
   and there is none for a single run.
 """
