@@ -90,7 +90,7 @@ class Config:
         """P, of a clip."""
         return self.times * self.grid**2
 
-    def whole(self, video: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+    def whole(self, video: Float[Array, "B T H W C"]) -> Float[Array, "B frames side side C"]:
         """Clips without the frames and pixels that fill no tubelet."""
         length = self.times * self.tubelet
         side = self.grid * self.patch_size
