@@ -103,8 +103,9 @@ class Model(nn.Module):
         pixels: Float[Array, "B M E"],
         video: Float[Array, "B T H W C"],
         hidden: Int[Array, "B M"],
-    ) -> Float[Array, "B T H W C"]:
-        """The clip with what was made up in the places of its hidden tubelets.
+    ) -> Float[Array, "B frames side side C"]:
+        """The clip with what was made up in the places of its hidden tubelets; without the frames
+        and pixels that fill none.
 
         Of normalised targets the mean and the deviation of each tubelet are the clip's own.
         """

@@ -101,7 +101,7 @@ class Config:
             return times * (of_time + learned)
         return (learned + times * of_time) * (frames > 0)
 
-    def whole(self, video: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+    def whole(self, video: Float[Array, "B T H W C"]) -> Float[Array, "B frames side side C"]:
         """Clips without the frames and pixels that fill no tubelet."""
         length = self.times * self.tubelet
         side = self.grid * self.patch_size
