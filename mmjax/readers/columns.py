@@ -129,18 +129,19 @@ def refuse_missing(
 ) -> None:
     """Raises DataError for a column that is needed and is not there, with what might be meant.
 
-    A column of files may be lacking, unless another one is called nearly so.
+    A column of files may be lacking, unless one that is no other field's is called nearly so.
 
     Args:
       where: what has the columns, for messages: "list.jsonl has no column".
       have: the names that there are.
       classes: there are class names, from which captions can be made.
     """
+    taken = {column.name for column in columns.values()}
     for field, column in columns.items():
         if column.name in have:
             continue
         near = difflib.get_close_matches(column.name, have, n=1, cutoff=0.5)
-        misspelled = column.kind == "files" and near
+        misspelled = column.kind == "files" and near and near[0] not in taken
         if not column.needed and not misspelled:
             continue
         hint = f"; did you mean {field}={near[0]!r}?" if near else ""

@@ -124,8 +124,8 @@ def test_what_cannot_be_is_refused_before_training():
         asked(forbidden=True).check_data("validation.numbers")
     with pytest.raises(ConfigError, match=r"numbers.baseline: it learns from|there is no run"):
         asked(baseline="majority").check_data("validation.numbers")
-    with pytest.raises(ConfigError, match="'accuracy' measures no baseline|no config"):
-        asked(baseline="accuracy").check_data("validation.numbers")
+    with pytest.raises(ConfigError, match="'texts' measures no baseline|no config"):
+        asked(baseline="texts").check_data("validation.numbers")
     with pytest.raises(ConfigError, match="arguments.guidance: predict 'noise' takes scale"):
         asked(arguments={"guidance": 1.0}).check("validation.numbers")
     wrong = Direct("numbers", None, Evaluation(Spec(f"{HERE}.Numbers"), Spec("thumbnails")))
