@@ -34,7 +34,7 @@ def inputs():
 
 def build(rules):
     model = Adapted(MODEL, rules)
-    return model, unbox(model.init(jax.random.key(0), *inputs()))["params"]
+    return model, unbox(jax.jit(model.init)(jax.random.key(0), *inputs()))["params"]
 
 
 def moved(params):
@@ -51,7 +51,7 @@ def moved(params):
 def test_at_the_start_nothing_changes():
     model, params = build(LORA + BOTTLENECK)
     own, frozen = adapters.trained(params)
-    plain = unbox(MODEL.init(jax.random.key(0), *inputs()))["params"]
+    plain = unbox(jax.jit(MODEL.init)(jax.random.key(0), *inputs()))["params"]
     for path, leaf in tree.flatten(plain).items():
         assert np.array_equal(leaf, tree.flatten(frozen)[path]), path
     assert tree.flatten(frozen).keys() == tree.flatten(plain).keys() and own

@@ -265,9 +265,12 @@ def test_every_model_has_a_row():
 
 
 @each
-def test_exact_parameter_count(row):
-    made = jax.eval_shape(row.module.init, jax.random.key(0), *row.arguments)
-    assert tree.count(nn.unbox(made)["params"]) == row.parameters
+def test_exact_parameter_count_and_every_axis_is_named(row):
+    """Sharding rules find every axis of every matrix."""
+    boxed = jax.eval_shape(row.module.init, jax.random.key(0), *row.arguments)
+    assert tree.count(nn.unbox(boxed)["params"]) == row.parameters
+    for path, leaf in tree.flatten(boxed["params"]).items():
+        assert isinstance(leaf, nn.LogicallyPartitioned) or leaf.shape == (), path
 
 
 @compiled
@@ -305,14 +308,6 @@ def test_eight_devices_give_what_one_gives(row):
     many = jax.jit(lambda v, a: row.module.apply(v, *a))(variables, arguments)
     for a, b in zip(jax.tree.leaves(single), jax.tree.leaves(many), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-6)
-
-
-@each
-def test_every_axis_is_named(row):
-    """Sharding rules find every axis of every matrix."""
-    boxed = jax.eval_shape(row.module.init, jax.random.key(0), *row.arguments)
-    for path, leaf in tree.flatten(boxed["params"]).items():
-        assert isinstance(leaf, nn.LogicallyPartitioned) or leaf.shape == (), path
 
 
 def test_clip_embeddings_are_unit_and_text_ignores_padding():
