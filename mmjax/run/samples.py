@@ -120,6 +120,8 @@ class Sampler:
         self.check(requests)
         size = self.setting.batch_size
         mine = list(requests[number * size : (number + 1) * size])
+        devices = self._mesh.shape["data"] * self._mesh.shape.get("fsdp", 1)
+        size += -size % devices  # each device gets as many rows
         filled = mine + mine[-1:] * (size - len(mine))
         batch = {
             **self.processor.asked([one.prompt for one in filled]),

@@ -6,8 +6,7 @@ from evaluation.contexts import context
 
 from mmjax.config import ConfigError
 from mmjax.data.source import InMemory, objects
-from mmjax.evaluation import attributes, text_alone
-from mmjax.evaluation import average_precision
+from mmjax.evaluation import attributes, average_precision, text_alone
 from mmjax.processors.tagged import Config as Tagged
 from mmjax.processors.tagged import build
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from PIL import Image
@@ -179,7 +180,7 @@ def _fitted(
     found: Float[np.ndarray, "N W W"], labels: np.ndarray, steps: int, rng: np.random.Generator
 ) -> Any:
     network = Network()
-    params = network.init(jax.random.key(0), found[:1])["params"]
+    params = network.init(jax.random.key(0), jnp.asarray(found[:1]))["params"]
     rule = optax.adamw(optax.cosine_decay_schedule(2e-3, steps), weight_decay=1e-2)
 
     def error(params: Any, x: Array, label: Array, key: Array) -> Array:
