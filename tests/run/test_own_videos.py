@@ -46,7 +46,7 @@ def clips(tmp_path_factory):
 def options(variant, **changes):
     config = configs.load(f"configs/video/own_data.py:{variant}", schema=Options)
     config.data.max_corrupt_share = 0.9
-    config.data.batch_size = 12
+    config.data.batch_size = 8
     config.execution.tensorboard = False
     config.data.train.own.split = "all"
     for key, value in changes.items():
