@@ -1,5 +1,7 @@
 """Made clips and pictures, judged: with a model that gives the data back, or something else."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -67,10 +69,16 @@ def test_agreement_and_the_sweep(monkeypatch):
 
 @pytest.mark.slow
 def test_the_classifier_is_good_enough():
+    """Seen: 0.970 of drawings, 0.965 of 200 clips; of their directions all."""
     judge = digit_judge.judge()
-    assert judge.accuracy >= 0.97
-    clips = np.stack([CLIPS[row]["video"][..., 0] for row in range(ROWS)])
-    assert (judge.digits(clips) == CLIPS.column("digit")).mean() >= 0.95
+    source = moving_digits.open(dataclasses.replace(CLIPS.config, rows=200))
+    clips = np.stack([source[row]["video"][..., 0] for row in range(len(source))])
+    right = (judge.digits(clips) == source.column("digit")).mean()
+    ways = (digit_judge.directions(clips) == source.column("direction")).mean()
+    print(f"drawings {judge.accuracy:.3f}, clips {right:.3f}, directions {ways:.3f}")
+    assert judge.accuracy >= 0.96
+    assert right >= 0.95
+    assert ways >= 0.99
 
 
 def test_pictures_by_a_clip(monkeypatch):
