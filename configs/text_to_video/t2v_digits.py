@@ -8,6 +8,7 @@ from mmjax.config import relative
 ACTIONS = ("goes on", "stops")
 SCALES = (0.0, 1.0, 2.0, 4.0, 7.5, 12.0)
 VARIANTS = {
+    "begun": {"task.first": 0.5, "model.denoiser.given": True},
     "smoke": {
         "train": dict(steps=4, evaluate_every=4, log_every=1),
         "data.batch_size": 8,
@@ -48,10 +49,10 @@ def get_config():
         name="text_diffusion",
         text=dict(transformer=dict(width=64, layers=1, heads=2, hidden=128), causal=False),
         denoiser=dict(
-            channels=16, text_width=64, widths=(64, 128), attention=(False, True), layers=1,
-            groups=8, time="joint", film=True, frames=12, size=(6,), dtype="bfloat16",
+            channels=36, text_width=64, widths=(64, 128), attention=(False, True), layers=1,
+            groups=8, time="joint", film=True, frames=12, size=(4,), dtype="float32",
         ),
-        fold=4,
+        fold=6,
     )
     config.task = dict(
         name="diffusion",
@@ -61,7 +62,7 @@ def get_config():
         min_snr=5.0,
         drop=0.1,
     )
-    config.train = dict(steps=1500, log_every=20, evaluate_every=1500)
+    config.train = dict(steps=1000, log_every=20, evaluate_every=1000)
     config.optimizer.groups = (
         dict(optimizer="muon", learning_rate=0.02, adam_learning_rate=2e-3, warmup=50),
     )

@@ -6,6 +6,9 @@
         --prompt="a two moves up slowly and stops | an eight moves down quickly and goes on"
     python -m mmjax.main --mode=sample --workdir=runs/t2i_emoji --prompts=ideas.txt --out=emoji/
 
+    python -m mmjax.main --mode=sample --workdir=runs/begun --out=clip.gif --first=seven.png \\
+        --prompt="a seven moves left quickly and goes on"
+
 * A file holds all samples as a grid, a line for each prompt; a folder ("emoji/") a file of each.
 * .mp4, .gif and .webp move; .png has a clip's frames in a line.
 * A sample depends on its prompt and seed alone. Stopped at any moment, the same command goes on
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +50,7 @@ class Options:
     rescale: float | None = None  # share of what is guided that gets its usual deviation back
     frames: Natural = 0  # of a clip, at most those of the model; 0: as in training
     size: Natural = 0  # pixels of an edge; 0: as in training
+    first: str = ""  # a picture that clips begin with: of a run with task.first
     rate: Positive = sheets.FRAME_RATE  # frames a second of the files
     step: int | None = None  # of the checkpoint; by default the best
     weights: str = "ema"  # "ema", the averaged ones, or "raw"
@@ -87,6 +92,7 @@ def run(options: Options) -> list[Path]:
         "weights": options.weights,
         "requests": [list(one) for one in requests],
         **dataclasses.asdict(setting),
+        "begins": 0 if sampler.first is None else zlib.crc32(sampler.first.tobytes()),
     }
     kept = Chunks(out / "samples" if folder else out, about, sampler.batches(requests))
     samples = _made(sampler, requests, kept)

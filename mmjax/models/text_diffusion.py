@@ -12,6 +12,8 @@ Imagen, https://arxiv.org/abs/2205.11487. In latents: https://arxiv.org/abs/2112
 * `fold` pixels (or latents) of each edge become channels of one place: an autoencoder that loses
   nothing, for small samples.
 * Pictures are clips of one frame; nothing here knows which.
+* A denoiser with `given` reads frames that are known beside the noise: image to video. "No text"
+  keeps them, so guidance is that of the text alone.
 
 Letters: B rows, T frames, H and W pixels, C channels, L tokens, D width; h, w and c of latents.
 """
@@ -51,10 +53,13 @@ class Config:
 
 
 class Condition(NamedTuple):
-    """What the denoiser reads of a text."""
+    """What the denoiser reads of a text, and of the frames that a clip begins with."""
 
     states: Float[Array, "B L D"]
     mask: Bool[Array, "B L"]  # True: a real token
+    # frames that are known, what they hold elsewhere is not looked at; None: no frame is
+    given: Float[Array, "B T h w c"] | None = None
+    known: Bool[Array, "B T"] | None = None  # which they are
 
 
 class Model(nn.Module):
@@ -73,6 +78,11 @@ class Model(nn.Module):
             init = nn.with_logical_partitioning(nn.initializers.normal(0.02), (None, "embed"))
             shape = (1, c.text.transformer.width)
             self.nothing = self.param("nothing", init, shape, jnp.float32)
+
+    @property
+    def takes_frames(self) -> bool:
+        """Whether frames that are known may be given."""
+        return self.config.denoiser.given
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Holds the shape of a sample, (T, H, W, C), against the model, before anything is
@@ -117,7 +127,7 @@ class Model(nn.Module):
         if self.config.nothing == "learned":
             states = jnp.broadcast_to(self.nothing[None], like.states.shape)
             mask = jnp.broadcast_to(jnp.arange(length)[None] < 1, (rows, length))
-            return Condition(states, mask)
+            return like._replace(states=states, mask=mask)
         empty = self.config.empty
         if not 0 < len(empty) <= length:
             raise ConfigError(
@@ -126,9 +136,11 @@ class Model(nn.Module):
             )
         ids = jnp.pad(jnp.asarray(empty, jnp.int32), (0, length - len(empty)))[None]
         mask = jnp.arange(length)[None] < len(empty)
-        states, mask = self.read(ids, mask)
-        both = (jnp.broadcast_to(states, like.states.shape), jnp.broadcast_to(mask, (rows, length)))
-        return Condition(*both)
+        read = self.read(ids, mask)
+        return like._replace(
+            states=jnp.broadcast_to(read.states, like.states.shape),
+            mask=jnp.broadcast_to(read.mask, (rows, length)),
+        )
 
     def encode(self, samples: Float[Array, "B T H W C"], keys: Array) -> Float[Array, "B T h w c"]:
         """What the denoiser works on.
@@ -158,9 +170,7 @@ class Model(nn.Module):
         train: bool = False,
     ) -> Float[Array, "B T h w c"]:
         """What the denoiser says of noisy latents, each at its own time."""
-        return self.denoiser(
-            latents, times, condition.states, condition.mask, train=train
-        )
+        return self.denoiser(latents, times, *condition, train=train)
 
     def __call__(
         self,

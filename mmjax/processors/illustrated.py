@@ -27,6 +27,7 @@ from mmjax.data.source import CorruptExample, Example, Source
 from mmjax.processors import captioned, video
 from mmjax.processors.base import Sources
 from mmjax.processors.image_text import Augmentation
+from mmjax.processors.raw import raw
 from mmjax.transforms import images
 from mmjax.transforms.decode import DecodeImage
 from mmjax.transforms.video import OnClip
@@ -157,6 +158,19 @@ class Processor(captioned.Processor):
             batch[row, : len(one)] = one
             mask[row, : len(one)] = True
         return {"text": batch, "text_mask": mask}
+
+    def first(self, picture: Any, side: int) -> np.ndarray:
+        """A picture in any form -> the values of a frame of side x side pixels, [H, W, C].
+
+        Raises:
+          OSError, CorruptExample: one that cannot be read.
+        """
+        crop = (images.Resize(side), images.CenterCrop(side))
+        grey = (Grey("image"),) if self.config.grey else ()
+        example = {"image": raw("image", picture)}
+        for step in (DecodeImage(), *crop, self.normalize, *grey):
+            example = step(example)
+        return np.asarray(example["image"], np.float32)
 
     def pixels(self, samples: np.ndarray) -> np.ndarray:
         """Samples from -1 to 1 -> uint8 [..., H, W, 3], as people see them."""

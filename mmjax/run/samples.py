@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -34,6 +35,7 @@ class Setting:
     rescale: float | None = None  # share of what is guided that is brought to its usual deviation
     frames: Natural = 0  # of a clip
     size: Natural = 0  # pixels of an edge
+    first: str = ""  # path of a picture that clips begin with, of a model that was trained so
     batch_size: Positive = 16  # samples that are computed together
 
 
@@ -50,7 +52,9 @@ class Sampler:
     def __init__(self, restored: Restored, setting: Setting | None = None) -> None:
         """
         Raises:
-          ConfigError: a run that makes no samples; frames or a size that the model does not have.
+          ConfigError: a run that makes no samples; frames or a size that the model does not have;
+            a first picture for a model that takes none. OSError, CorruptExample: one that cannot be
+            read.
         """
         setting = setting or Setting()
         task = restored.run.task
@@ -60,11 +64,23 @@ class Sampler:
                 "the run of a config such as configs/text_to_video/t2v_digits.py"
             )
         shape = _shape(task.config.shape, setting)
-        task = type(task)(dataclasses.replace(task.config, shape=shape), restored.model)
+        config = dataclasses.replace(task.config, shape=shape)
+        if setting.first and not config.first:
+            raise ConfigError(
+                f"first={setting.first}: the run never learned from clips whose first frame is "
+                "known; train with task.first and model.denoiser.given=True, such as "
+                "configs/text_to_video/t2v_digits.py:begun"
+            )
+        task = type(task)(config, restored.model)
         self.field = task.config.field
         self.shape = shape
         self.setting = setting
         self.processor = restored.processor
+        self.first: np.ndarray | None = None  # the values that clips begin with, [H, W, C]
+        if setting.first:
+            if len(shape) == 3:
+                raise ConfigError(f"first={setting.first}: the run makes pictures, not clips")
+            self.first = self.processor.first(Path(setting.first), shape[1])
         self._variables = restored.variables
         self._mesh = restored.run.mesh
         self._put = restored.run.put
@@ -128,6 +144,8 @@ class Sampler:
             "seed": np.array([one.seed for one in filled], np.uint32),
             "weight": np.ones(size, np.float32),
         }
+        if self.first is not None:
+            batch["first"] = np.repeat(self.first[None], size, axis=0)
         with jax.set_mesh(self._mesh):
             made = self._generate(self._variables, self._put(batch))
         return self.processor.pixels(np.asarray(made)[: len(mine)])

@@ -7,6 +7,8 @@
   spread evenly over a batch (https://arxiv.org/abs/2107.00630, appendix I.1).
 * What is minimised is the squared error of the answer (noise, clean, v, flow), with the weight of
   Min-SNR (https://arxiv.org/abs/2303.09556) or none.
+* With `first`, some rows learn with their first frame known (image to video,
+  https://arxiv.org/abs/2311.15127, section 4.2), and `generate` begins with the frames it is given.
 * `generate` makes a row from its key and its text alone; `error` says how well noise is taken out
   at a few fixed times.
 
@@ -40,11 +42,14 @@ class Config:
     sampler: samplers.Config = samplers.Config()  # the way back
     min_snr: float = 0.0  # largest weight by the ratio of signal to noise; 0: all weigh the same
     drop: float = 0.1  # share of the rows that learn without their text, 0 to 1
+    # share of the rows that learn with their first frame known, 0 to 1; the model has given=True
+    first: float = 0.0
     shape: tuple[int, ...] = ()  # of one sample, (T, H, W, C) or (H, W, C); the processor's
 
     def __post_init__(self) -> None:
-        if not 0 <= self.drop <= 1:
-            raise ConfigError(f"drop={self.drop} is a share, from 0 to 1")
+        for name in ("drop", "first"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name}={getattr(self, name)} is a share, from 0 to 1")
         if self.schedule.continuous != (self.sampler.name in ("euler", "heun")):
             samplers.table(self.sampler, self.schedule)  # says what goes with what
 
@@ -60,7 +65,8 @@ class Diffusion(Task):
         """Holds the shape of a sample against the model.
 
         Raises:
-          ConfigError: there is none, or the model does not take it.
+          ConfigError: there is none, or the model does not take it; first frames are to be known,
+            and the model takes none.
         """
         shape = self.config.shape
         if len(shape) not in (3, 4):
@@ -69,6 +75,16 @@ class Diffusion(Task):
                 "says it"
             )
         self.model.check((1, *shape) if len(shape) == 3 else shape)
+        if self.config.first:
+            self._check_frames()
+
+    def _check_frames(self) -> None:
+        """Raises ConfigError for a model that takes no frames that are known."""
+        if not self.model.takes_frames:
+            raise ConfigError(
+                "the model takes no frames that are known: train one with "
+                "model.denoiser.given=True and task.first, the share of rows that learn so"
+            )
 
     def init(self, rng: jax.Array, batch: Batch) -> dict[str, Any]:
         self.check()
@@ -78,15 +94,18 @@ class Diffusion(Task):
         return {"params": variables["params"], "state": {}}
 
     def prepare(self, batch: Batch, rng: jax.Array, step: Array) -> Batch:
-        """Adds "place" [B], from clean (0) to noise (1), "dropped" [B], and the words of each row's
-        key, "key" [B, 2]."""
+        """Adds "place" [B], from clean (0) to noise (1), "dropped" and "begun" [B], which rows
+        learn without their text and with their first frame, and the words of each row's key, "key"
+        [B, 2]."""
         of_places, of_drops, of_keys = jax.random.split(rng, 3)
         rows = batch["weight"].shape[0]
         start = jax.random.uniform(of_places, ())
+        begun = jax.random.uniform(jax.random.fold_in(of_drops, 1), (rows,)) < self.config.first
         return {
             **batch,
             "place": (start + jnp.arange(rows) / rows) % 1.0,
             "dropped": jax.random.uniform(of_drops, (rows,)) < self.config.drop,
+            "begun": begun,
             "key": jax.random.key_data(jax.random.split(of_keys, rows)),
         }
 
@@ -110,6 +129,8 @@ class Diffusion(Task):
             condition,
             without,
         )
+        if c.first:
+            condition = _beginning(condition, latents, batch["begun"])
         rngs = {"dropout": rng} if train else None
 
         def said(x: Array, time: Array, condition: Any) -> Array:
@@ -164,7 +185,8 @@ class Diffusion(Task):
         steps: int | None = None,
         rescale: float | None = None,
     ) -> dict[str, Array]:
-        """{field: samples} of the batch's texts, values from -1 to 1.
+        """{field: samples} of the batch's texts, values from -1 to 1; of a batch with "first"
+        [B, H, W, C], a picture of each row, clips that begin with it.
 
         Args:
           guidance, steps, rescale: instead of those of the config; guidance may be each row's own.
@@ -175,15 +197,22 @@ class Diffusion(Task):
         asked = {name: value for name, value in asked.items() if value is not None}
         config = dataclasses.replace(c.sampling, **asked)
         sampler = c.sampler if steps is None else dataclasses.replace(c.sampler, steps=steps)
+        shape = self._latent_shape(variables)
         condition = self._apply(variables, self.model.read, *self._words(batch))
+        if "first" in batch:
+            self._check_frames()
+            first = self._encoded(variables, batch["first"][:, None], keys)
+            given = jnp.broadcast_to(first, (len(first), *shape))
+            condition = _beginning(condition, given, jnp.ones(len(first), bool))
         without = self._apply(variables, self.model.without, condition)
 
         def said(x: Array, time: Array, condition: Any) -> Array:
             return self._apply(variables, self.model.denoise, x, time, condition)
 
         table = samplers.table(sampler, c.schedule)
-        shape = self._latent_shape(variables)
         made = sampling.sample(said, keys, shape, table, config, condition, without, None, scale)
+        if "first" in batch:
+            made = made.at[:, :1].set(first)
         samples = self._apply(variables, self.model.decode, made)
         samples = jnp.clip(samples, -1, 1)
         return {c.field: samples[:, 0] if len(c.shape) == 3 else samples}
@@ -201,12 +230,13 @@ class Diffusion(Task):
         return jax.eval_shape(encoded).shape[1:]
 
     def _latents(self, variables: Variables, batch: Batch, keys: Array) -> Array:
-        """What noise is added to; nothing of an autoencoder is trained here."""
+        """What noise is added to."""
+        return self._encoded(variables, self._samples(batch), keys)
+
+    def _encoded(self, variables: Variables, samples: Array, keys: Array) -> Array:
+        """Nothing of an autoencoder is trained here."""
         keys = jax.vmap(lambda key: jax.random.fold_in(key, 2**31 - 1))(keys)
-        encode = self.model.encode
-        return jax.lax.stop_gradient(
-            self._apply(variables, encode, self._samples(batch), keys)
-        )
+        return jax.lax.stop_gradient(self._apply(variables, self.model.encode, samples, keys))
 
     def _samples(self, batch: Batch) -> Float[Array, "B T H W C"]:
         samples = batch[self.config.field]
@@ -221,6 +251,12 @@ class Diffusion(Task):
     def _apply(self, variables: Variables, method: Any, *arguments: Any, **more: Any) -> Any:
         params = {"params": variables["params"]}
         return self.model.apply(params, *arguments, method=method, **more)
+
+
+def _beginning(condition: Any, given: Float[Array, "B T ..."], rows: Array) -> Any:
+    """The condition of rows [B] whose first frame is known, and of the others."""
+    known = (jnp.arange(given.shape[1]) == 0)[None] & rows[:, None]
+    return condition._replace(given=given, known=known)
 
 
 def build(config: Config, model: nn.Module) -> Diffusion:

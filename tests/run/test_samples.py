@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from tasks.test_diffusion import VARIABLES, made
 
 import mmjax.processors.illustrated as illustrated
@@ -49,9 +50,27 @@ def test_a_sample_is_of_its_prompt_and_seed():
     np.testing.assert_array_equal(sampler(["a one"], seeds=(5, 6)), whole[:2])
 
 
+def test_a_clip_begins_with_a_picture(tmp_path):
+    class Begun(Run):
+        task = made(takes_frames=True, first=0.5)
+        model = task.model
+        run = SimpleNamespace(task=task, mesh=Run.mesh, put=lambda batch: batch, workdir="runs/toy")
+
+    picture = np.full((8, 6, 3), 200, np.uint8)
+    Image.fromarray(picture).save(tmp_path / "first.png")
+    sampler = Sampler(Begun(), Setting(batch_size=2, steps=2, first=str(tmp_path / "first.png")))
+    clips = sampler(["a one", "a two"])
+    np.testing.assert_allclose(clips[:, 0], 200, atol=1)
+    assert np.abs(clips[:, 1].astype(int) - 200).max() > 20
+    with pytest.raises(FileNotFoundError):
+        Sampler(Begun(), Setting(first="absent.png"))
+
+
 def test_what_cannot_be_made_is_said_before_anything_is_compiled():
     with pytest.raises(ConfigError, match="3 frames"):
         Sampler(Run(), Setting(frames=3))
+    with pytest.raises(ConfigError, match="first=a.png: the run never learned"):
+        Sampler(Run(), Setting(first="a.png"))
     sampler = Sampler(Run())
     with pytest.raises(ConfigError, match="no prompt"):
         sampler.check([])

@@ -21,10 +21,14 @@ SHAPE = (2, 4, 4, 1)
 class Read(NamedTuple):
     states: jax.Array
     mask: jax.Array
+    given: jax.Array | None = None
+    known: jax.Array | None = None
 
 
 class Toy(nn.Module):
-    """Says its text everywhere, and a share of what it sees."""
+    """Says its text everywhere, a share of what it sees, and what it is given."""
+
+    takes_frames: bool = False
 
     def setup(self):
         self.scale = self.param("scale", nn.initializers.constant(0.5), ())
@@ -37,7 +41,7 @@ class Toy(nn.Module):
         return Read(ids[..., None].astype(jnp.float32) / 10, mask)
 
     def without(self, like):
-        return Read(jnp.zeros_like(like.states), like.mask)
+        return like._replace(states=jnp.zeros_like(like.states))
 
     def encode(self, samples, keys):
         return samples
@@ -47,16 +51,19 @@ class Toy(nn.Module):
 
     def denoise(self, latents, times, condition, *, train=False):
         said = condition.states.mean((1, 2)).reshape(-1, 1, 1, 1, 1)
+        if condition.given is not None:
+            known = condition.known[:, :, None, None, None]
+            said = said + jnp.where(known, condition.given, 0).sum(1, keepdims=True)
         return self.scale * latents + said
 
     def __call__(self, samples, times, ids, mask):
         return self.denoise(samples, times, self.read(ids, mask))
 
 
-def made(**config):
+def made(takes_frames=False, **config):
     config = {"sampling": sampling.Config("v", 3.0), "shape": SHAPE, **config}
     sampler = samplers.Config("ddim", 3)
-    return diffusion.build(diffusion.Config(sampler=sampler, **config), Toy())
+    return diffusion.build(diffusion.Config(sampler=sampler, **config), Toy(takes_frames))
 
 
 def batch(rows=ROWS):
@@ -159,6 +166,29 @@ def test_a_sample_is_its_own():
     np.testing.assert_allclose(unread, once, atol=1e-5)
 
 
+def test_clips_begin_with_a_picture():
+    """Some rows learn with their first frame, with or without their text; samples keep it."""
+    task = made(takes_frames=True, first=0.5, drop=0.3)
+    rows = task.prepare(batch(), KEY, STEP)
+    begun = np.asarray(rows["begun"])
+    assert 0.2 < begun.mean() < 0.8 and (begun & np.asarray(rows["dropped"])).any()
+    alone = made(drop=0.3)
+    without = values(alone, alone.prepare(batch(), KEY, STEP))  # other rows learn as they did
+    np.testing.assert_array_equal(np.isclose(values(task, rows), without, rtol=1e-6), ~begun)
+    later = {**rows, "video": rows["video"].at[:, 1].set(0.5)}  # of which nothing is given
+    assert not np.isclose(values(task, later), values(task, rows)).any()
+
+    keys = jax.random.split(KEY, 4)
+    first = batch(4)["video"][:, 0]
+    asked = batch(4) | {"first": first}
+    clips = task.generate(VARIABLES, asked, keys)["video"]
+    np.testing.assert_allclose(clips[:, 0], first, atol=1e-6)
+    other = task.generate(VARIABLES, asked | {"first": -first}, keys)["video"]
+    assert not np.allclose(other[:, 1], clips[:, 1], atol=1e-2)
+    with pytest.raises(ConfigError, match="takes no frames that are known"):
+        alone.generate(VARIABLES, asked, keys)
+
+
 def test_pictures_are_clips_of_one_frame():
     clips = batch(4)
     picture = made(field="image", shape=SHAPE[1:])
@@ -182,5 +212,7 @@ def test_what_cannot_be_is_said_before_anything_is_compiled():
         made(shape=(3, 4, 4, 1)).generate(VARIABLES, batch(2), jax.random.split(KEY, 2))
     with pytest.raises(ConfigError, match="drop=2"):
         made(drop=2.0)
+    with pytest.raises(ConfigError, match="takes no frames that are known: train one with"):
+        made(first=0.5).init(KEY, batch(2))
     with pytest.raises(ConfigError, match="does not go with schedule 'flow'"):
         made(schedule=schedules.Config("flow"))
