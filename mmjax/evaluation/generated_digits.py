@@ -17,26 +17,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
 from mmjax.config import ConfigError
-from mmjax.evaluation.base import Context, Evaluator, Result, draw
+from mmjax.evaluation.base import Context, Result, draw
 from mmjax.evaluation.drawing import sweep_sheet
 from mmjax.evaluation.gather import Rows
 from mmjax.evaluation.generated import digit_judge
+from mmjax.evaluation.generated.base import Generated, as_bytes
 from mmjax.typing import Bool, Int, Natural, Positive, UInt8
 
 NUMBERS = ("digit_agreement", "motion_agreement", "both")
 
 
 @dataclasses.dataclass(frozen=True)
-class GeneratedDigits(Evaluator):
-    predict: str = "generate"  # the task's predict function
-    field: str = "video"  # key of the clips, in what `predict` returns and in the batch
-    no_guidance: bool = True  # the same rows are made without guidance, too
-    scales: tuple[float, ...] = ()  # of guidance, which each row is made with besides
+class GeneratedDigits(Generated):
     side: Positive = 12  # pixels of an edge of the digits, which the classifier learns
     judge_steps: Natural = 700  # that the classifier learns for
 
@@ -49,22 +45,9 @@ class GeneratedDigits(Evaluator):
             if context.source.column(name) is None:
                 raise ConfigError(f"the data has no column {name!r}: it is for moving digits")
 
-    def records(self, predict, variables, batch, prepared) -> dict[str, Any]:
-        def made(**arguments: Any) -> jax.Array:
-            out = predict(variables, batch, **arguments)
-            if self.field not in out:
-                raise ConfigError(f"predict gave no {self.field!r}, only {', '.join(out)}")
-            return _grey(out[self.field])
-
-        rows = {"made": made(), "real": _grey(batch[self.field])}
-        if self.no_guidance:
-            rows["no_guidance"] = made(guidance=1.0)
-        if self.scales:
-            count = len(batch[self.field])
-            scales = jnp.asarray(self.scales, jnp.float32)
-            swept = jax.lax.map(lambda scale: made(guidance=jnp.full(count, scale)), scales)
-            rows["swept"] = swept.swapaxes(0, 1)  # [N, S, T, H, W]
-        return rows
+    def pixels(self, samples: jax.Array) -> jax.Array:
+        """One channel."""
+        return as_bytes(samples.mean(-1))
 
     def finish(self, rows: Rows, context: Context) -> Result:
         judge = digit_judge.judge(self.side, self.judge_steps)
@@ -143,12 +126,6 @@ def side_by_side(clips: UInt8[np.ndarray, "N T H W"], times: int = 3) -> np.ndar
     grid = grid.transpose(2, 0, 3, 1, 4)
     grid = grid.reshape(frames, lines * padded.shape[2], columns * padded.shape[3])
     return np.repeat(grid[..., None], 3, -1)
-
-
-def _grey(clips: jax.Array) -> jax.Array:
-    """From -1 .. 1 to uint8, one channel."""
-    values = jnp.rint((clips.astype(jnp.float32).mean(-1) + 1) * 127.5)
-    return jnp.clip(values, 0, 255).astype(jnp.uint8)
 
 
 def _agreement(

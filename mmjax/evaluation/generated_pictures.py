@@ -19,7 +19,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mmjax.config import ConfigError
@@ -27,10 +26,11 @@ from mmjax.conversion.load import Loaded, load
 from mmjax.data.captions import captions
 from mmjax.data.source import CorruptExample
 from mmjax.datasets import bundled
-from mmjax.evaluation.base import Context, Evaluator, Result, draw
+from mmjax.evaluation.base import Context, Result, draw
 from mmjax.evaluation.drawing import beside_sheet, sweep_sheet
 from mmjax.evaluation.gather import Rows
 from mmjax.evaluation.generated import distances
+from mmjax.evaluation.generated.base import Generated, as_bytes
 from mmjax.typing import Float, Int, Positive
 
 AT = (1, 5)  # the k of recall at k
@@ -38,12 +38,9 @@ AT_ONCE = 64  # pictures that the CLIP reads together
 
 
 @dataclasses.dataclass(frozen=True)
-class GeneratedPictures(Evaluator):
-    predict: str = "generate"  # the task's predict function
+class GeneratedPictures(Generated):
     field: str = "image"  # key of the pictures, in what `predict` returns and in the batch
     clip: str = "emoji_clip"  # who judges: a model of the package, or a folder
-    no_guidance: bool = True  # the same rows are made without guidance, too
-    scales: tuple[float, ...] = ()  # of guidance, which each row is made with besides
     shown: Positive = 8  # pictures beside their nearest training pictures
 
     def check(self, context: Context) -> None:
@@ -55,22 +52,8 @@ class GeneratedPictures(Evaluator):
     def columns(self) -> tuple[str, ...]:
         return ("text", "group")
 
-    def records(self, predict, variables, batch, prepared) -> dict[str, Any]:
-        def made(**arguments: Any) -> jax.Array:
-            out = predict(variables, batch, **arguments)
-            if self.field not in out:
-                raise ConfigError(f"predict gave no {self.field!r}, only {', '.join(out)}")
-            return _pixels(out[self.field])
-
-        rows = {"made": made(), "real": _pixels(batch[self.field])}
-        if self.no_guidance:
-            rows["no_guidance"] = made(guidance=1.0)
-        if self.scales:
-            count = len(batch[self.field])
-            scales = jnp.asarray(self.scales, jnp.float32)
-            swept = jax.lax.map(lambda scale: made(guidance=jnp.full(count, scale)), scales)
-            rows["swept"] = swept.swapaxes(0, 1)
-        return rows
+    def pixels(self, samples: jax.Array) -> jax.Array:
+        return as_bytes(samples)
 
     def finish(self, rows: Rows, context: Context) -> Result:
         judge = _judge(self.clip)
@@ -137,12 +120,6 @@ class GeneratedPictures(Evaluator):
                 )
             )
         return {"nearest_training_picture": beside_sheet.draw(lines)}
-
-
-def _pixels(pictures: jax.Array) -> jax.Array:
-    """From -1 .. 1 to uint8."""
-    values = jnp.rint((pictures.astype(jnp.float32) + 1) * 127.5)
-    return jnp.clip(values, 0, 255).astype(jnp.uint8)
 
 
 @functools.cache
