@@ -62,7 +62,7 @@ def get_config():
         min_snr=5.0,
         drop=0.1,
     )
-    config.train = dict(steps=1000, log_every=20, evaluate_every=1000)
+    config.train = dict(steps=800, log_every=20, evaluate_every=800)
     config.optimizer.groups = (
         dict(optimizer="muon", learning_rate=0.02, adam_learning_rate=2e-3, warmup=50),
     )

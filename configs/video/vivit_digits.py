@@ -50,7 +50,7 @@ VARIANTS = {
         "optimizer.groups.0.warmup": 2,
         "optimizer.groups.1.warmup": 2,
         "model.video.transformer": dict(
-            width=32, layers=1, heads=2, hidden=64, unroll=1, dtype="float32"
+            width=32, layers=1, heads=2, hidden=64, unroll=1
         ),
         "validation": {"direction": asked("validation", "direction", 32)},
         "test": {
@@ -71,7 +71,7 @@ def get_config():
             frames=dict(frames=16, outside="black"),
             augmentation=dict(zoom=(0.9, 1.1), stretch=(0.92, 1.08), degrees=6.0, shear=6.0),
         ),
-        batch_size=32,
+        batch_size=16,
     )
     config.model = dict(
         name="video_classifier",
@@ -79,17 +79,15 @@ def get_config():
             name="video_vit",
             patch_size=8,
             tubelet=2,
-            stem=(dict(width=64, stride=4),),
+            stem=(dict(width=32, stride=2), dict(width=64, stride=2)),
             pool="mean",
             norm="pooled",
-            transformer=dict(
-                width=128, layers=4, heads=2, hidden=512, unroll=4, dtype="bfloat16"
-            ),
+            transformer=dict(width=128, layers=3, heads=2, hidden=512, unroll=3),
         ),
         heads=tuple(dict(name=name, classes=len(LABELS[name])) for name in HEADS),
     )  # fmt: skip
     config.task = dict(name="classification", input="video")
-    config.train = dict(steps=2000, log_every=20, evaluate_every=500)
+    config.train = dict(steps=4000, log_every=20, evaluate_every=500)
     config.optimizer.groups = (
         dict(
             match=r".*/blocks/.*/kernel", optimizer="muon", learning_rate=0.02, b1=0.95,

@@ -27,6 +27,24 @@ def test_group_norm_is_flax_own():
         GroupNorm(5).init(jax.random.key(0), x)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (2, 3), (3, 3), (4, 3)])
+def test_convolution_of_small_pictures(size):
+    x, kernel = draw(3, *size, 5), draw(3, 3, 5, 6)
+
+    def plain(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), [(1, 1), (1, 1)], dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    np.testing.assert_allclose(convolve(x, kernel), plain(x, kernel), atol=1e-5)
+    weight = draw(3, *size, 6)
+    found, wanted = (
+        jax.grad(lambda kernel, f=f: (f(x, kernel) * weight).sum())(kernel)
+        for f in (convolve, plain)
+    )
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("frames", [1, 4])
 def test_convolution_over_time(frames, causal):
