@@ -24,9 +24,7 @@ def get_config():
             positions="sine",
             pool="mean",
             norm="tokens",
-            transformer=dict(
-                width=128, layers=4, heads=2, hidden=512, unroll=4, dtype="bfloat16"
-            ),
+            transformer=dict(width=128, layers=4, heads=2, hidden=512, unroll=4),
         )
     )  # fmt: skip
     config.execution.threads = 1

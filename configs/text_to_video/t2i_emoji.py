@@ -38,14 +38,14 @@ def get_config():
                 zoom=(0.9, 1.05), degrees=8.0, translate=0.04, flip=0.5, drop_words=0.1
             ),
         ),
-        batch_size=48,
+        batch_size=32,
     )  # fmt: skip
     config.model = dict(
         name="text_diffusion",
         text=dict(transformer=dict(width=128, layers=0, heads=2, hidden=256), causal=False),
         denoiser=dict(
-            channels=48, text_width=128, widths=(96, 192), attention=(True, True), layers=1,
-            groups=8, film=True, time="none", frames=1, size=(8,), dtype="bfloat16",
+            channels=48, text_width=128, widths=(64, 128), attention=(False, True), layers=1,
+            groups=8, film=True, time="none", frames=1, size=(8,),
         ),
         fold=4,
     )  # fmt: skip
@@ -57,7 +57,7 @@ def get_config():
         min_snr=5.0,
         drop=0.1,
     )
-    config.train = dict(steps=2000, log_every=50, evaluate_every=1000)
+    config.train = dict(steps=1500, log_every=50, evaluate_every=1500)
     config.optimizer.groups = (
         dict(optimizer="muon", learning_rate=0.02, adam_learning_rate=2e-3, warmup=100),
     )
@@ -67,5 +67,5 @@ def get_config():
     )
     config.test = dict(unseen_concept=asked("test"))
     config.checkpoint.metric = "validation/unseen_concept/clip_r5"
-    config.checkpoint.every = 1000
+    config.checkpoint.every = 500
     return config

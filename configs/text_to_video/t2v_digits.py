@@ -50,7 +50,7 @@ def get_config():
         text=dict(transformer=dict(width=64, layers=1, heads=2, hidden=128), causal=False),
         denoiser=dict(
             channels=36, text_width=64, widths=(64, 128), attention=(False, True), layers=1,
-            groups=8, time="joint", film=True, frames=12, size=(4,), dtype="float32",
+            groups=8, time="joint", film=True, frames=12, size=(4,),
         ),
         fold=6,
     )

@@ -57,9 +57,7 @@ def get_config():
     config.data.train = dict(digits=dict(DIGITS, split="train", rows=20_000))
     config.data.batch_size = 64
     config.model.name = "video_mae"
-    config.model.decoder = dict(
-        width=64, layers=2, heads=1, hidden=256, unroll=2, dtype="bfloat16"
-    )
+    config.model.decoder = dict(width=64, layers=2, heads=1, hidden=256, unroll=2)
     config.model.floor = 0.05
     config.task = dict(name="masked_video", masking="tubelets")
     config.train = dict(steps=2000, log_every=20, evaluate_every=500)
