@@ -154,6 +154,7 @@ class Config:
     masked: bool = True
     # seconds that batches are padded up to, rising; (): up to the longest clip of all
     buckets: tuple[float, ...] = ()
+    alike: ClassVar[bool] = False  # clips have their own lengths
 
     def __post_init__(self) -> None:
         if not self.bins and self.pool > 1:

@@ -1,0 +1,138 @@
+"""A GPT that watches programmes of one to four minutes, through what happens now, lately and over
+the whole.
+
+    python -m mmjax.main --config=configs/video/hierarchical_programmes.py --workdir=runs/programmes
+
+Not trained yet.
+"""
+
+from mmjax.config import relative
+
+BLOCK = dict(heads=4, activation="gelu_tanh")
+SMALL = dict(width=32, layers=1, heads=2, hidden=64)
+SHORT = dict(name="short", frames=4)
+MEDIUM = dict(name="medium", frames=60, segment=4)
+LONG = dict(name="long", segment=16)
+TOKENS = dict(short=4, medium=15, long=30)
+QUESTIONS = 9  # of a programme of training
+
+
+def only(scale: dict) -> dict:
+    """One scale instead of three."""
+    return {
+        "data.processor.video.scales": (scale,),
+        "data.processor.video.tokens": TOKENS[scale["name"]],
+    }
+
+
+VARIANTS = {
+    "short": only(SHORT),
+    "medium": only(MEDIUM),
+    "long": only(LONG),
+    "smoke": {
+        "data.train.programmes.rows": 32,
+        "data.train.programmes.longest": 70,
+        "data.batch_size": 4,
+        "train": dict(steps=4, evaluate_every=2, log_every=1),
+        "validation": dict.fromkeys(
+            ("questions", "caption"), dict(source=dict(rows=8, longest=70))
+        ),
+        "test": dict.fromkeys(("questions", "caption"), dict(source=dict(rows=8, longest=70))),
+        **{f"optimizer.groups.{number}.warmup": 2 for number in range(2)},
+        "optimizer.groups.0.optimizer": "adamw",  # muon compiles for longer
+        "model.video.encoder": dict(
+            image=dict(stem=(dict(width=8, stride=4),), transformer=SMALL),
+            transformer=SMALL, fusion=SMALL,
+        ),
+        "model.language.transformer": SMALL,
+    },
+}  # fmt: skip
+
+
+def get_config():
+    config = relative(__file__, "../base.py")
+    config.data = dict(
+        train=dict(
+            programmes=dict(
+                name="programmes", split="train", rows=20_000, questions=QUESTIONS, caption=True
+            )
+        ),
+        processor=dict(
+            name="dialogue",
+            max_images=0,
+            video=dict(
+                tokens=sum(TOKENS.values()),
+                image_size=24,
+                frames=dict(frames=480, pick="pace", rate=2.0),
+                scales=(SHORT, MEDIUM, LONG),
+                buckets=(360,),
+            ),
+            max_length=320,
+            buckets=(320,),
+            tokenizer="words",
+            vocab_size=96,
+        ),
+        batch_size=8,
+    )
+    config.model = dict(
+        name="vlm",
+        image=None,
+        video=dict(
+            encoder=dict(
+                name="hierarchical",
+                image=dict(
+                    name="vit",
+                    patch_size=8,
+                    stem=(dict(width=16, stride=2), dict(width=32, stride=2)),
+                    pool="mean",
+                    transformer=dict(width=64, layers=1, hidden=256, **BLOCK),
+                ),
+                evidence=256,
+                transformer=dict(width=96, layers=2, hidden=384, **BLOCK),
+                fusion=dict(width=96, layers=2, hidden=384, **BLOCK),
+                together=40,
+            ),
+            projector=dict(name="linear"),
+        ),
+        language=dict(
+            context_length=384, transformer=dict(width=96, layers=3, hidden=384, **BLOCK)
+        ),
+    )
+    config.task = dict(name="language", generate=dict(max_new_tokens=24))
+    config.train = dict(steps=1200, log_every=20, evaluate_every=200)
+    warmup = 50
+    config.optimizer.groups = (
+        dict(
+            match=r".*/blocks/.*/kernel", optimizer="muon", learning_rate=0.02, b1=0.95,
+            weight_decay=0.1, warmup=warmup,
+        ),
+        dict(optimizer="adamw", learning_rate=1e-3, b2=0.98, weight_decay=0.1, warmup=warmup),
+    )  # fmt: skip
+    config.ema = 0.99
+    config.validation = asked("validation", 300)
+    config.test = asked("test", 1500)
+    config.checkpoint = dict(every=200, latest=1, best=1)
+    config.checkpoint.metric = "validation/questions/accuracy"
+    config.execution.threads = 1
+    return config
+
+
+def asked(split: str, rows: int) -> dict:
+    """Programmes with a question each, and some with their sentence."""
+    source = dict(name="programmes", split=split)
+    return dict(
+        questions=dict(
+            source=dict(source, rows=rows),
+            evaluator=dict(name="answers", questions="question", by="kind"),
+            baseline=dict(
+                name="question_only", question="question", answer="answer", metric="accuracy",
+                by="kind",
+            ),
+            batch_size=50,
+        ),
+        caption=dict(
+            source=dict(source, rows=rows // 5, questions=0, caption=True),
+            evaluator=dict(name="answers", questions="question"),
+            batch_size=50,
+        ),
+    )  # fmt: skip
