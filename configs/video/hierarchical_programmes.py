@@ -32,6 +32,7 @@ VARIANTS = {
     "smoke": {
         "data.train.programmes.rows": 32,
         "data.train.programmes.longest": 70,
+        "data.curriculum.programmes.stages.0": dict(share=0.5, until=2),
         "data.batch_size": 4,
         "train": dict(steps=4, evaluate_every=2, log_every=1),
         "validation": dict.fromkeys(
@@ -57,6 +58,10 @@ def get_config():
                 name="programmes", split="train", rows=20_000, questions=QUESTIONS, caption=True
             )
         ),
+        # programmes of a minute to less than two teach more in less time
+        curriculum=dict(
+            programmes=dict(by="seconds", stages=(dict(share=0.3, until=600), dict(share=1.0)))
+        ),
         processor=dict(
             name="dialogue",
             max_images=0,
@@ -65,7 +70,8 @@ def get_config():
                 image_size=24,
                 frames=dict(frames=480, pick="pace", rate=2.0),
                 scales=(SHORT, MEDIUM, LONG),
-                buckets=(360,),
+                buckets=(240, 360),
+                alike=8,
             ),
             max_length=320,
             buckets=(320,),

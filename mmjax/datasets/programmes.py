@@ -307,6 +307,7 @@ class Programmes:
             "question": asked[0].text,
             "answer": asked[0].answer,
             "kind": asked[0].kind,
+            "seconds": found.frames // RATE,
             "group": index,
             "id": f"{self.config.split}/{index}",
         }
@@ -314,6 +315,8 @@ class Programmes:
     def column(self, name: str) -> np.ndarray | None:
         if name == "group":
             return np.arange(len(self), dtype=np.int32)
+        if name == "seconds":
+            return np.array([found.frames // RATE for found in self._all], np.int32)
         if name == "text":
             return objects([found.caption for found in self._all])
         if name == "video":
@@ -359,8 +362,8 @@ def _conversation(asked: list[Question]) -> list[dict[str, str]]:
 
 def open(config: Config) -> Programmes:
     """One example a programme: video (a Video of 2 frames a second, uint8 [T, S, S, 3]), text (a
-    sentence for it), conversation, question, answer, kind, group, id; of several questions the
-    first.
+    sentence for it), conversation, question, answer, kind, seconds, group, id; of several questions
+    the first.
 
     Raises DataError for a choice that is none, and for sizes in which nothing can move.
     """

@@ -25,7 +25,7 @@ from mmjax.processors import video, whole
 from mmjax.processors.image_text import Augmentation
 from mmjax.transforms import images
 from mmjax.transforms.video import OnClip, Video
-from mmjax.typing import Positive
+from mmjax.typing import Natural, Positive
 
 NORMALIZE = images.Normalize()
 
@@ -43,19 +43,24 @@ class Config(whole.Whole):
     scales: tuple[hierarchical.Scale, ...] = ()
     # frames that batches are padded up to, rising; (): up to the longest clip of all
     buckets: tuple[int, ...] = ()
+    # the rows of so many training batches are dealt out anew, by their lengths: less of a batch is
+    # padding; 0: they come as planned
+    alike: Natural = 0
     kind: ClassVar[Kind] = VIDEOS  # what its things are
 
     def __post_init__(self) -> None:
         if self.augmentation is not None and self.augmentation.drop_words:
             raise ConfigError("augmentation.drop_words: conversations keep their words")
-        if self.buckets and self.alike:
-            raise ConfigError("buckets are for clips of their own lengths, which `scales` make")
-        if not self.alike and self.frames.pick != "pace":
+        if (self.buckets or self.alike) and self.fixed:
+            raise ConfigError(
+                "buckets and alike are for clips of their own lengths, which `scales` make"
+            )
+        if not self.fixed and self.frames.pick != "pace":
             raise ConfigError(
                 f"scales read frames at an even pace; frames.pick={self.frames.pick!r} takes as "
                 "many of each clip: take 'pace'"
             )
-        if not self.alike and self.tokens != self.count(self.shape[0]):
+        if not self.fixed and self.tokens != self.count(self.shape[0]):
             raise ConfigError(
                 f"tokens={self.tokens}, and of {self.shape[0]} frames the scales make "
                 f"{self.count(self.shape[0])}"
@@ -67,19 +72,19 @@ class Config(whole.Whole):
         return self.frames.frames, self.image_size, self.image_size, 3
 
     @property
-    def alike(self) -> bool:
+    def fixed(self) -> bool:
         """Whether all clips have T frames."""
         return not self.scales
 
     def own(self, prepared: Example) -> np.ndarray:
         """The frames that are there, in front; all of them where clips are alike."""
         clip = prepared["video"]
-        return clip if self.alike else clip[: int(prepared["video_mask"].sum())]
+        return clip if self.fixed else clip[: int(prepared["video_mask"].sum())]
 
     def length(self, thing: Any) -> int:
         """Frames of a clip, of which none is drawn; of the bytes of a file, T."""
         most = self.frames.frames
-        if self.alike or not isinstance(thing, np.ndarray | Video):
+        if self.fixed or not isinstance(thing, np.ndarray | Video):
             return most
         count = len(thing) if isinstance(thing, np.ndarray) else len(thing.frames)
         rate = 1 if isinstance(thing, np.ndarray) else thing.rate
@@ -87,11 +92,11 @@ class Config(whole.Whole):
 
     def count(self, length: int) -> int:
         """Tokens of a clip of so many frames."""
-        return self.tokens if self.alike else sum(one.vectors(length) for one in self.scales)
+        return self.tokens if self.fixed else sum(one.vectors(length) for one in self.scales)
 
     def edges(self, lengths: Sequence[np.ndarray]) -> tuple[int, ...]:
         """Frames that batches are padded up to."""
-        if self.alike:
+        if self.fixed:
             return super().edges(lengths)
         longest = max(int(rows.max()) for rows in lengths)
         return tuple(sorted({min(edge, longest) for edge in self.buckets} | {longest}))

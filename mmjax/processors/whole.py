@@ -73,6 +73,8 @@ class Whole:
     tokens: Positive  # that the longest thing becomes in a prompt, as the model's tower makes them
     most: Positive = 1  # M: a row has at most so many
     kind: ClassVar[Kind]  # what its things are
+    # so many batches are dealt out anew, by the lengths of their things; 0: they come as planned
+    alike: ClassVar[int] = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -80,7 +82,7 @@ class Whole:
         raise NotImplementedError
 
     @property
-    def alike(self) -> bool:
+    def fixed(self) -> bool:
         """Whether all things have the length T."""
         return True
 
@@ -135,7 +137,7 @@ class Whole:
         check_count(len(things), self.most, self.kind)
         lengths = [self.length(thing) for thing in things]
         counts = tuple(map(self.count, lengths))
-        longest = max(lengths, default=self.shape[0] if self.alike else 1)
+        longest = max(lengths, default=self.shape[0] if self.fixed else 1)
         return {**example, f"{self.kind.field}_tokens": counts}, longest
 
     def edges(self, lengths: Sequence[np.ndarray]) -> tuple[int, ...]:
