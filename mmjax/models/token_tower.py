@@ -30,16 +30,8 @@ import jax.numpy as jnp
 from mmjax.config import ConfigError
 from mmjax.layers.places import as_mask
 from mmjax.layers.projectors import linear, mlp
-from mmjax.models import (
-    ast,
-    frame_tower,
-    hierarchical,
-    htsat,
-    music,
-    video_vit,
-    wav2vec2,
-    whisper_encoder,
-)
+from mmjax.models import ast, frame_tower, htsat, music, video_vit, wav2vec2, whisper_encoder
+from mmjax.models.towers import hierarchical
 from mmjax.models.whisper_encoder import Count
 from mmjax.typing import Array, Bool, Float, Natural, Positive, Shaped
 

@@ -2,7 +2,7 @@
 
 * Every clip has the same number of frames. Of one that is too short for an even pace the last frame
   goes on.
-* For a tower of several scales (models/hierarchical.py) a clip has as many frames at an even pace
+* For a tower of several scales (models/towers/hierarchical.py) a clip has as many frames at an even pace
   as it has time, T at most; how many tokens it becomes follows from them.
 
 Letters: M clips of a row at most, T frames of one at most, H and W pixels.
@@ -20,7 +20,7 @@ from mmjax.config import ConfigError
 from mmjax.data.batching import Transform
 from mmjax.data.messages import VIDEOS, Kind
 from mmjax.data.source import Example
-from mmjax.models import hierarchical
+from mmjax.models.towers import hierarchical
 from mmjax.processors import video, whole
 from mmjax.processors.image_text import Augmentation
 from mmjax.transforms import images

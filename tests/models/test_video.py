@@ -15,7 +15,6 @@ from mmjax.generation import over_time
 from mmjax.layers import tubelets
 from mmjax.models import (
     frame_tower,
-    hierarchical,
     resnet,
     video_classifier,
     video_clip,
@@ -23,6 +22,7 @@ from mmjax.models import (
     video_vit,
     vit,
 )
+from mmjax.models.towers import hierarchical
 from mmjax.objectives import masked_video
 
 

@@ -6,16 +6,8 @@ import jax
 import jax.numpy as jnp
 from models.sounding import TINY, block, ids, mask
 
-from mmjax.models import (
-    frame_tower,
-    hierarchical,
-    text,
-    video_classifier,
-    video_clip,
-    video_mae,
-    video_vit,
-    vit,
-)
+from mmjax.models import frame_tower, text, video_classifier, video_clip, video_mae, video_vit, vit
+from mmjax.models.towers import hierarchical
 
 ATTENTION = 4 * (16 * 16 + 16)
 MAP = 16 * 16 + 16

@@ -15,7 +15,8 @@ from mmjax.data.source import CorruptExample, InMemory
 from mmjax.datasets import moving_digits, music, programmes
 from mmjax.datasets.prepared.tune_words import phrases
 from mmjax.layers import transformer
-from mmjax.models import frame_tower, gpt2, hierarchical, token_tower, vit, vlm
+from mmjax.models import frame_tower, gpt2, token_tower, vit, vlm
+from mmjax.models.towers import hierarchical
 from mmjax.processors import dialogue, melody, tunes, watched
 from mmjax.processors.video import Frames
 from mmjax.tasks import language
