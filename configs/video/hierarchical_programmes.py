@@ -12,8 +12,8 @@ BLOCK = dict(heads=4, activation="gelu_tanh")
 SMALL = dict(width=32, layers=1, heads=2, hidden=64)
 SHORT = dict(name="short", frames=4)
 MEDIUM = dict(name="medium", frames=60, segment=4)
-LONG = dict(name="long", segment=16)
-TOKENS = dict(short=4, medium=15, long=30)
+LONG = dict(name="long", segment=24)
+TOKENS = dict(short=4, medium=15, long=20)
 QUESTIONS = 9  # of a programme of training
 
 

@@ -5,11 +5,11 @@ bundled ones (digits.py) with no file behind them; questions at the end of each.
   a scene that began two seconds ago; "medium": what came right after a digit that came once in the
   last half minute; "long": how often a digit came, or whether it came back, over the whole.
 * What is asked over the whole is drawn before the programme, and evenly: some digits come never to
-  three times, and have been away for ten seconds when they come back; the others fill the rest.
+  three times, and have been away for twelve seconds when they come back; the others fill the rest.
 * No kind is answered by looking elsewhere. In the last two seconds the middle of the way says
   nothing of its direction, so that whoever mixes these frames cannot tell to from fro; whoever
-  mixes eight seconds sees which digits came and not in what order; and of a digit's coming over the
-  whole the last half minute has but a part.
+  mixes twelve seconds sees which digits came, and of most not in what order; and of a digit's
+  coming over the whole the last half minute has but a part.
 * A row is drawn from (seed, split, row) alone: any number of rows takes no disk, and more `rows`
   begin with the same ones. No split shares a digit's picture with another.
 * A row is a conversation, of one question or of several and a sentence for what has been seen. No
@@ -36,10 +36,10 @@ from mmjax.typing import Natural, Positive, UInt8
 
 KINDS = ("short", "medium", "long")
 RATE = 2  # frames per second
-SCENE = (4, 6, 8, 10)  # frames that a scene may have
+SCENE = (4, 6, 8)  # frames that a scene may have
 NOW = 4  # frames of the last scene
 LATELY = 60  # frames of the last half minute
-AWAY = 20  # frames between two comings of a digit that is asked about over the whole, at least
+AWAY = 24  # frames between two comings of a digit that is asked about over the whole, at least
 ROOM = 12  # pixels that a digit has to move in, at least
 ASKED = 4  # digits that are asked about over the whole
 DIRECTIONS = {"right": (0, 1), "down": (1, 0), "left": (0, -1), "up": (-1, 0)}  # rows, columns

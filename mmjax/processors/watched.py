@@ -2,8 +2,8 @@
 
 * Every clip has the same number of frames. Of one that is too short for an even pace the last frame
   goes on.
-* For a tower of several scales (models/towers/hierarchical.py) a clip has as many frames at an even pace
-  as it has time, T at most; how many tokens it becomes follows from them.
+* For a tower of several scales (models/towers/hierarchical.py) a clip has as many frames at an even
+  pace as it has time, T at most; how many tokens it becomes follows from them.
 
 Letters: M clips of a row at most, T frames of one at most, H and W pixels.
 """

@@ -12,7 +12,7 @@ from mmjax.datasets.programmes import DIRECTIONS, KINDS, LATELY, NOW, OFTEN
 from mmjax.evaluation.question_only import question_only
 
 ROWS = 400
-LONG = 16  # frames of a segment of the slowest scale
+LONG = 24  # frames of a segment of the slowest scale
 
 
 def opened(**changes):
@@ -89,8 +89,8 @@ def test_answers_are_even(many):
     for first, count in (("short", 4), ("medium", 10), ("how", 4), ("did", 2)):
         assert len(answers[first]) == count
         share = max(answers[first].values()) / answers[first].total()
-        assert share < 1.25 / count, first
-    asked = opened(rows=300, split="test")
+        assert share < 1.4 / count, first
+    asked = opened(rows=240, split="test")
     pairs = [(one.text, one.answer) for each in many for one in each.questions]
     guesses = question_only(*zip(*pairs, strict=True), asked.column("question").tolist())
     right = np.array(guesses) == asked.column("answer")
@@ -123,10 +123,10 @@ def test_now_is_told_by_the_order_of_the_last_frames_alone(many):
     assert np.ptp(middles, axis=0).max() < 1  # pixels
 
 
-def test_what_followed_what_is_not_in_means_of_eight_seconds(many):
+def test_what_followed_what_is_not_in_means_of_twelve_seconds(many):
     """Two scenes of one segment change places: another answer, and the same means."""
     found = 0
-    for one in many:
+    for one in many[:100]:
         ends = np.cumsum([scene.frames for scene in one.scenes][::-1])  # from the end
         begins = np.concatenate([[0], ends[:-1]])
         for number in range(1, len(ends) - 1):
@@ -142,7 +142,7 @@ def test_what_followed_what_is_not_in_means_of_eight_seconds(many):
                 np.testing.assert_allclose(segments(one.scenes, LONG), segments(scenes, LONG))
             before = {question for question in one.questions if question.kind == "medium"}
             found += before != set(programmes._lately(come, lengths))
-    assert found > ROWS / 4
+    assert found > 100
 
 
 def test_the_last_half_minute_does_not_tell_how_often(many):

@@ -37,7 +37,8 @@ def test_questions_are_answered_by_their_most_common_training_answer():
 
 def test_kinds_of_questions_have_their_baselines():
     def asked(*three):
-        return InMemory([dict(zip(("text", "label", "kind"), one, strict=True)) for one in three])
+        rows = [dict(text=text, label=label) for text, label, _ in three]
+        return InMemory(rows, columns={"kind": np.array([kind for *_, kind in three])})
 
     training = asked(("colour?", 2, "a"), ("shape?", 7, "b"))
     ours = over(asked(("colour?", 2, "a"), ("shape?", 1, "b"), ("shape?", 7, "b")), training)

@@ -94,7 +94,9 @@ def test_questions_are_answered():
 def test_kinds_of_questions_are_measured_apart():
     rows = [{"answer": "yes", "kind": "a"}, {"answer": "two", "kind": "b"},
             {"answer": "no", "kind": "a"}]  # fmt: skip
-    found = measured(Answers(by="kind"), rows, ["yes", "2", "yes"])
+    source = InMemory(rows, columns={"kind": np.array([row["kind"] for row in rows])})
+    ours = context(source, show=show, decode=lambda index: rows[index])
+    found = base.run(Answers(by="kind"), generate, None, stream(["yes", "2", "yes"]), ours)
     assert found.metrics == pytest.approx(
         {"exact_match": 2 / 3, "accuracy": 2 / 3, "a/accuracy": 0.5, "b/accuracy": 1.0}
     )

@@ -54,7 +54,7 @@ class Scale:
         return -(-frames // self.segment)
 
 
-SCALES = (Scale("short", 4), Scale("medium", 60, 4), Scale("long", 0, 16))
+SCALES = (Scale("short", 4), Scale("medium", 60, 4), Scale("long", 0, 24))
 
 
 @dataclasses.dataclass(frozen=True)
