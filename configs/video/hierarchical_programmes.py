@@ -15,6 +15,7 @@ MEDIUM = dict(name="medium", frames=60, segment=4)
 LONG = dict(name="long", segment=24)
 TOKENS = dict(short=4, medium=15, long=20)
 QUESTIONS = 9  # of a programme of training
+FEW = dict(rows=8, longest=70)
 
 
 def only(scale: dict) -> dict:
@@ -35,10 +36,8 @@ VARIANTS = {
         "data.curriculum.programmes.stages.0": dict(share=0.5, until=2),
         "data.batch_size": 4,
         "train": dict(steps=4, evaluate_every=2, log_every=1),
-        "validation": dict.fromkeys(
-            ("questions", "caption"), dict(source=dict(rows=8, longest=70))
-        ),
-        "test": dict.fromkeys(("questions", "caption"), dict(source=dict(rows=8, longest=70))),
+        "validation.questions.source": FEW,
+        "test": dict.fromkeys(("questions", "caption"), dict(source=FEW)),
         **{f"optimizer.groups.{number}.warmup": 2 for number in range(2)},
         "optimizer.groups.0.optimizer": "adamw",  # muon compiles for longer
         "model.video.encoder": dict(
@@ -70,7 +69,7 @@ def get_config():
                 image_size=24,
                 frames=dict(frames=480, pick="pace", rate=2.0),
                 scales=(SHORT, MEDIUM, LONG),
-                buckets=(240, 360),
+                buckets=(240,),
                 alike=8,
             ),
             max_length=320,
@@ -104,7 +103,7 @@ def get_config():
             context_length=384, transformer=dict(width=96, layers=3, hidden=384, **BLOCK)
         ),
     )
-    config.task = dict(name="language", generate=dict(max_new_tokens=24))
+    config.task = dict(name="language", generate=dict(max_new_tokens=40))
     config.train = dict(steps=1200, log_every=20, evaluate_every=200)
     warmup = 50
     config.optimizer.groups = (
@@ -115,8 +114,8 @@ def get_config():
         dict(optimizer="adamw", learning_rate=1e-3, b2=0.98, weight_decay=0.1, warmup=warmup),
     )  # fmt: skip
     config.ema = 0.99
-    config.validation = asked("validation", 300)
-    config.test = asked("test", 1500)
+    config.validation = dict(questions=asked("validation", 240))
+    config.test = dict(questions=asked("test", 1500), caption=told("test", 200))
     config.checkpoint = dict(every=200, latest=1, best=1)
     config.checkpoint.metric = "validation/questions/accuracy"
     config.execution.threads = 1
@@ -124,21 +123,22 @@ def get_config():
 
 
 def asked(split: str, rows: int) -> dict:
-    """Programmes with a question each, and some with their sentence."""
-    source = dict(name="programmes", split=split)
+    """Programmes with a question each, beside what the question alone tells."""
     return dict(
-        questions=dict(
-            source=dict(source, rows=rows),
-            evaluator=dict(name="answers", questions="question", by="kind"),
-            baseline=dict(
-                name="question_only", question="question", answer="answer", metric="accuracy",
-                by="kind",
-            ),
-            batch_size=50,
+        source=dict(name="programmes", split=split, rows=rows),
+        evaluator=dict(name="answers", questions="question", by="kind"),
+        baseline=dict(
+            name="question_only", question="question", answer="answer", metric="accuracy",
+            by="kind",
         ),
-        caption=dict(
-            source=dict(source, rows=rows // 5, questions=0, caption=True),
-            evaluator=dict(name="answers", questions="question"),
-            batch_size=50,
-        ),
+        batch_size=48,
     )  # fmt: skip
+
+
+def told(split: str, rows: int) -> dict:
+    """Programmes with their sentence."""
+    return dict(
+        source=dict(name="programmes", split=split, rows=rows, questions=0, caption=True),
+        evaluator=dict(name="answers", questions="question"),
+        batch_size=48,
+    )

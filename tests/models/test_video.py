@@ -82,7 +82,7 @@ def test_a_scale_sees_its_span_and_mixes_its_segments(scale):
     model = of_scales(scale)
     video = jax.random.normal(jax.random.key(5), (3, 10, 8, 8, 3))
     length = np.array([10, 7, 1])
-    valid = np.arange(10)[None] < length[:, None]
+    valid = jnp.arange(10)[None] < length[:, None]
     variables = start(model, video, valid)
 
     @jax.jit
@@ -111,10 +111,11 @@ def test_vectors_are_those_of_all_scales_counted_from_the_end():
     variables = start(model, video)
     alone = of_scales(*SCALES[:2])  # what is before the last six frames changes nothing
     run = jax.jit(lambda video, valid: alone.apply(variables, video, valid).tokens)
-    whole = run(video, np.ones((2, 10), bool))
+    whole = run(video, jnp.ones((2, 10), bool))
     assert whole.shape == (2, 5, 16)
     moved = jnp.roll(video, -3, axis=1)
-    np.testing.assert_allclose(run(moved, np.arange(10)[None] < [[7], [7]]), whole, atol=1e-5)
+    shorter = jnp.broadcast_to(jnp.arange(10)[None] < 7, (2, 10))
+    np.testing.assert_allclose(run(moved, shorter), whole, atol=1e-5)
     assert alone.config.read(10) == 6 and model.config.read(10) == 10
     with pytest.raises(ValueError, match="a clip of 11 frames for a model of at most 10"):
         jax.eval_shape(model.apply, variables, jnp.zeros((1, 11, 8, 8, 3)))
