@@ -56,7 +56,7 @@ class EachWhole:
                 single = step(single, rng)
             made.append(sense.own(single))
         lengths = [len(one) for one in made]
-        longest = max(lengths, default=sense.shape[0])
+        longest = max(lengths, default=sense.empty)
         values = np.zeros((len(made), longest, *sense.shape[1:]), np.float32)
         there = np.zeros((len(made), longest), bool)
         for place, one in enumerate(made):
@@ -85,6 +85,11 @@ class Whole:
     def fixed(self) -> bool:
         """Whether all things have the length T."""
         return True
+
+    @property
+    def empty(self) -> int:
+        """T of a row without things."""
+        return self.shape[0] if self.fixed else 1
 
     def own(self, prepared: Example) -> np.ndarray:
         """What the steps have made of a thing, at its own length."""
@@ -137,7 +142,7 @@ class Whole:
         check_count(len(things), self.most, self.kind)
         lengths = [self.length(thing) for thing in things]
         counts = tuple(map(self.count, lengths))
-        longest = max(lengths, default=self.shape[0] if self.fixed else 1)
+        longest = max(lengths, default=self.empty)
         return {**example, f"{self.kind.field}_tokens": counts}, longest
 
     def edges(self, lengths: Sequence[np.ndarray]) -> tuple[int, ...]:

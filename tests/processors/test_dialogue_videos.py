@@ -174,8 +174,10 @@ def test_clips_of_their_own_lengths(monkeypatch):
         counts = (batch["text"] == special).sum(1)
         np.testing.assert_array_equal(counts, tower.tokens(own))
     assert one.shape(source)["video"] == (1, max(frames))
-    made = one.encode([{"video": clip(3), "conversation": talk("how often", "never")}])
-    assert made["video_mask"].sum() == 12  # six frames, one a second
+    said = talk("how often", "never")
+    clips = [[clip(3)], []]
+    made = one.encode([{"video": each, "conversation": said} for each in clips])
+    assert made["video_mask"].sum((1, 2)).tolist() == [12, 0]  # six frames, one a second
 
 
 def test_lengths_that_scales_do_not_make():
