@@ -14,7 +14,9 @@ saw.
 
 To be read: `test/questions/accuracy`, `test/questions/short/accuracy` and so on, beside what the
 question alone tells. What is to be reached: 10 points more of all questions than each scale alone,
-and no scale alone at 0.90 of all three kinds. Not trained yet.
+and no scale alone at 0.90 of all three kinds. Not trained yet. The tower's part of a step of 8
+programmes of 4 minutes, forward and backward: 27 GFLOP, 1.4 s of a CPU core that others used too,
+90 MB beside what goes in and comes out.
 """
 
 from mmjax.config import relative
@@ -115,7 +117,7 @@ def get_config():
         ),
     )
     config.task = dict(name="language", generate=dict(max_new_tokens=40))
-    config.train = dict(steps=1200, log_every=20, evaluate_every=200)
+    config.train = dict(steps=1000, log_every=20, evaluate_every=200)
     warmup = 50
     config.optimizer.groups = (
         dict(
