@@ -21,10 +21,10 @@ SOURCES = ("mmjax.datasets", "mmjax.readers")  # rooms where a data set's name i
 
 
 def names(*rooms: str) -> tuple[str, ...]:
-    """The names that `find(rooms, name)` knows, in alphabetical order."""
+    """The names that `find(rooms, name)` knows, in alphabetical order; a room inside is no part."""
     packages = [importlib.import_module(room) for room in rooms]
     places = [place for package in packages for place in package.__path__]
-    found = {module.name for module in pkgutil.iter_modules(places)}
+    found = {module.name for module in pkgutil.iter_modules(places) if not module.ispkg}
     return tuple(sorted(name for name in found if not name.startswith("_")))
 
 

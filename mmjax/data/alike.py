@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mmjax.data.orders import permuted
-from mmjax.data.plan import BatchPlan, Rows, Shape, lengths_of
+from mmjax.data.plan import BatchPlan, Mixture, Rows, Shape, lengths_of
 from mmjax.typing import Positive
 
 PLACES = ("source", "index", "visit")  # of the fields of Rows, those that say which row
@@ -81,3 +81,14 @@ class Alike:
             name: np.concatenate([getattr(rows, name) for rows in steps])[order[turn]]
             for name in PLACES
         }
+
+
+def alike(
+    plan: Mixture, lengths: Sequence[np.ndarray], most: int, seed: int = 0
+) -> Mixture | Alike:
+    """`most` batches of a plan at a time, or as many as hold no more rows of a source than it has:
+    else a row would meet itself in a batch of its length."""
+    window = most
+    while window > 1 and (plan.taken(window) > np.array(plan.sizes)).any():
+        window -= 1
+    return Alike(plan, lengths, window, seed) if window > 1 else plan

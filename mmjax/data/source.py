@@ -135,7 +135,8 @@ class InMemory:
 def objects(values: Sequence[Any]) -> np.ndarray:
     """One-dimensional array of Python objects, whatever their lengths."""
     column = np.empty(len(values), object)
-    column[:] = values
+    for place, value in enumerate(values):  # at once, equally long ones would be a matrix
+        column[place] = value
     return column
 
 

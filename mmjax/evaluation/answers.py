@@ -4,6 +4,7 @@
 * "exact_match": the answer is the one that most people gave.
 * "accuracy", where rows have several answers: an answer is right as far as three other people gave
   it, averaged over leaving out each person.
+* Where `by` names what kind of question each is, "accuracy" of all and "<kind>/accuracy" of each.
 * Answers are made comparable as VQA's evaluation does it: lower case, punctuation, articles, and
   numbers up to ten as digits. Its list of misspelled contractions ("dont") is left out.
 """
@@ -14,7 +15,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Shaped
 
+from mmjax.config import ConfigError
 from mmjax.evaluation.base import Context, Result
 from mmjax.evaluation.gather import Rows
 from mmjax.evaluation.texts import Texts
@@ -34,6 +37,12 @@ PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 class Answers(Texts):
     reference: str = "answer"  # column, or field, of the answer or answers
     questions: str = "text"  # column, or field, that is shown beside them; "": none
+    by: str = ""  # column of the kinds of questions, which are measured apart; "": none
+
+    def check(self, context: Context) -> None:
+        super().check(context)
+        if self.by and context.source.column(self.by) is None:
+            raise ConfigError(f"by={self.by!r} is no column of the data; leave it out, or name one")
 
     def finish(self, rows: Rows, context: Context) -> Result:
         predictions = [comparable(text) for text in self.predictions(rows, context)]
@@ -44,10 +53,13 @@ class Answers(Texts):
         exact = np.array([said == most_common(answers) for said, answers in pairs], np.float64)
         metrics = {"exact_match": float(exact.mean())}
         queries = {"exact_match": exact, "index": rows["index"]}
-        if any(len(answers) > 1 for answers in references):
+        if self.by or any(len(answers) > 1 for answers in references):
             soft = np.array([soft_accuracy(said, answers) for said, answers in pairs])
             metrics["accuracy"] = float(soft.mean())
             queries["accuracy"] = soft
+            if self.by:
+                kinds = context.source.column(self.by)[rows["index"]]
+                metrics |= {f"{kind}/accuracy": value for kind, value in means(soft, kinds).items()}
         media = {}
         if self.keep:
             wanted = [most_common(answers) for answers in references]
@@ -55,6 +67,11 @@ class Answers(Texts):
             notes = [f"accuracy {value:.2f}" for value in soft]
             media["answers"] = self.shown(rows, context, predictions, wanted, exact, notes)
         return Result(metrics, media=media, queries=queries)
+
+
+def means(values: Shaped[np.ndarray, " R"], kinds: np.ndarray) -> dict[str, float]:
+    """The mean of the values of each kind, in the order of their names."""
+    return {str(kind): float(np.mean(values[kinds == kind])) for kind in sorted(set(kinds))}
 
 
 def most_common(answers: Sequence[str]) -> str:

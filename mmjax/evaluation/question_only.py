@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable
 import numpy as np
 
 from mmjax.evaluation import majority
+from mmjax.evaluation.answers import means
 from mmjax.evaluation.base import Context
 
 NAME = "question_only"  # first segment of its metrics' names
@@ -17,6 +18,7 @@ class Config:
     question: str = "text"  # column of the questions
     answer: str = "label"  # column of the answers, as texts or as classes
     metric: str = "accuracy/top1"  # the evaluator's metric that it stands beside
+    by: str = ""  # column of the kinds of questions, each of which has the metric too; "": none
 
 
 def check(config: Config, context: Context) -> None:
@@ -25,13 +27,17 @@ def check(config: Config, context: Context) -> None:
 
 
 def measure(config: Config, context: Context) -> dict[str, float]:
-    """The share of right answers, by the metric's name."""
+    """The share of right answers, by the metric's name, "<kind>/<metric>" of each kind."""
     questions, answers = majority.training_columns(context, config.question, config.answer)
     asked = context.source.column(config.question).tolist()
     guesses = question_only(questions, answers, asked)
     truth = context.source.column(config.answer).tolist()
-    right = [guess == answer for guess, answer in zip(guesses, truth, strict=True)]
-    return {config.metric: float(np.mean(right))}
+    right = np.array([guess == answer for guess, answer in zip(guesses, truth, strict=True)])
+    found = {config.metric: float(np.mean(right))}
+    if config.by:
+        for kind, value in means(right, context.source.column(config.by)).items():
+            found[f"{kind}/{config.metric}"] = value
+    return found
 
 
 def question_only(

@@ -3,7 +3,7 @@ projector.
 
 * Sounds: Whisper's encoder over log-mel frames (Qwen2-Audio, https://arxiv.org/abs/2407.10759),
   wav2vec 2.0 over samples, spectrogram transformers, the music encoder. Clips: tubelets, or frames
-  one by one (Video-LLaVA, https://arxiv.org/abs/2311.10122).
+  one by one (Video-LLaVA, https://arxiv.org/abs/2311.10122), minutes at several scales.
 * Any tower will do that is called with a thing and the mask of what of it is there, and returns
   vectors [B, C, E], or a result that has them as `tokens`. Its Config says with `vectors(length)`
   how many of them, those in front, are of a thing of so many units of its mask; `takes_mask` is
@@ -31,6 +31,7 @@ from mmjax.config import ConfigError
 from mmjax.layers.places import as_mask
 from mmjax.layers.projectors import linear, mlp
 from mmjax.models import ast, frame_tower, htsat, music, video_vit, wav2vec2, whisper_encoder
+from mmjax.models.towers import hierarchical
 from mmjax.models.whisper_encoder import Count
 from mmjax.typing import Array, Bool, Float, Natural, Positive, Shaped
 
@@ -42,6 +43,7 @@ Tower = (
     | music.Config
     | video_vit.Config
     | frame_tower.Config
+    | hierarchical.Config
 )
 
 

@@ -26,6 +26,7 @@ import numpy as np
 
 from mmjax.config import ConfigError
 from mmjax.data import messages
+from mmjax.data.alike import alike
 from mmjax.data.batching import Transform
 from mmjax.data.collation import Arrays
 from mmjax.data.plan import BatchPlan, Bucketed, Packed, Shape, buckets
@@ -196,6 +197,8 @@ class Processor(base.Processor):
         every = [self.lengths(source) for source in sources]
         for field, sense in config.senses.items():
             taken = [lengths[field] for lengths in every]
+            if sense.alike > 1:
+                plan = alike(plan, taken, sense.alike)
             plan = Bucketed(plan, taken, sense.edges(taken), field=field)
         lengths = [lengths["text"] for lengths in every]
         if config.pack:

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mmjax.config import ConfigError
-from mmjax.data.alike import Alike
+from mmjax.data.alike import alike
 from mmjax.data.batching import Transform
 from mmjax.data.plan import BatchPlan, Bucketed, Mixture, Shape
 from mmjax.data.source import Source
@@ -157,10 +157,9 @@ class Config:
 
     def plan(self, plan: Mixture, sources: Sequence[Source], seed: int = 0) -> BatchPlan:
         """Training batches of recordings that are alike in length, padded to the next bucket."""
-        window = _window(plan, self.alike) if self.alike > 1 else 1
-        if window > 1:
+        if self.alike > 1:
             lengths = [self.lengths(source, train=True) for source in sources]
-            plan = Alike(plan, lengths, window, seed)
+            plan = alike(plan, lengths, self.alike, seed)
         return self.bucketed(plan, sources)
 
     def bucketed(self, plan: BatchPlan, sources: Sequence[Source]) -> BatchPlan:
@@ -177,11 +176,3 @@ class Config:
         seconds = self.buckets or tuple(self.longest / 2**power for power in range(4))
         return tuple(sorted({*self._units(np.asarray(seconds)).tolist(), longest}))
 
-
-def _window(plan: Mixture, most: int) -> int:
-    """Batches that are dealt out together: of no source more rows than it has, or a row would meet
-    itself in a batch of its length."""
-    window = most
-    while window > 1 and (plan.taken(window) > np.array(plan.sizes)).any():
-        window -= 1
-    return window

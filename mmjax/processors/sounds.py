@@ -154,6 +154,8 @@ class Config:
     masked: bool = True
     # seconds that batches are padded up to, rising; (): up to the longest clip of all
     buckets: tuple[float, ...] = ()
+    fixed: ClassVar[bool] = False  # clips have their own lengths
+    alike: ClassVar[int] = 0  # batches of rows that come as they are planned
 
     def __post_init__(self) -> None:
         if not self.bins and self.pool > 1:

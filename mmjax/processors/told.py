@@ -27,7 +27,7 @@ def unopened(config: Any, source: Source) -> Iterator[Example]:
         return
     asked = source.column(config.question)
     answers = source.column(config.answer)
-    alike = all(isinstance(sense, whole.Whole) for sense in config.senses.values())
+    alike = all(sense.fixed for sense in config.senses.values())
     if alike and not config.max_images and len(source) and not (asked is None or answers is None):
         first = _readable(source, 0)
         if config.question in first and "conversation" not in first:

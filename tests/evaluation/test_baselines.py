@@ -35,6 +35,17 @@ def test_questions_are_answered_by_their_most_common_training_answer():
     assert found == {"accuracy/top1": 3 / 4}
 
 
+def test_kinds_of_questions_have_their_baselines():
+    def asked(*three):
+        rows = [dict(text=text, label=label) for text, label, _ in three]
+        return InMemory(rows, columns={"kind": np.array([kind for *_, kind in three])})
+
+    training = asked(("colour?", 2, "a"), ("shape?", 7, "b"))
+    ours = over(asked(("colour?", 2, "a"), ("shape?", 1, "b"), ("shape?", 7, "b")), training)
+    found = question_only.measure(question_only.Config(metric="accuracy", by="kind"), ours)
+    assert found == {"accuracy": 2 / 3, "a/accuracy": 1.0, "b/accuracy": 0.5}
+
+
 @pytest.mark.parametrize("module", [chance, majority, question_only])
 def test_what_cannot_be_measured_is_refused_before_training(module):
     with pytest.raises(ConfigError, match="training data of the same set, and there is none"):

@@ -91,6 +91,19 @@ def test_questions_are_answered():
     assert found.metrics == {"exact_match": 0.5, "accuracy": 1.0}
 
 
+def test_kinds_of_questions_are_measured_apart():
+    rows = [{"answer": "yes", "kind": "a"}, {"answer": "two", "kind": "b"},
+            {"answer": "no", "kind": "a"}]  # fmt: skip
+    source = InMemory(rows, columns={"kind": np.array([row["kind"] for row in rows])})
+    ours = context(source, show=show, decode=lambda index: rows[index])
+    found = base.run(Answers(by="kind"), generate, None, stream(["yes", "2", "yes"]), ours)
+    assert found.metrics == pytest.approx(
+        {"exact_match": 2 / 3, "accuracy": 2 / 3, "a/accuracy": 0.5, "b/accuracy": 1.0}
+    )
+    with pytest.raises(ConfigError, match="by='sort' is no column of the data"):
+        Answers(by="sort").check(context(InMemory(rows)))
+
+
 def test_yes_and_no():
     rows = [{"answer": answer} for answer in ("yes", "yes", "no", "no", "yes")]
     said = ["Yes, a dog.", "No.", "yes", "There is not a dog", "Yes. No dog is alone."]

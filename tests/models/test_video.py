@@ -22,6 +22,7 @@ from mmjax.models import (
     video_vit,
     vit,
 )
+from mmjax.models.towers import hierarchical
 from mmjax.objectives import masked_video
 
 
@@ -38,6 +39,7 @@ TOWERS = {
     "divided": video_vit.Model(watching.DIVIDED),
     "space": video_vit.Model(watching.SPACE),
     "talking": frame_tower.Model(watching.TALKING),
+    "scales": hierarchical.Model(watching.PROGRAMME),
 }
 
 
@@ -58,6 +60,70 @@ def test_padding_changes_nothing_and_order_does(name):
     everything = jnp.ones_like(valid)
     turned = np.abs(np.asarray(run(clips, everything) - run(clips[:, ::-1], everything))).max()
     assert turned < 1e-5 if name == "space" else turned > 1e-3
+
+
+SCALES = (
+    hierarchical.Scale("short", 2),
+    hierarchical.Scale("medium", 6, 2),
+    hierarchical.Scale("long", 0, 4),
+)
+
+
+def of_scales(*scales):
+    """A tower of clips of ten frames."""
+    return hierarchical.Model(
+        dataclasses.replace(watching.PROGRAMME, frames=10, scales=scales, together=4)
+    )
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_scale_sees_its_span_and_mixes_its_segments(scale):
+    """Of clips of 10, 7 and 1 frames: nothing before the span, no order inside a segment."""
+    model = of_scales(scale)
+    video = jax.random.normal(jax.random.key(5), (3, 10, 8, 8, 3))
+    length = np.array([10, 7, 1])
+    valid = jnp.arange(10)[None] < length[:, None]
+    variables = start(model, video, valid)
+
+    @jax.jit
+    def run(video):
+        gradient = jax.grad(lambda x: (model.apply(variables, x, valid).pooled ** 2).sum())
+        return model.apply(variables, video, valid).tokens, gradient(video)
+
+    tokens, gradient = run(video)
+    before = length[:, None] - np.arange(10)[None]  # 1: the last frame
+    span = (before >= 1) & (before <= (scale.frames or 10))
+    np.testing.assert_array_equal(np.abs(np.asarray(gradient)).sum((2, 3, 4)) > 0, span)
+    turned = video.at[0, -2:].set(video[0, :-3:-1])  # the last two change places
+    other = run(turned)[0]
+    same = np.abs(np.asarray(tokens - other)[0]).max() < 1e-5
+    assert same == (scale.name != "short")
+    np.testing.assert_array_equal(tokens[1:], other[1:])
+
+
+def test_vectors_are_those_of_all_scales_counted_from_the_end():
+    model = of_scales(*SCALES)
+    lengths = np.array([10, 7, 3, 1, 0])
+    counts = [sum(scale.vectors(length) for scale in SCALES) for length in lengths.tolist()]
+    assert counts == [2 + 3 + 3, 2 + 3 + 2, 2 + 2 + 1, 1 + 1 + 1, 0]
+    assert model.config.vectors(lengths).tolist() == counts
+    video = jax.random.normal(jax.random.key(5), (2, 10, 8, 8, 3))
+    variables = start(model, video)
+    alone = of_scales(*SCALES[:2])  # what is before the last six frames changes nothing
+    run = jax.jit(lambda video, valid: alone.apply(variables, video, valid).tokens)
+    whole = run(video, jnp.ones((2, 10), bool))
+    assert whole.shape == (2, 5, 16)
+    moved = jnp.roll(video, -3, axis=1)
+    shorter = jnp.broadcast_to(jnp.arange(10)[None] < 7, (2, 10))
+    np.testing.assert_allclose(run(moved, shorter), whole, atol=1e-5)
+    assert alone.config.read(10) == 6 and model.config.read(10) == 10
+    with pytest.raises(ValueError, match="a clip of 11 frames for a model of at most 10"):
+        jax.eval_shape(model.apply, variables, jnp.zeros((1, 11, 8, 8, 3)))
+    with pytest.raises(ConfigError, match="name one at least, and each once"):
+        of_scales(SCALES[0], SCALES[0])
+    with pytest.raises(ConfigError, match=r"fusion.width=16 must be that of the scales"):
+        wide = dataclasses.replace(watching.OVER, width=32)
+        dataclasses.replace(watching.PROGRAMME, transformer=wide)
 
 
 def test_a_cut_clip_is_put_together_again():

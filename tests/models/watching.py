@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from models.sounding import TINY, block, ids, mask
 
 from mmjax.models import frame_tower, text, video_classifier, video_clip, video_mae, video_vit, vit
+from mmjax.models.towers import hierarchical
 
 ATTENTION = 4 * (16 * 16 + 16)
 MAP = 16 * 16 + 16
@@ -32,6 +33,13 @@ FRAMES = frame_tower.Config(IMAGE, 4, transformer=OVER)
 FRAMES_SIZE = FRAME + 4 * 16 + block(16, 32)
 TALKING = frame_tower.Config(IMAGE, 4, 16, OVER, messages=True)
 TALKING_SIZE = FRAMES_SIZE + 16 * 16 + 2 * (ATTENTION + NORM + MAP)
+SCALES = (hierarchical.Scale("short", 2), hierarchical.Scale("long", 0, 3))
+PROGRAMME = hierarchical.Config(
+    dataclasses.replace(IMAGE, pool="mean"), 4, SCALES, 20, 3, OVER, OVER
+)
+# of each scale: two maps, the places of 2 vectors, a block; then those of all scales, a norm
+SCALE = 16 * 20 + 20 + 20 * 16 + 16 + 2 * 16 + block(16, 32)
+PROGRAMME_SIZE = FRAME - 2 * 16 + 2 * SCALE + block(16, 32) + NORM
 WORDS = text.Config(vocab_size=32, context_length=6, transformer=TINY)
 WORDS_SIZE = 32 * 16 + 6 * 16 + 2 * block(16, 32) + NORM
 PAIR = video_clip.Config(None, WORDS, 16, video=FRAMES)
@@ -90,6 +98,9 @@ def table(row):
         "frame_tower": [
             row(frame_tower.Model(FRAMES), (clips(), there()), FRAMES_SIZE),
             row(frame_tower.Model(TALKING), (clips(), there()), TALKING_SIZE),
+        ],
+        "hierarchical": [
+            row(hierarchical.Model(PROGRAMME), (clips(), there()), PROGRAMME_SIZE),
         ],
         "video_clip": [
             row(

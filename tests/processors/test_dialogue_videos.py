@@ -12,10 +12,11 @@ from mmjax.config import ConfigError
 from mmjax.data.pipeline import Pipeline
 from mmjax.data.plan import Mixture, Sequential
 from mmjax.data.source import CorruptExample, InMemory
-from mmjax.datasets import moving_digits, music
+from mmjax.datasets import moving_digits, music, programmes
 from mmjax.datasets.prepared.tune_words import phrases
 from mmjax.layers import transformer
 from mmjax.models import frame_tower, gpt2, token_tower, vit, vlm
+from mmjax.models.towers import hierarchical
 from mmjax.processors import dialogue, melody, tunes, watched
 from mmjax.processors.video import Frames
 from mmjax.tasks import language
@@ -141,3 +142,48 @@ def test_no_clip_is_drawn_to_know_what_is_said(monkeypatch):
     one = dialogue.build(config, lambda: [source], None)
     lengths = one.lengths(source)
     assert len(drawn) <= 2 and lengths["text"].min() > 4 + 6 and set(lengths["video"]) == {4}
+
+
+SCALES = (hierarchical.Scale("short", 4), hierarchical.Scale("long", 0, 16))
+LASTS = watched.Config(
+    tokens=34, image_size=24, frames=Frames(480, "pace", 2.0), scales=SCALES, buckets=(200,)
+)
+
+
+def test_clips_of_their_own_lengths(monkeypatch):
+    """Tokens follow from the frames of each; none is drawn to know how many there are."""
+    source = programmes.open(programmes.Config(rows=6, longest=90, questions=3))
+    config = dialogue.Config(max_images=0, video=LASTS, max_length=120, tokenizer="words")
+    frames = [len(clip.frames) for clip in source.column("video")]
+    drawn = []
+    draw = programmes.draw
+    monkeypatch.setattr(programmes, "draw", lambda *args: drawn.append(1) or draw(*args))
+    one = dialogue.build(config, lambda: [source], None)
+    assert one.lengths(source)["video"].tolist() == frames and not drawn
+    assert one.sizes["video.encoder.scales"] == SCALES and one.sizes["video.encoder.frames"] == 480
+    plan = one.plan(Mixture((6,), 2, seed=1, steps=3), [source])
+    special = one.tokenizer.special["<video>"]
+    encoder = hierarchical.Config(scales=SCALES, frames=480)
+    tower = token_tower.Config(encoder, count=one.sizes["video.count"])
+    for step in range(3):
+        batch = Pipeline([source], plan, one.train, seed=0).batch(step).arrays
+        own = np.array(frames)[batch["index"]]
+        np.testing.assert_array_equal(batch["video_mask"].sum((1, 2)), own)
+        assert batch["video"].shape[2] in (max(frames), 200)
+        assert (batch["video"][~batch["video_mask"]] == 0).all()
+        counts = (batch["text"] == special).sum(1)
+        np.testing.assert_array_equal(counts, tower.tokens(own))
+    assert one.shape(source)["video"] == (1, max(frames))
+    said = talk("how often", "never")
+    clips = [[clip(3)], []]
+    made = one.encode([{"video": each, "conversation": said} for each in clips])
+    assert made["video_mask"].sum((1, 2)).tolist() == [12, 0]  # six frames, one a second
+
+
+def test_lengths_that_scales_do_not_make():
+    with pytest.raises(ConfigError, match="tokens=33, and of 480 frames the scales make 34"):
+        watched.Config(tokens=33, frames=LASTS.frames, scales=SCALES)
+    with pytest.raises(ConfigError, match="frames.pick='parts' takes as many of each clip"):
+        watched.Config(tokens=34, frames=Frames(480), scales=SCALES)
+    with pytest.raises(ConfigError, match="buckets and alike are for clips of their own lengths"):
+        watched.Config(tokens=4, buckets=(3,))

@@ -1,0 +1,1 @@
+"""Towers that stand before a language model, and are no models by themselves."""
