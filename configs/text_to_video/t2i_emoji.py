@@ -54,14 +54,13 @@ def get_config():
         schedule=dict(kind="cosine", zero_terminal=True),
         sampling=dict(target="v", guidance=4.0, bounds="dynamic"),
         sampler=dict(name="ddim", steps=25),
-        min_snr=5.0,
         drop=0.1,
     )
     config.train = dict(steps=1500, log_every=50, evaluate_every=1500)
     config.optimizer.groups = (
         dict(optimizer="muon", learning_rate=0.02, adam_learning_rate=2e-3, warmup=100),
     )
-    config.ema = 0.999
+    config.ema = 0.995
     config.validation = dict(
         unseen_concept=asked("validation", rows=64, scales=SCALES, no_guidance=False)
     )

@@ -59,14 +59,13 @@ def get_config():
         schedule=dict(kind="cosine", zero_terminal=True),
         sampling=dict(target="v", guidance=4.0),
         sampler=dict(name="ddim", steps=20),
-        min_snr=5.0,
         drop=0.1,
     )
     config.train = dict(steps=800, log_every=20, evaluate_every=800)
     config.optimizer.groups = (
         dict(optimizer="muon", learning_rate=0.02, adam_learning_rate=2e-3, warmup=50),
     )
-    config.ema = 0.998
+    config.ema = 0.99
     config.validation = dict(
         held_out=asked("validation", 50, "seen", scales=SCALES, no_guidance=False)
     )

@@ -17,8 +17,10 @@ from PIL import Image
 from mmjax.evaluation.drawing.letters import fit
 from mmjax.evaluation.drawing.page import INK, LINE, MARGIN, MUTED, WIDTH, Page
 
-FIRST = 150  # where the columns begin
+FIRST = 240  # where the columns begin
 GAP = 8
+REAL = 40  # width of the column of the data's own numbers
+TEXT = 17  # height of a line of a request
 STRIP = 3  # frames of a clip
 
 
@@ -45,11 +47,15 @@ def draw(
     first = _still(lines[0].made[0])
     height = cell * first.shape[0] / first.shape[1]
     top = 64 + 18 * len(names)
-    page = Page(WIDTH, top + (height + 14) * len(lines) + MARGIN)
+    below = max(height, 2 * TEXT) + 14  # from one line to the next
+    page = Page(WIDTH, top + below * len(lines) + MARGIN)
+    if real:
+        page.text(FIRST - 10, 40, "real", size=10, color=MUTED, align="right")
     page.text(MARGIN, 28, title, size=15, bold=True)
     for row, name in enumerate(names):
         y = 60 + 18 * row
-        page.text(MARGIN, y, fit(name.replace("_", " "), FIRST - MARGIN - 8), color=MUTED)
+        room = FIRST - MARGIN - REAL
+        page.text(MARGIN, y, fit(name.replace("_", " "), room), color=MUTED)
         if name in real:
             page.text(FIRST - 10, y, f"{real[name]:.2f}", size=10, color=MUTED, align="right")
     for column, (value, found) in enumerate(numbers.items()):
@@ -58,8 +64,9 @@ def draw(
         for row, name in enumerate(names):
             page.text(x + cell / 2, 60 + 18 * row, f"{found[name]:.3f}", align="center")
     for row, line in enumerate(lines):
-        y = top + (height + 14) * row
-        page.text(MARGIN, y + 10, fit(line.request, FIRST - MARGIN - 12, lines=5), color=INK)
+        y = top + below * row
+        most = int((below - 10) // TEXT)
+        page.text(MARGIN, y + 10, fit(line.request, FIRST - MARGIN - 12, lines=most), color=INK)
         for column, made in enumerate(line.made):
             x = FIRST + (cell + GAP) * column
             side = max(cell, height)
