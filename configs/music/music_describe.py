@@ -20,7 +20,8 @@ from mmjax.datasets.music import CLASSES
 from mmjax.datasets.prepared.tune_words import phrases
 
 TONAL = {"key_signature": 1, "key": 4}  # classes of each pitch class
-QUESTION = "what is heard?"
+QUESTION = "what kind of tune is heard?"
+UNNAMED = "what is heard?"  # of a tune whose rhythm no book names
 BLOCK = dict(width=128, heads=4, hidden=512, activation="gelu_tanh")
 SMALL = dict(width=32, heads=2, hidden=64, layers=1)
 TONES = dict(source=dict(sound="tones"))
@@ -44,7 +45,7 @@ VARIANTS = {
 
 def get_config():
     config = relative(__file__, "../base.py")
-    source = dict(name="music", form="plain", question=QUESTION)
+    source = dict(name="music", form="plain", question=QUESTION, unnamed=UNNAMED)
     config.data = dict(
         train=dict(music=dict(split="train", **source)),
         processor=dict(

@@ -82,6 +82,9 @@ class Config:
     labelled: str = ""  # rows that have this label, one of CLASSES; "": all
     sound: str = "tunes"  # one of SOUNDS: "tunes", which are prepared; "tones"
     question: str = ""  # asked of every clip, its answer a description; "": none
+    # asked instead of clips whose rhythm nobody has named, whose description leaves it out; "": the
+    # same is asked, and an answer may leave out what is not plain
+    unnamed: str = ""
 
 
 class Clip(NamedTuple):
@@ -309,7 +312,9 @@ def open(config: Config) -> InMemory:
             if wanted and in_split(f"tune {row['group']}", config.split, TEST):
                 told = {"text": sentence(numbers)}
                 if config.question:
-                    told = {"text": config.question, "answer": description(numbers)}
+                    known = numbers["rhythm"] != ABSENT or not config.unnamed
+                    asked = config.question if known else config.unnamed
+                    told = {"text": asked, "answer": description(numbers)}
                 yield {
                     "audio": Place(*row["audio"]) if config.sound == "tunes" else row["audio"],
                     **told,
