@@ -3,8 +3,14 @@
     python -m mmjax.main --config=configs/video/vivit_digits.py --workdir=runs/vivit_digits
 
 Clips of moving digits (mmjax/datasets/moving_digits.py), 16 frames of 32 x 32 pixels: the first
-digit's direction is one of eight, the second's too; held out are the pictures of all digits. A
-ViViT of tubelets of two frames with a stem, which sees what moves between these two.
+digit's direction is one of eight, the second's too; held out are the pictures of all digits. The
+factorised encoder of ViViT (https://arxiv.org/abs/2103.15691, model 2): each frame is read by
+itself, then a transformer follows what follows what.
+
+With tubelets of two frames and joint attention (its model 1: "video_vit" of width 128, four layers,
+2,000 steps, 39 minutes on one CPU core) the direction was right in 0.766 of 1,000 test clips, the
+second's in 0.589, the order in 0.580; on still clips 0.142 and 0.512, on shuffled ones 0.331 and
+0.524.
 
 The same model is asked about clips of one frame, the middle one again and again ("still"), and
 about clips whose frames are in an order by chance ("shuffled"). `:still` and `:shuffled` train on
@@ -17,6 +23,8 @@ from mmjax.datasets.moving_digits import LABELS
 HEADS = ("direction", "second_direction", "order", "digit", "second_digit")
 ASKED = ("direction", "second_direction", "order")
 WITHOUT_TIME = ("still", "shuffled")
+BLOCK = dict(heads=4, activation="gelu_tanh")
+SMALL = dict(width=32, layers=1, heads=2, hidden=64, unroll=1)
 
 
 def asked(split: str, label: str, rows: int, clips: str = "own") -> dict:
@@ -49,8 +57,8 @@ VARIANTS = {
         "data.batch_size": 8,
         "optimizer.groups.0.warmup": 2,
         "optimizer.groups.1.warmup": 2,
-        "model.video.transformer": dict(
-            width=32, layers=1, heads=2, hidden=64, unroll=1
+        "model.video": dict(
+            image=dict(stem=(dict(width=8, stride=4),), transformer=SMALL), transformer=SMALL
         ),
         "validation": {"direction": asked("validation", "direction", 32)},
         "test": {
@@ -71,23 +79,25 @@ def get_config():
             frames=dict(frames=16, outside="black"),
             augmentation=dict(zoom=(0.9, 1.1), stretch=(0.92, 1.08), degrees=6.0, shear=6.0),
         ),
-        batch_size=16,
+        batch_size=32,
     )
     config.model = dict(
         name="video_classifier",
         video=dict(
-            name="video_vit",
-            patch_size=8,
-            tubelet=2,
-            stem=(dict(width=32, stride=2), dict(width=64, stride=2)),
-            pool="mean",
-            norm="pooled",
-            transformer=dict(width=128, layers=3, heads=2, hidden=512, unroll=3),
+            name="frame_tower",
+            image=dict(
+                name="vit",
+                patch_size=8,
+                stem=(dict(width=24, stride=2), dict(width=48, stride=2)),
+                pool="mean",
+                transformer=dict(width=96, layers=1, hidden=384, **BLOCK),
+            ),
+            transformer=dict(width=96, layers=3, hidden=384, unroll=3, **BLOCK),
         ),
         heads=tuple(dict(name=name, classes=len(LABELS[name])) for name in HEADS),
     )  # fmt: skip
     config.task = dict(name="classification", input="video")
-    config.train = dict(steps=4000, log_every=20, evaluate_every=500)
+    config.train = dict(steps=1500, log_every=20, evaluate_every=500)
     config.optimizer.groups = (
         dict(
             match=r".*/blocks/.*/kernel", optimizer="muon", learning_rate=0.02, b1=0.95,

@@ -1,0 +1,90 @@
+"""What a single frame shows of a moving digit: the first stage of hierarchical_programmes.py.
+
+    python -m mmjax.main --config=configs/video/frames_digits.py --workdir=runs/frames_digits
+
+The picture tower of the programmes, frame by frame, on clips of one digit: which digit it is, from
+the mean of the frames' vectors, and which way it moves, from a small transformer behind them. From
+questions about whole programmes alone the tower does not find out that digits are to be told apart:
+500 steps left every kind of answer at what the question alone tells.
+"""
+
+from mmjax.config import relative
+from mmjax.datasets.moving_digits import LABELS
+
+HEADS = ("digit", "direction")
+CLIPS = dict(
+    name="moving_digits", most=1, side=24, frames=12, actions=("goes on", "stops"),
+    combinations="all",
+)  # fmt: skip
+BLOCK = dict(heads=4, activation="gelu_tanh")
+SMALL = dict(width=32, layers=1, heads=2, hidden=64)
+
+VARIANTS = {
+    "smoke": {
+        "train": dict(steps=4, evaluate_every=2, log_every=1),
+        "data.train.digits.rows": 64,
+        "data.batch_size": 8,
+        "optimizer.groups.0.warmup": 2,
+        "optimizer.groups.1.warmup": 2,
+        "model.video": dict(
+            image=dict(stem=(dict(width=8, stride=4),), transformer=SMALL), transformer=SMALL
+        ),
+        **{f"validation.{name}.source.rows": 16 for name in HEADS},
+        **{f"test.{name}.source.rows": 16 for name in HEADS},
+    },
+}
+
+
+def asked(split: str, rows: int) -> dict:
+    """Each head on clips of its own."""
+    return {
+        label: dict(
+            source=dict(CLIPS, split=split, rows=rows, label=label),
+            evaluator=dict(
+                name="classification", logits=label, label=label, class_names=LABELS[label]
+            ),
+            batch_size=64,
+        )
+        for label in HEADS
+    }
+
+
+def get_config():
+    config = relative(__file__, "../base.py")
+    config.data = dict(
+        train=dict(digits=dict(CLIPS, split="train", rows=20_000)),
+        processor=dict(name="video", image_size=24, frames=dict(frames=12)),
+        batch_size=32,
+    )
+    config.model = dict(
+        name="video_classifier",
+        video=dict(
+            name="frame_tower",
+            image=dict(
+                name="vit",
+                patch_size=8,
+                stem=(dict(width=16, stride=2), dict(width=32, stride=2)),
+                pool="mean",
+                transformer=dict(width=64, layers=1, hidden=256, **BLOCK),
+            ),
+            transformer=dict(width=64, layers=2, hidden=256, **BLOCK),
+        ),
+        heads=tuple(dict(name=name, classes=len(LABELS[name])) for name in HEADS),
+    )
+    config.task = dict(name="classification", input="video")
+    config.train = dict(steps=1500, log_every=20, evaluate_every=500)
+    warmup = 50
+    config.optimizer.groups = (
+        dict(
+            match=r".*/blocks/.*/kernel", optimizer="muon", learning_rate=0.02, b1=0.95,
+            weight_decay=0.05, warmup=warmup,
+        ),
+        dict(optimizer="adamw", learning_rate=2e-3, b2=0.98, weight_decay=0.05, warmup=warmup),
+    )  # fmt: skip
+    config.ema = 0.99
+    config.validation = asked("validation", 200)
+    config.test = asked("test", 1000)
+    config.checkpoint.metric = "validation/digit/accuracy/top1"
+    config.checkpoint.every = 500
+    config.execution.threads = 1
+    return config
