@@ -10,9 +10,14 @@ vectors of the pitch classes, that of time and that of the rest are 14 tokens of
 encoder begins as music_heads.py left it and goes on learning, slowly; `:frozen` leaves it as it is.
 Clips are shifted by semitones, and the keys in their descriptions with them.
 
-What is to be reached: of each attribute at least 80% of the heads' own accuracy (rhythm 0.59, key
-signature 0.74, key 0.69, metre 0.68, instrument 0.80), beside what a decoder of texts alone says.
-Not trained yet; `:smoke` runs the same path on tones.
+A tune whose rhythm no book names is asked for in other words, and its description leaves it out.
+
+Without that difference, seed 0, 800 steps, 14 minutes on most of one CPU core, 1,166 test clips of
+tunes never heard, beside the heads' own accuracies: key signature 0.892 (0.916), key 0.829 (0.850),
+metre 0.834 (0.850), instrument 0.999 (1.000), mood 0.828 (0.827), and rhythm 0.510 (0.741): it was
+left out in 35% of the clips that have one, and right in 0.78 of the others. The bar, 80% of the
+heads' accuracy, is met by all but rhythm. experiments/music/README.md. `:smoke` runs the same path
+on tones.
 """
 
 from mmjax.config import relative

@@ -1,11 +1,14 @@
-"""What a single frame shows of a moving digit: the first stage of hierarchical_programmes.py.
+"""Which digit moves and which way: the first stage of the runs that talk about moving digits.
 
     python -m mmjax.main --config=configs/video/frames_digits.py --workdir=runs/frames_digits
 
-The picture tower of the programmes, frame by frame, on clips of one digit: which digit it is, from
-the mean of the frames' vectors, and which way it moves, from a small transformer behind them. From
-questions about whole programmes alone the tower does not find out that digits are to be told apart:
-500 steps left every kind of answer at what the question alone tells.
+A picture tower reads every frame of a clip of one digit, a transformer behind it what follows what.
+video_language_digits.py and hierarchical_programmes.py begin with these weights, as LLaVA does with
+those of a CLIP: from questions and answers alone neither of them found out in 500 steps and more
+that digits are to be told apart.
+
+Seed 0, 1,500 steps of 32, 9 minutes on half of a CPU core, 1,000 test clips of digits' pictures
+that training never saw: the digit 0.927 (majority 0.114), the direction 0.995 (0.132).
 """
 
 from mmjax.config import relative

@@ -8,11 +8,14 @@
 seven move?", "how did it move?", "what did it do then?" and "which digit came first?" in a word or
 two (mmjax/datasets/moving_digits.py). A picture tower reads each of 12 frames, a transformer what
 follows what; each of them is one token of the prompt. They begin as frames_digits.py left them and
-go on learning, slowly; a projector and a GPT learn with them, from nothing. Test clips have digits that training never saw. `:still` is the same on the middle
-frame alone, again and again: what a single frame tells.
+go on learning, slowly; a projector and a GPT learn with them, from nothing. Test clips have digits
+that training never saw. `:still` is the same on the middle frame alone, again and again.
 
-What is to be reached, on clips of one digit: 0.85 of the sentences wholly right, 0.90 of the
-answers. Not trained yet.
+Seed 0, 1,000 steps of 32, 6 minutes on one CPU core, 2,000 test clips: 0.577 of the sentences are
+wholly right (the question alone 0.004), and 0.842 of the answers (0.266). Asked about still clips,
+the same model has 0.033 and 0.505. The bars, 0.85 and 0.90, are missed: sentences were still rising
+(0.315, 0.390, 0.610, 0.590 of 200 in validation). With a tower that begins as it is drawn, 32 x 32
+pixels, 750 steps taught it nothing (0.000 and 0.235).
 """
 
 from mmjax.config import relative
