@@ -14,9 +14,9 @@ that training never saw: the digit 0.927 (majority 0.114), the direction 0.995 (
 from mmjax.config import relative
 from mmjax.datasets.moving_digits import LABELS
 
-HEADS = ("digit", "direction")
+HEADS = ("digit", "direction", "speed", "action")
 CLIPS = dict(
-    name="moving_digits", most=1, side=24, frames=12, actions=("goes on", "stops"),
+    name="moving_digits", most=1, side=24, frames=12, actions=("goes on", "stops", "bounces"),
     combinations="all",
 )  # fmt: skip
 BLOCK = dict(heads=4, activation="gelu_tanh")
@@ -56,7 +56,12 @@ def get_config():
     config = relative(__file__, "../base.py")
     config.data = dict(
         train=dict(digits=dict(CLIPS, split="train", rows=20_000)),
-        processor=dict(name="video", image_size=24, frames=dict(frames=12)),
+        processor=dict(
+            name="video",
+            image_size=24,
+            frames=dict(frames=12, outside="black"),
+            augmentation=dict(zoom=(0.9, 1.1), stretch=(0.9, 1.1), degrees=8.0, shear=8.0),
+        ),
         batch_size=32,
     )
     config.model = dict(
