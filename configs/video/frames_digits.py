@@ -1,4 +1,4 @@
-"""Which digit moves and which way: the first stage of the runs that talk about moving digits.
+"""Which digit moves, and how: the first stage of the runs that talk about moving digits.
 
     python -m mmjax.main --config=configs/video/frames_digits.py --workdir=runs/frames_digits
 
@@ -7,8 +7,10 @@ video_language_digits.py and hierarchical_programmes.py begin with these weights
 those of a CLIP: from questions and answers alone neither of them found out in 500 steps and more
 that digits are to be told apart.
 
-Seed 0, 1,500 steps of 32, 9 minutes on half of a CPU core, 1,000 test clips of digits' pictures
-that training never saw: the digit 0.927 (majority 0.114), the direction 0.995 (0.132).
+Seed 0, 1,500 steps of 32, 8 minutes on one CPU core, 1,000 test clips of digits' pictures that
+training never saw: the digit 0.911 (majority 0.114), the direction 0.949 (0.132), the speed 0.983
+(0.506), what it did then 0.964 (0.337). With the digit and the direction alone, without
+augmentation and without bouncing, 1,500 steps had 0.927 and 0.995.
 """
 
 from mmjax.config import relative

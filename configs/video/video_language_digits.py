@@ -111,7 +111,7 @@ def get_config():
     )
     config.warm_start = {"video/encoder": "runs/frames_digits#video"}
     config.task = dict(name="language", generate=dict(max_new_tokens=16))
-    config.train = dict(steps=1400, log_every=20, evaluate_every=350)
+    config.train = dict(steps=1000, log_every=20, evaluate_every=250)
     warmup = 50
     config.optimizer.groups = (
         dict(match="video/encoder/.*", optimizer="adamw", learning_rate=3e-4, warmup=warmup),
@@ -131,7 +131,7 @@ def get_config():
         still=asked("test", 400, CAPTION, clips="still"),
         still_vqa=asked("test", 400, clips="still"),
     )
-    config.checkpoint = dict(every=350, latest=1, best=1)
+    config.checkpoint = dict(every=250, latest=1, best=1)
     config.checkpoint.metric = "validation/caption/exact_match"
     config.execution.threads = 1
     return config
