@@ -21,7 +21,6 @@ CLIPS = dict(
     name="moving_digits", most=1, side=24, frames=12, actions=("goes on", "stops", "bounces"),
     combinations="all",
 )  # fmt: skip
-BLOCK = dict(heads=4, activation="gelu_tanh")
 SMALL = dict(width=32, layers=1, heads=2, hidden=64)
 
 VARIANTS = {
@@ -68,17 +67,7 @@ def get_config():
     )
     config.model = dict(
         name="video_classifier",
-        video=dict(
-            name="frame_tower",
-            image=dict(
-                name="vit",
-                patch_size=8,
-                stem=(dict(width=16, stride=2), dict(width=32, stride=2)),
-                pool="mean",
-                transformer=dict(width=64, layers=1, hidden=256, **BLOCK),
-            ),
-            transformer=dict(width=64, layers=2, hidden=256, **BLOCK),
-        ),
+        video=relative(__file__, "../recipes/digit_frames.py").model.video,
         heads=tuple(dict(name=name, classes=len(LABELS[name])) for name in HEADS),
     )
     config.task = dict(name="classification", input="video")

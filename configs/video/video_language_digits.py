@@ -93,17 +93,7 @@ def get_config():
         name="vlm",
         image=None,
         video=dict(
-            encoder=dict(
-                name="frame_tower",
-                image=dict(
-                    name="vit",
-                    patch_size=8,
-                    stem=(dict(width=16, stride=2), dict(width=32, stride=2)),
-                    pool="mean",
-                    transformer=dict(width=64, layers=1, hidden=256, **BLOCK),
-                ),
-                transformer=dict(width=64, layers=2, hidden=256, **BLOCK),
-            ),
+            encoder=relative(__file__, "../recipes/digit_frames.py").model.video,
             projector=dict(name="mlp"),
         ),
         language=dict(

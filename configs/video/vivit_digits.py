@@ -13,9 +13,8 @@ such clips: what can be learned without time.
 Seed 0, 2,000 steps, 39 minutes on one CPU core that knows no bfloat16, 1,000 test clips each: the
 first digit's direction 0.766 (still 0.142, shuffled 0.331, majority 0.142), the second's 0.589, the
 order 0.580 (0.512, 0.524, 0.501). The bar, 0.95, is missed; the validation was still rising (0.570,
-0.660, 0.765, 0.780). Read frame by frame (frame_tower, ViViT's factorised encoder), the one digit
-of frames_digits.py has its direction right in 0.995; with two digits that began more slowly, 0.280
-after 500 steps.
+0.660, 0.765, 0.780). A tower that reads frame by frame, as frames_digits.py does with one digit,
+began more slowly on two: 0.280 after 500 steps.
 """
 
 from mmjax.config import relative

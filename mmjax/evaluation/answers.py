@@ -15,12 +15,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Shaped
 
 from mmjax.config import ConfigError
 from mmjax.evaluation.base import Context, Result
 from mmjax.evaluation.gather import Rows
 from mmjax.evaluation.texts import Texts
+from mmjax.typing import Shaped
 
 ENOUGH = 3  # other people who gave an answer that is wholly right
 NUMBERS = {

@@ -170,7 +170,10 @@ class Model(nn.Module):
         train: bool = False,
     ) -> Float[Array, "B T h w c"]:
         """What the denoiser says of noisy latents, each at its own time."""
-        return self.denoiser(latents, times, *condition, train=train)
+        return self.denoiser(
+            latents, times, condition.states, condition.mask, condition.given, condition.known,
+            train=train,
+        )  # fmt: skip
 
     def __call__(
         self,

@@ -196,9 +196,10 @@ class Processor(base.Processor):
         plan = dataclasses.replace(plan, shape={**plan.shape, **self._counts()})
         every = [self.lengths(source) for source in sources]
         for field, sense in config.senses.items():
+            if sense.alike > 1:  # of whole batches, so before their lengths
+                plan = alike(plan, [lengths[field] for lengths in every], sense.alike)
+        for field, sense in config.senses.items():
             taken = [lengths[field] for lengths in every]
-            if sense.alike > 1:
-                plan = alike(plan, taken, sense.alike)
             plan = Bucketed(plan, taken, sense.edges(taken), field=field)
         lengths = [lengths["text"] for lengths in every]
         if config.pack:
