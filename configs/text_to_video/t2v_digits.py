@@ -10,11 +10,12 @@ experiments/text_to_video/README.md.
 
 from mmjax.config import relative
 
-ACTIONS = ("goes on", "stops")
+ACTIONS = ("goes on",)
 SCALES = (0.0, 1.0, 2.0, 4.0, 7.5, 12.0)
 VARIANTS = {
     "begun": {"task.first": 0.5, "model.denoiser.given": True},
     "smoke": {
+        "warm_start": "",
         "train": dict(steps=4, evaluate_every=4, log_every=1),
         "data.batch_size": 8,
         "data.train.clips.rows": 32,
@@ -37,44 +38,20 @@ def asked(split: str, rows: int, combinations: str, **fields) -> dict:
 
 
 def get_config():
-    config = relative(__file__, "../base.py")
-    clips = dict(
-        name="moving_digits", split="train", rows=20_000, frames=12, side=24, digit=12, most=1,
-        actions=ACTIONS,
+    config = relative(__file__, "../recipes/digit_denoiser.py")
+    config.data.train = dict(
+        clips=dict(
+            name="moving_digits", split="train", rows=20_000, frames=12, side=24, digit=12, most=1,
+            actions=ACTIONS,
+        )
     )
-    config.data = dict(
-        train=dict(clips=clips),
-        processor=dict(
-            name="illustrated", tokenizer="words", image_size=24, frames=dict(frames=12),
-            grey=True, max_length=14, pad_to=14,
-        ),
-        batch_size=32,
-    )
-    config.model = dict(
-        name="text_diffusion",
-        text=dict(transformer=dict(width=64, layers=1, heads=2, hidden=128), causal=False),
-        denoiser=dict(
-            channels=36, text_width=64, widths=(64, 128), attention=(False, True), layers=1,
-            groups=8, time="joint", film=True, frames=12, size=(4,),
-        ),
-        fold=6,
-    )
-    config.task = dict(
-        name="diffusion",
-        schedule=dict(kind="cosine", zero_terminal=True),
-        sampling=dict(target="v", guidance=4.0),
-        sampler=dict(name="ddim", steps=20),
-        drop=0.1,
-    )
-    config.train = dict(steps=800, log_every=20, evaluate_every=800)
-    config.optimizer.groups = (
-        dict(optimizer="muon", learning_rate=0.02, adam_learning_rate=2e-3, warmup=50),
-    )
-    config.ema = 0.99
+    config.data.batch_size = 32
+    config.warm_start = "runs/t2i_digits"
+    config.train = dict(steps=600, log_every=20, evaluate_every=300)
     config.validation = dict(
         held_out=asked("validation", 50, "seen", scales=SCALES, no_guidance=False)
     )
     config.test = dict(held_out=asked("test", 200, "held_out"))
     config.checkpoint.metric = "validation/held_out/both"
-    config.checkpoint.every = 500
+    config.checkpoint.every = 300
     return config

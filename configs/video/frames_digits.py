@@ -61,7 +61,7 @@ def get_config():
             name="video",
             image_size=24,
             frames=dict(frames=12, outside="black"),
-            augmentation=dict(zoom=(0.9, 1.1), stretch=(0.9, 1.1), degrees=8.0, shear=8.0),
+            augmentation=dict(zoom=(0.88, 1.14), stretch=(0.88, 1.14), degrees=10.0, shear=10.0),
         ),
         batch_size=32,
     )
@@ -71,7 +71,7 @@ def get_config():
         heads=tuple(dict(name=name, classes=len(LABELS[name])) for name in HEADS),
     )
     config.task = dict(name="classification", input="video")
-    config.train = dict(steps=1500, log_every=20, evaluate_every=500)
+    config.train = dict(steps=3000, log_every=20, evaluate_every=1000)
     warmup = 50
     config.optimizer.groups = (
         dict(
@@ -84,6 +84,6 @@ def get_config():
     config.validation = asked("validation", 200)
     config.test = asked("test", 1000)
     config.checkpoint.metric = "validation/digit/accuracy/top1"
-    config.checkpoint.every = 500
+    config.checkpoint.every = 1000
     config.execution.threads = 1
     return config

@@ -193,13 +193,13 @@ def draw(config: Config, row: int, found: tuple[Path, ...]) -> UInt8[np.ndarray,
     """The frames of a clip; where digits overlap, the brighter one is seen."""
     frames = np.zeros((config.frames, config.side, config.side), np.uint8)
     for path in found:
-        tile = _tile(path.digit, path.picture, config.digit)
+        image = tile(path.digit, path.picture, config.digit)
         for frame, (top, left) in zip(frames, path.places, strict=True):
             if np.isfinite(top):
                 # whole pixels would make a slow digit jerk
                 matrix = (1, 0, -left, 0, 1, -top)
                 size = (config.side, config.side)
-                moved = tile.transform(
+                moved = image.transform(
                     size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
                 )
                 np.maximum(frame, np.asarray(moved), out=frame)
@@ -212,7 +212,8 @@ def draw(config: Config, row: int, found: tuple[Path, ...]) -> UInt8[np.ndarray,
 
 
 @functools.cache
-def _tile(digit: int, picture: int, side: int) -> Image.Image:
+def tile(digit: int, picture: int, side: int) -> Image.Image:
+    """One of the pictures of a digit, `side` pixels along each edge."""
     tile = Image.fromarray(_tiles()[digit, picture])
     return tile.resize((side, side), Image.Resampling.BOX)
 

@@ -12,6 +12,8 @@ bundled ones (digits.py) with no file behind them; questions at the end of each.
   coming over the whole the last half minute has but a part.
 * A row is drawn from (seed, split, row) alone: any number of rows takes no disk, and more `rows`
   begin with the same ones. No split shares a digit's picture with another.
+* Answers are classes too (LABELS), all that a programme's questions tell: which way it moves now,
+  what came right after each digit, how often each came. What is not asked is UNKNOWN.
 * A row is a conversation, of one question or of several and a sentence for what has been seen. No
   frame is drawn before it is asked for: how long a programme is and what is said of it is known
   without.
@@ -25,18 +27,17 @@ import hashlib
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from mmjax.data.source import DataError, Example, objects
 from mmjax.datasets import digits
-from mmjax.datasets.moving_digits import PICTURES, SPLITS
+from mmjax.datasets.moving_digits import PICTURES, SPLITS, UNKNOWN, tile
 from mmjax.datasets.prepared import check_choice
 from mmjax.transforms.video import Video
 from mmjax.typing import Natural, Positive, UInt8
 
 KINDS = ("short", "medium", "long")
 RATE = 2  # frames per second
-SCENE = (4, 6, 8)  # frames that a scene may have
+SCENE = (4, 8)  # frames that a scene may have, the first of a programme up to 11
 NOW = 4  # frames of the last scene
 LATELY = 60  # frames of the last half minute
 AWAY = 24  # frames between two comings of a digit that is asked about over the whole, at least
@@ -46,6 +47,11 @@ DIRECTIONS = {"right": (0, 1), "down": (1, 0), "left": (0, -1), "up": (-1, 0)}  
 OFTEN = ("never", "once", "twice", "three times")
 NOW_ASKED = "which way does it move now?"
 CAPTION = "what has been seen?"
+LABELS = {  # of what is asked -> the names of its classes
+    "now": tuple(DIRECTIONS),
+    **{f"after_{name}": digits.CLASSES for name in digits.CLASSES},
+    **{f"often_{name}": OFTEN for name in digits.CLASSES},
+}
 
 
 class Scene(NamedTuple):
@@ -66,10 +72,12 @@ class Question(NamedTuple):
     kind: str  # one of KINDS, or "caption"
     text: str
     answer: str
+    label: str = ""  # one of LABELS
+    number: int = UNKNOWN  # of its class
 
 
 class Programme(NamedTuple):
-    """What is seen, and what is asked."""
+    """What is seen, and asked."""
 
     scenes: tuple[Scene, ...]
     questions: tuple[Question, ...]  # in an order by chance
@@ -112,7 +120,8 @@ def programme(config: Config, row: int) -> Programme:
         if not lately:
             continue
         scenes = _scenes(config, rng, come, lengths)
-        now = Question("short", NOW_ASKED, scenes[-1].direction)
+        way = scenes[-1].direction
+        now = Question("short", NOW_ASKED, way, "now", list(DIRECTIONS).index(way))
         questions = [now, *lately, *whole]
         asked = tuple(questions[place] for place in rng.permutation(len(questions)))
         return Programme(scenes, asked, _sentence(scenes))
@@ -143,12 +152,14 @@ def _over_the_whole(
         name = digits.CLASSES[digit]
         if rng.random() < 2 / 3:
             count = int(rng.integers(len(OFTEN)))
-            questions.append(Question("long", f"how often did {_a(name)} come?", OFTEN[count]))
+            asked = f"how often did {_a(name)} come?"
+            answer = OFTEN[count]
         else:
             back = bool(rng.integers(2))
             count = int(rng.integers(2, len(OFTEN))) if back else 1
+            asked = f"did the {name} come back?"
             answer = "yes" if back else "no"
-            questions.append(Question("long", f"did the {name} come back?", answer))
+        questions.append(Question("long", asked, answer, f"often_{name}", count))
         counts[digit] = count
     return questions, counts
 
@@ -189,7 +200,9 @@ def _lately(come: list[int], lengths: list[int]) -> list[Question]:
         if [come[one] for one in seen].count(come[place]) == 1:
             name = digits.CLASSES[come[place]]
             asked = f"in the last half minute, what came right after the {name}?"
-            questions.append(Question("medium", asked, digits.CLASSES[come[place + 1]]))
+            after = come[place + 1]
+            label = f"after_{name}"
+            questions.append(Question("medium", asked, digits.CLASSES[after], label, after))
     return questions
 
 
@@ -247,23 +260,14 @@ def draw(config: Config, scenes: tuple[Scene, ...]) -> UInt8[np.ndarray, "T S S 
     frames = np.zeros((total, config.side, config.side, 3), np.uint8)
     time = 0
     for scene in scenes:
-        tile = _tile(scene.digit, scene.picture, config.digit)
+        image = np.asarray(tile(scene.digit, scene.picture, config.digit))[..., None]
         down, right = DIRECTIONS[scene.direction]
         for number in range(scene.frames):
             top = scene.row + number * scene.step * down
             left = scene.column + number * scene.step * right
-            frames[time, top : top + config.digit, left : left + config.digit] = tile
+            frames[time, top : top + config.digit, left : left + config.digit] = image
             time += 1
     return frames
-
-
-@functools.cache
-def _tile(digit: int, picture: int, side: int) -> UInt8[np.ndarray, "D D 1"]:
-    tile = Image.fromarray(_tiles()[digit, picture])
-    return np.asarray(tile.resize((side, side), Image.Resampling.BOX))[..., None]
-
-
-_tiles = functools.cache(digits.tiles)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -308,6 +312,8 @@ class Programmes:
             "answer": asked[0].answer,
             "kind": asked[0].kind,
             "seconds": found.frames // RATE,
+            **dict.fromkeys(LABELS, UNKNOWN),
+            **{one.label: one.number for one in found.questions},
             "group": index,
             "id": f"{self.config.split}/{index}",
         }
@@ -317,6 +323,9 @@ class Programmes:
             return np.arange(len(self), dtype=np.int32)
         if name == "seconds":
             return np.array([found.frames // RATE for found in self._all], np.int32)
+        if name in LABELS:
+            known = [{one.label: one.number for one in found.questions} for found in self._all]
+            return np.array([labels.get(name, UNKNOWN) for labels in known], np.int32)
         if name == "text":
             return objects([found.caption for found in self._all])
         if name == "video":
@@ -362,8 +371,8 @@ def _conversation(asked: list[Question]) -> list[dict[str, str]]:
 
 def open(config: Config) -> Programmes:
     """One example a programme: video (a Video of 2 frames a second, uint8 [T, S, S, 3]), text (a
-    sentence for it), conversation, question, answer, kind, seconds, group, id; of several questions
-    the first.
+    sentence for it), conversation, question, answer, kind, seconds, group, id, and the classes of
+    LABELS by their names; of several questions the first.
 
     Raises DataError for a choice that is none, and for sizes in which nothing can move.
     """

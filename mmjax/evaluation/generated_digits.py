@@ -66,7 +66,7 @@ class GeneratedDigits(Generated):
         media = self._shown(rows, answers["made"]["both"])
         if self.scales:
             found = self._swept(judge, rows, unit)
-            media["guidance"] = _sheet(self, rows, found, means["real"])
+            media["guidance"] = _sheet(rows, found, means["real"])
             media["guidance_table"] = _table(found, means["real"])
             for scale, row in found.items():
                 metrics |= {f"guidance_{scale:g}/{name}": value for name, value in row.items()}
@@ -147,10 +147,7 @@ def _table(found: Mapping[float, Mapping[str, float]], real: Mapping[str, float]
 
 
 def _sheet(
-    evaluator: GeneratedDigits,
-    rows: Rows,
-    found: Mapping[float, Mapping[str, float]],
-    real: Mapping[str, float],
+    rows: Rows, found: Mapping[float, Mapping[str, float]], real: Mapping[str, float]
 ) -> Image.Image:
     order = draw(len(rows["index"]), min(6, len(rows["index"])))
     lines = [

@@ -26,7 +26,9 @@ def tells(config: Any) -> bool:
     tower = getattr(config, "video", None)
     if isinstance(tower, video_vit.Config):
         return tower.attention != "space"
-    return getattr(tower, "transformer", None) is not None
+    # a tower of several scales has a transformer for each, and no one line of times
+    one = getattr(tower, "transformer", None) is not None
+    return one and not hasattr(tower, "scales")
 
 
 def over_time(

@@ -2,9 +2,9 @@
 
 * `masked_mean`, `last_valid`, `first_of`: functions of a mask or of ids, without parameters.
 * `AttentionPool`: SigLIP's head (https://arxiv.org/abs/2303.15343): one learned query attends, then
-  an MLP.
+  an MLP; or several, each to a vector of its own.
 
-Letters: B batch, L length, D width.
+Letters: B batch, L length, D width, Q queries.
 """
 
 from __future__ import annotations
@@ -43,20 +43,22 @@ def first_of(x: Float[Array, "B L D"], ids: Int[Array, "B L"], end: int) -> Floa
 
 
 class AttentionPool(nn.Module):
-    """Multi-head attention pooling: a learned probe attends to the sequence, then a residual
-    MLP."""
+    """Multi-head attention pooling: learned probes attend to the sequence, then a residual MLP."""
 
     config: Config  # of the transformer whose output is pooled
+    probes: int | None = None  # Q; None: one, and one vector without an axis of its own
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "B L D"], valid: Shaped[Array, "B L"] | None = None
-    ) -> Float[Array, "B D"]:
+    ) -> Float[Array, "B D"] | Float[Array, "B Q D"]:
         c = self.config
         inits = xavier_initializers()
-        probe = embedding("probe", self, (1, c.width), c.width**-0.5, (None, "embed"))
-        probe = jnp.broadcast_to(probe[None], (x.shape[0], 1, c.width)).astype(x.dtype)
-        mask = attention_mask(valid, 1, causal=False)
+        count = self.probes or 1
+        probe = embedding("probe", self, (count, c.width), c.width**-0.5, (None, "embed"))
+        probe = jnp.broadcast_to(probe[None], (x.shape[0], count, c.width)).astype(x.dtype)
+        mask = attention_mask(valid, count, causal=False)
         y = Attention(c.heads, dtype=c.dtype, name="attention")(probe, mask, x)
         mlp = Mlp(c.hidden, c.activation, inits.up, inits.down, inits.mlp_bias, c.dtype, name="mlp")
-        return (y + mlp(layer_norm(c, "norm")(y)))[:, 0]
+        y = y + mlp(layer_norm(c, "norm")(y))
+        return y[:, 0] if self.probes is None else y

@@ -1,7 +1,9 @@
 """A video tower with a classifier on its pooled vector, or with the layer that it was trained with.
 
-* Any tower of clips: tubelets (video_vit.py), or pictures and what follows what (frame_tower.py).
-* Several questions at once have a classifier each, on the same vector.
+* Any tower of clips: tubelets (video_vit.py), pictures and what follows what (frame_tower.py), or
+  scales of time (towers/hierarchical.py).
+* Several questions at once have a classifier each, on the same vector, or each on what a query of
+  its own finds in the tower's.
 * ViViT as it was published has a pooler, a layer and tanh, where it has no classifier.
 
 Letters: B batch, T frames, L tokens, D width, V classes.
@@ -19,7 +21,10 @@ import jax.numpy as jnp
 
 from mmjax.config import ConfigError
 from mmjax.layers.dense import Dense
+from mmjax.layers.places import as_mask
+from mmjax.layers.pooling import AttentionPool
 from mmjax.models import frame_tower, video_vit
+from mmjax.models.towers import hierarchical
 from mmjax.typing import Array, Float, Natural, Positive, Shaped
 
 
@@ -33,13 +38,18 @@ class Head:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    video: video_vit.Config | frame_tower.Config = video_vit.Config()  # the tower
+    # the tower
+    video: video_vit.Config | frame_tower.Config | hierarchical.Config = video_vit.Config()
     classes: Natural = 0  # V; 0: there is no classifier
     pooler: Natural = 0  # width of a layer and tanh on what is pooled; 0: there is none
     labels: tuple[str, ...] = ()  # names of the classes, for people
     heads: tuple[Head, ...] = ()  # several questions in the place of `classes`
+    # each head reads all of the tower's vectors with a query of its own; False: their mean
+    queries: bool = False
 
     def __post_init__(self) -> None:
+        if self.queries and not self.heads:
+            raise ConfigError("queries are those of several heads: name these in `heads`")
         if self.heads and self.classes:
             raise ConfigError(
                 f"classes={self.classes} are those of one classifier; with heads "
@@ -67,6 +77,7 @@ class Model(nn.Module):
         self.pooler = self._head(c.pooler)
         self.classifier = self._head(c.classes)
         self.heads = {head.name: self._head(head.classes) for head in c.heads}
+        self.pool = AttentionPool(c.video.transformer, len(c.heads)) if c.queries else None
 
     def _head(self, width: int) -> Dense | None:
         dtype = getattr(getattr(self.config.video, "transformer", None), "dtype", "float32")
@@ -86,10 +97,22 @@ class Model(nn.Module):
         if self.classifier:
             logits = self.classifier(pooled)
         if self.heads:
-            logits = {name: head(pooled) for name, head in self.heads.items()}
+            found = self._found(read, video, mask)
+            logits = {name: head(found[:, i]) for i, (name, head) in enumerate(self.heads.items())}
         if self.pooler:
             pooled = jnp.tanh(self.pooler(pooled))
         return Output(read.tokens, pooled, logits)
+
+    def _found(
+        self, read: Any, video: Array, mask: Shaped[Array, "B T"] | None
+    ) -> Float[Array, "B heads D"]:
+        """What each head reads."""
+        if self.pool is None:
+            return jnp.repeat(read.pooled[:, None], len(self.heads), axis=1)
+        valid = as_mask(mask)
+        length = jnp.full(len(video), video.shape[1]) if valid is None else valid.sum(1)
+        count = self.config.video.vectors(length)
+        return self.pool(read.tokens, jnp.arange(read.tokens.shape[1])[None] < count[:, None])
 
     def encode_video(
         self,

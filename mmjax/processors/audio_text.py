@@ -72,6 +72,8 @@ class Processor(captioned.Processor):
             for tower in ("audio", "audio.encoder"):
                 sizes[f"{tower}.bins"] = self.audio.bins
                 sizes[f"{tower}.frames"] = AtLeast(self.audio.frames)
+        if self.audio.kind == "clap":
+            sizes["audio.fusion"] = self.audio.fusion
         return sizes
 
     def lengths(self, source: Source) -> Mapping[str, np.ndarray]:
@@ -97,7 +99,7 @@ class Processor(captioned.Processor):
         """As every processor's, clips padded to the next bucket, so that a model is compiled for
         few lengths."""
         inputs = super().inputs(fields)
-        if "audio_mask" not in inputs:
+        if "audio_mask" not in inputs or not self.audio.ragged:
             return inputs
         length = inputs["audio_mask"].shape[1]
         room = min(edge for edge in self.audio.edges(self.audio.frames) if edge >= length) - length

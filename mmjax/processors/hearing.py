@@ -4,10 +4,11 @@
   for training and evaluation, bounds of lengths for batches, what is shown to people.
 * "mel": Whisper's log-mel frames, by default of 25 ms every 10 ms; "ast": those of the Audio
   Spectrogram Transformer; "samples": zero mean and unit variance, as wav2vec 2.0 reads them. Each
-  of a clip at its own length. "clap": CLAP's pictures of 10 seconds, [N, T, M], all alike.
+  of a clip at its own length. "clap": CLAP's pictures of 10 seconds, [N, T, M], all alike; with
+  fusion four, of which `audio_mask` [N] says which are to be looked at.
 * Recordings longer than `longest` are refused one by one, and counted, where nothing says which
   part of a text goes with a part of the sound. A text about all of it goes with any part: training
-  takes a stretch at random, evaluation the middle.
+  takes a stretch at random, evaluation the middle. CLAP's fusion looks at all of it.
 
 Letters: R rows.
 """
@@ -48,12 +49,20 @@ class Config:
     shortest: float = 0.1  # seconds; a shorter recording is refused
     longest: float = 20.0  # seconds; a longer recording is refused, or cut
     long: Literal["refuse", "cut"] = "refuse"  # what becomes of a longer one
+    fusion: bool = False  # "clap" sees a longer one as a whole, shrunk, beside three crops of it
     repeat: bool = False  # a shorter one is repeated as often as it fits whole into `longest`
     # lengths in seconds that training batches are padded up to; (): four, each half of the next
     buckets: tuple[float, ...] = ()
     # so many training batches that follow each other are dealt out by length; 0: left as they come
     alike: Natural = 16
     augmentation: augment_audio.Config = augment_audio.Config()  # of training recordings
+
+    def __post_init__(self) -> None:
+        if self.fusion and (self.kind != "clap" or self.long != "cut"):
+            raise ConfigError(
+                f'fusion is of clips that may be longer than CLAP\'s window: take kind="clap" and '
+                f'long="cut", not kind={self.kind!r} and long={self.long!r}'
+            )
 
     @property
     def step(self) -> int:
@@ -70,14 +79,19 @@ class Config:
             raise ConfigError(
                 f"augmentation.masks are of spectrograms of any length: kind is {self.kind!r}"
             )
-        cut = (RandomStretch(self._most),) if self.long == "cut" else ()
+        cut = (RandomStretch(self._most),) if self._cuts else ()
         return (*self._decoded, *of_sound, *cut, *self._repeated, self._reading, *of_frames)
 
     @property
     def evaluate(self) -> tuple[Transform, ...]:
         """The same without augmentation."""
-        cut = (MiddleStretch(self._most),) if self.long == "cut" else ()
+        cut = (MiddleStretch(self._most),) if self._cuts else ()
         return (*self._decoded, *cut, *self._repeated, self._reading)
+
+    @property
+    def _cuts(self) -> bool:
+        """Whether a longer recording loses what is not looked at before it is read."""
+        return self.long == "cut" and not self.fusion
 
     @property
     def _most(self) -> int:
@@ -100,7 +114,8 @@ class Config:
         if self.kind == "ast":
             return AstMel(self.bins, self.rate, frames=None)
         if self.kind == "clap":
-            return ClapMel("rand_trunc", "repeatpad", self.bins, self.rate, round(self.longest))
+            truncation = "fusion" if self.fusion else "rand_trunc"
+            return ClapMel(truncation, "repeatpad", self.bins, self.rate, round(self.longest))
         return self.log_mel
 
     @property
@@ -147,7 +162,7 @@ class Config:
         if FIELD not in arrays:
             return {}
         clip = np.asarray(arrays[FIELD][row], np.float32)
-        if f"{FIELD}_mask" in arrays:
+        if f"{FIELD}_mask" in arrays:  # of frames; with fusion of pictures
             clip = clip[np.asarray(arrays[f"{FIELD}_mask"][row]).astype(bool)]
         if not len(clip):
             return {}

@@ -23,7 +23,7 @@ from mmjax.data.batching import Transform
 from mmjax.data.collation import Arrays
 from mmjax.data.source import Example
 from mmjax.processors import base
-from mmjax.processors.base import Sources
+from mmjax.processors.base import AtLeast, Sources
 from mmjax.processors.image_text import Augmentation
 from mmjax.transforms import images
 from mmjax.transforms.decode import WHITE
@@ -151,8 +151,10 @@ class Processor(base.Processor):
 def trained(frames: Frames, size: int, augmentation: Augmentation) -> tuple[Transform, ...]:
     """From any form of a clip to augmented frames of size x size pixels."""
     a = augmentation
-    if a.crop:
-        frame: Any = (images.RandomResizedCrop(size, scale=a.crop), images.RandomFlip(a.flip))
+    if dataclasses.replace(a, drop_words=0.0) == Augmentation():
+        frame: Any = (images.Resize(size), images.CenterCrop(size))
+    elif a.crop:
+        frame = (images.RandomResizedCrop(size, scale=a.crop), images.RandomFlip(a.flip))
     else:
         affine = (a.zoom, a.stretch, a.degrees, a.shear, a.translate, a.flip)
         frame = (images.RandomAffine(size, *affine, fill=OUTSIDE[frames.outside]),)
@@ -170,7 +172,7 @@ def evaluated(frames: Frames, size: int) -> tuple[Transform, ...]:
 def sizes(frames: Frames, size: int) -> dict[str, Any]:
     """What a tower of clips has of them, by the names of its fields."""
     return {
-        "video.frames": frames.frames,
+        "video.frames": AtLeast(frames.frames),  # a tower of a fixed number says so by itself
         "video.image_size": size,
         "video.image.image_size": size,  # of a tower of pictures inside
     }

@@ -4,7 +4,7 @@
 * A shorter clip is repeated as often as it fits whole, and then filled up with silence.
 * Of a longer clip "rand_trunc" takes 10 seconds at random; "fusion" takes four pictures: the whole,
   shrunk in time, and a crop from its beginning, middle and end, at random. Of a shorter clip these
-  four are the same, and `longer` says so: the model then leaves the crops out.
+  four are the same, and `<field>_mask` says so: the model then leaves the crops out.
 * "rand_trunc" has Slaney's filters to 14 kHz, "fusion" HTK's: the checkpoints were trained so.
 
 Letters: N pictures (1 or 4), T frames, M mel bins.
@@ -37,7 +37,8 @@ class Seen(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ClapMel:
-    """float32 [samples] -> float32 [N, T, M], and `<field>_longer`.
+    """float32 [samples] -> float32 [N, T, M]; with fusion `<field>_mask` [N] says which of the four
+    pictures the model is to look at.
 
     Without a generator of random numbers crops lie in the middle of where they may be.
     """
@@ -59,7 +60,10 @@ class ClapMel:
 
     def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
         seen = self.of(example[self.field], rng)
-        return {**example, self.field: seen.features, f"{self.field}_longer": seen.longer}
+        out = {**example, self.field: seen.features}
+        if self.truncation == "fusion":
+            out[f"{self.field}_mask"] = np.array([True] + [seen.longer] * CROPS)
+        return out
 
     def of(self, samples: np.ndarray, rng: np.random.Generator | None = None) -> Seen:
         """Of one clip, [samples] of one channel. Raises CorruptExample for an empty one."""

@@ -22,6 +22,7 @@ from mmjax.typing import Float, UInt8
 
 # Transforms that treat each pixel alike: the frames of a clip go through as one tall picture.
 POINTWISE = (images.ColorJitter, images.Normalize, images.RandomFlip)
+SHAPING = (images.Resize, images.CenterCrop)  # leave a picture that has their size as it is
 
 
 class Video(NamedTuple):
@@ -145,6 +146,9 @@ class OnClip:
 
     def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
         clip = example["video"]
+        if isinstance(self.step, SHAPING) and clip.dtype == np.uint8:
+            if clip.shape[1:] == (self.step.size, self.step.size, 3):
+                return example  # many small frames: most of the time would go into doing nothing
         if isinstance(self.step, POINTWISE):
             times, height, width, channels = clip.shape
             tall = clip.reshape(times * height, width, channels)

@@ -190,3 +190,29 @@ def test_choices():
         with pytest.raises(DataError, match="programmes: "):
             opened(**changes)
     assert dataclasses.asdict(programmes.Config())["longest"] == 240
+
+
+def test_answers_as_classes():
+    """Each question's answer is its class by name; what a programme does not ask is not known."""
+    source = programmes.open(programmes.Config(rows=12, longest=80, questions=20))
+    known = 0
+    for row in range(len(source)):
+        example = source[row]
+        turns = [turn["content"] for turn in example["conversation"]]
+        told = {}
+        for question, answer in zip(turns[::2], turns[1::2], strict=True):
+            if question == programmes.NOW_ASKED:
+                told["now"] = answer
+            elif "right after the" in question:
+                told["after_" + question.rstrip("?").split()[-1]] = answer
+            elif "how often" in question:
+                told["often_" + question.rstrip("?").split()[-2]] = answer
+        for name, classes in programmes.LABELS.items():
+            number = example[name]
+            assert number == source.column(name)[row]
+            if name in told:
+                assert classes[number] == told[name]
+                known += 1
+            elif not name.startswith("often"):  # whether one came back is answered by a count too
+                assert number == programmes.UNKNOWN
+    assert known > 60

@@ -137,6 +137,19 @@ def test_a_row_depends_on_its_key_alone():
     assert np.abs(whole[0] - run(keys[1:2], condition[:1])[0]).max() > 0.1
 
 
+@pytest.mark.parametrize("kind", ["linear", "cosine", "flow"])
+def test_a_shift_divides_signal_by_noise(kind):
+    """At every time; noise alone stays noise alone."""
+    places = jnp.asarray([0.05, 0.3, 0.6, 0.95])
+    _, alpha, sigma = schedules.Config(kind).at(places)
+    _, shifted_alpha, shifted_sigma = schedules.Config(kind, shift=3.0).at(places)
+    np.testing.assert_allclose(shifted_alpha / shifted_sigma, alpha / sigma / 3, rtol=1e-4)
+    if kind != "flow":
+        np.testing.assert_allclose(shifted_alpha**2 + shifted_sigma**2, 1.0, rtol=1e-5)
+        ended = schedules.Config(kind, zero_terminal=True, shift=3.0)
+        assert schedules.factors(ended)[0][-1] == 0.0
+
+
 def test_guidance():
     """Scale 1 is the conditioned answer, 0 the other; all of a rescaled one's deviation is the
     conditioned one's."""

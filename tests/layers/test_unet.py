@@ -11,6 +11,7 @@ from mmjax.layers.unet.convolution import Double, convolve, over_time
 from mmjax.layers.unet.group_norm import GroupNorm
 from mmjax.layers.unet.start import by_inputs
 from mmjax.layers.unet.times import waves
+from mmjax.layers.unet.transformers import SpatialTransformer
 
 
 def draw(*shape):
@@ -74,3 +75,16 @@ def test_waves_and_the_start_of_kernels():
     kernel = by_inputs(jax.random.key(0), (3, 3, 40, 30))
     assert kernel.shape == (3, 3, 40, 30)
     np.testing.assert_allclose(kernel.std(), 360**-0.5, rtol=0.03)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_frames_that_attend_at_once_are_told_apart(joint):
+    """Frames in another order give the answers in that order, but where they see each other."""
+    transformer = SpatialTransformer(heads=2, groups=2, joint=joint)
+    x = jax.random.normal(jax.random.key(0), (2, 3, 2, 2, 4))
+    states = jax.random.normal(jax.random.key(1), (2, 5, 6))
+    variables = nn.unbox(transformer.init(jax.random.key(2), x, states))
+    variables = jax.tree.map(lambda kernel: kernel + 0.1, variables)  # "out" starts with zeros
+    backwards = transformer.apply(variables, x[:, ::-1], states)[:, ::-1]
+    same = np.allclose(backwards, transformer.apply(variables, x, states), atol=1e-5)
+    assert same != joint

@@ -69,6 +69,26 @@ SCALES = (
 )
 
 
+def test_each_head_asks_by_itself():
+    """With queries, a head reads what is there of a clip, and no other head's parameters."""
+    model = video_classifier.Model(watching.QUERIES)
+    clips = watching.clips(4)
+    valid = watching.there(4)
+    variables = start(model, clips, valid)
+    run = jax.jit(lambda variables, video: model.apply(variables, video, valid).logits)
+    first = run(variables, clips)
+    assert first["now"].shape == (4, 2) and first["after"].shape == (4, 3)
+    padding = jnp.where(valid[..., None, None, None], clips, 7.0)
+    np.testing.assert_allclose(first["after"], run(variables, padding)["after"], atol=1e-5)
+    probes = variables["params"]["pool"]["probe"]
+    variables["params"]["pool"]["probe"] = probes.at[0].add(1.0)
+    other = run(variables, clips)
+    np.testing.assert_array_equal(first["after"], other["after"])
+    assert np.abs(first["now"] - other["now"]).max() > 1e-3
+    with pytest.raises(ConfigError, match="queries are those of several heads"):
+        video_classifier.Config(classes=3, queries=True)
+
+
 def of_scales(*scales):
     """A tower of clips of ten frames."""
     return hierarchical.Model(

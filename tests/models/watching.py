@@ -37,9 +37,12 @@ SCALES = (hierarchical.Scale("short", 2), hierarchical.Scale("long", 0, 3))
 PROGRAMME = hierarchical.Config(
     dataclasses.replace(IMAGE, pool="mean"), 4, SCALES, 20, 3, OVER, OVER
 )
-# of each scale: two maps, the places of 2 vectors, a block; then those of all scales, a norm
-SCALE = 16 * 20 + 20 + 20 * 16 + 16 + 2 * 16 + block(16, 32)
+# of each scale: two maps, of which the second reads three segments, the places of 2 vectors, a
+# block; then those of all scales, a norm
+SCALE = 16 * 20 + 20 + 3 * 20 * 16 + 16 + 2 * 16 + block(16, 32)
 PROGRAMME_SIZE = FRAME - 2 * 16 + 2 * SCALE + block(16, 32) + NORM
+ASKED = (video_classifier.Head("now", 2), video_classifier.Head("after", 3))
+QUERIES = video_classifier.Config(PROGRAMME, heads=ASKED, queries=True)
 WORDS = text.Config(vocab_size=32, context_length=6, transformer=TINY)
 WORDS_SIZE = 32 * 16 + 6 * 16 + 2 * block(16, 32) + NORM
 PAIR = video_clip.Config(None, WORDS, 16, video=FRAMES)
@@ -85,6 +88,12 @@ def table(row):
                 video_classifier.Model(video_classifier.Config(FRAMES, 16)),
                 (clips(), there()),
                 FRAMES_SIZE + MAP,
+            ),
+            row(
+                video_classifier.Model(QUERIES),
+                (clips(), there()),
+                # two classifiers; a query each, attention, a norm, an MLP
+                PROGRAMME_SIZE + 5 * 16 + 5 + 2 * 16 + ATTENTION + NORM + 2 * 16 * 32 + 32 + 16,
             ),
         ],
         "video_mae": [

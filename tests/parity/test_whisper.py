@@ -42,6 +42,20 @@ def clip():
     return soundfile.read(io.BytesIO(example["audio"]), dtype="float32")[0]
 
 
+def test_frames_of_all_clips(tiny):
+    """To 1e-5 those of the reference's form in numpy; its form in torch computes in float32."""
+    import transformers
+
+    loaded, folder = tiny
+    extractor = transformers.WhisperFeatureExtractor.from_pretrained(folder)
+    for example in librivox.open(librivox.Config()):
+        sound = soundfile.read(io.BytesIO(example["audio"]), dtype="float32")[0]
+        padded = np.pad(sound, (0, 480_000 - len(sound)))[None]
+        want = extractor._np_extract_fbank_features(padded, device="cpu")
+        features = loaded.processor([sound]).features
+        np.testing.assert_allclose(features.transpose(0, 2, 1), want, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["tiny.en", "base"])
 def test_real_weights(request, tmp_path_factory, clip, name):
     import torch

@@ -65,6 +65,25 @@ def test_kinds(kind, shape):
     assert shape[0] <= bound[0] <= shape[0] + 4
 
 
+def test_fusion_sees_all_of_a_longer_recording():
+    """Four pictures of each; of a short one the model is told to look at the first alone."""
+    made = processor(kind="clap", rate=48_000, bins=64, longest=1.0, fusion=True)
+    low_then_high = np.concatenate([tone(2.0, 48_000, 200.0), tone(2.0, 48_000, 6_000.0)])
+    batch = made(audio=[tone(0.5, 48_000), low_then_high], text=["noise"] * 2)
+    assert batch["audio"].shape == (2, 4, 101, 64)
+    np.testing.assert_array_equal(batch["audio_mask"], [[True, False, False, False], [True] * 4])
+    whole, first, _, last = batch["audio"][1].argmax(-1)  # the loudest bin of each frame
+    assert whole[10] == first[50] < last[50] == whole[90]
+    drawn = [
+        heard(made, low_then_high, made.train, np.random.default_rng(seed))[2] for seed in (0, 1)
+    ]
+    assert (drawn[0] != drawn[1]).any()
+    encoded = made.encode([{"audio": low_then_high, "text": "noise"}])
+    assert encoded["audio_mask"].shape == (1, 4) and made.show(encoded, 0)["audio"].ndim == 3
+    with pytest.raises(ConfigError, match="kind='mel' and long='cut'"):
+        processor(kind="mel", fusion=True)
+
+
 def test_longer_recordings_are_cut_and_shorter_ones_repeated():
     made = processor(kind="samples", longest=0.5)
     ramp = np.linspace(-1, 1, RATE, dtype=np.float32)

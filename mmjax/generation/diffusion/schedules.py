@@ -5,7 +5,11 @@
   https://arxiv.org/abs/2102.09672). alpha^2 + sigma^2 = 1.
 * `zero_terminal`: the last time is noise alone (https://arxiv.org/abs/2305.08891, algorithm 1).
 * "flow": rectified flow (https://arxiv.org/abs/2209.03003), alpha = 1 - sigma, at any time between
-  0 and 1; `shift` moves times towards noise, for large pictures (https://arxiv.org/abs/2403.03206).
+  0 and 1.
+* `shift` divides alpha / sigma at every time (https://arxiv.org/abs/2301.11093, section 3.1;
+  https://arxiv.org/abs/2403.03206, section 5.3.2). Many pixels or frames show the same thing, and
+  so show it through more noise: without a shift large pictures and clips hardly learn at the times
+  at which it is decided what they are of.
 * A model is told of a time as a number from 0 to `steps`, whatever the process.
 
 Letters: S steps of training, B rows, N steps of sampling.
@@ -43,7 +47,7 @@ class Config:
     beta_start: float = 1e-4  # of the first step; latent diffusion has 0.00085
     beta_end: float = 0.02  # of the last one; latent diffusion has 0.012
     zero_terminal: bool = False  # the last step is noise alone; the model then says v or clean
-    shift: float = 1.0  # of a flow: sigma = shift * t / (1 + (shift - 1) * t)
+    shift: float = 1.0  # alpha / sigma is divided by it
 
     def __post_init__(self) -> None:
         if self.kind == "flow" and self.zero_terminal:
@@ -66,7 +70,7 @@ class Config:
 
 
 def shifted(sigma: Array | np.ndarray, shift: float) -> Array | np.ndarray:
-    """More of the times near noise."""
+    """Of a flow: more of the times near noise."""
     return shift * sigma / (1 + (shift - 1) * sigma)
 
 
@@ -84,6 +88,7 @@ def factors(config: Config) -> tuple[np.ndarray, np.ndarray]:
         alpha = np.sqrt(squared)
         alpha = (alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])
         squared = alpha**2
+    squared = squared / (squared + config.shift**2 * (1 - squared))
     return np.sqrt(squared), np.sqrt(1 - squared)
 
 

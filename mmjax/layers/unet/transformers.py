@@ -4,7 +4,9 @@
   a text (over places) or to itself once more (over frames), an MLP whose hidden half is gated by
   the other (https://arxiv.org/abs/2002.05202).
 * Keys and values of a text are made once a row, not once a frame.
-* No positions: places and frames are told apart by what convolutions make of them.
+* No positions: places and frames are told apart by what convolutions make of them. Where places
+  attend to all frames at once, which the reference does not know, each is told its frame, row and
+  column: with convolutions alone a small model did not find out which frame came before which.
 
 Letters: B rows, T frames, H rows and W columns of a picture, C channels, P places, L tokens,
     S tokens of a text, E its width, D width inside, F hidden.
@@ -22,10 +24,12 @@ from mmjax.layers.transformer import ACTIVATIONS
 from mmjax.layers.unet.group_norm import GroupNorm
 from mmjax.layers.unet.residual import in_time
 from mmjax.layers.unet.start import by_inputs
+from mmjax.layers.unet.times import waves
 from mmjax.typing import Array, Bool, Float
 
 EPSILON = 1e-6  # of the norm in front; those inside a block have 1e-5
 INIT = by_inputs
+WAVES = 32  # numbers that say each of frame, row and column
 
 
 class GatedMlp(nn.Module):
@@ -123,9 +127,20 @@ class SpatialTransformer(nn.Module):
         y = GroupNorm(self.groups, EPSILON, name="norm")(y)
         y = _map("in", channels, self.dtype)(y)
         if self.joint:
-            y = y.reshape(batch, -1, channels)
+            y = y.reshape(batch, -1, channels) + self._positions(frames, height, width, channels)
         y = Block(self.heads, self.dtype, name="block")(y, None, states, mask)
         return x + _map("out", channels, self.dtype)(y).reshape(x.shape)
+
+
+    @nn.compact
+    def _positions(self, frames: int, height: int, width: int, channels: int) -> Array:
+        """Of every place of every frame, [1, T * P, C]."""
+        grid = jnp.indices((frames, height, width)).reshape(3, -1)
+        told = jnp.concatenate([waves(numbers, WAVES) for numbers in grid], axis=-1)
+        positions = Dense(
+            (channels,), (None, "joint"), kernel_init=by_inputs, dtype=self.dtype, name="positions"
+        )
+        return positions(told)[None]
 
 
 class TemporalTransformer(nn.Module):

@@ -5,6 +5,9 @@ whole, and what was found is put together by attention.
   seconds (SlowFast's fast and slow paths, https://arxiv.org/abs/1812.03982), "medium" and "long"
   more time in segments (MViT's pyramid, https://arxiv.org/abs/2104.11227), each with a transformer
   over its vectors. A segment is the mean of what its frames say, so order inside is gone.
+* A segment's vector sees the segment before and the one behind besides, by a convolution over time
+  (ActionFormer, https://arxiv.org/abs/2202.07925): what follows what, and which way something
+  moves, is then there to be read, and need not be found by attention alone.
 * Then one transformer over the vectors of all scales: HERO's temporal transformer over local ones
   (https://arxiv.org/abs/2005.00200), joint attention over scales.
 * A few frames are read at a time, and again in the backward pass (Chen et al. 2016,
@@ -54,6 +57,7 @@ class Scale:
         return -(-frames // self.segment)
 
 
+PLACES = 0.5  # deviation of places as they are drawn: about that of what they are added to
 SCALES = (Scale("short", 4), Scale("medium", 60, 4), Scale("long", 0, 24))
 
 
@@ -176,12 +180,14 @@ class Model(nn.Module):
         kwargs = dict(kernel_init=init, dtype=t.dtype)
         x = Dense((c.evidence,), ("embed", "mlp"), name=f"{scale.name}_evidence", **kwargs)(x)
         x = nn.gelu(x).reshape(-1, scale.segment, c.evidence)
-        x = pooling.masked_mean(x, there.reshape(-1, scale.segment))
+        x = pooling.masked_mean(x, there.reshape(-1, scale.segment)).reshape(-1, count, c.evidence)
+        x = jnp.pad(x, ((0, 0), (1, 1), (0, 0)))
+        x = jnp.concatenate([x[:, :-2], x[:, 1:-1], x[:, 2:]], axis=-1)
         x = Dense((t.width,), ("mlp", "embed"), name=f"{scale.name}_segment", **kwargs)(x)
-        x = x.reshape(-1, count, t.width)[:, ::-1]
+        x = x[:, ::-1]
         real = there.reshape(-1, count, scale.segment).any(2)[:, ::-1]
         shape = (scale.vectors(c.frames), t.width)
-        table = embedding(f"{scale.name}_places", self, shape, 0.02, ("position", "embed"))
+        table = embedding(f"{scale.name}_places", self, shape, PLACES, ("position", "embed"))
         x = (x + table[None, :count]).astype(t.stream)
         stack = transformer.Transformer(t, train, name=scale.name)
         return stack(x, attention_mask(real, count, causal=False)), real

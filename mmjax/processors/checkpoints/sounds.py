@@ -26,7 +26,7 @@ from mmjax.processors.checkpoints.speech import EXTRACTOR, PROCESSOR, ProcessorE
 from mmjax.processors.raw import raw
 from mmjax.transforms.audio import DecodeAudio
 from mmjax.transforms.mel_ast import AstMel
-from mmjax.transforms.mel_clap import CROPS, HOP, WINDOW, ClapMel
+from mmjax.transforms.mel_clap import HOP, WINDOW, ClapMel
 
 ARGUMENTS = {"text": "ids", "text_mask": "mask"}  # of the dual encoder's call
 ALONE = {**ARGUMENTS, "audio_mask": "mask"}  # of a tower's
@@ -42,12 +42,11 @@ class PrepareSound:
     deterministic: ClassVar[bool] = True
 
     def __call__(self, example: Example, rng: np.random.Generator | None = None) -> Example:
-        samples = DecodeAudio(self.mel.rate)({"audio": example["audio"]})["audio"]
-        seen, longer = self.mel.of(samples)
-        out = {**example, "audio": seen}
-        if isinstance(self.mel, ClapMel) and self.mel.truncation == "fusion":
-            out["audio_mask"] = np.array([True] + [longer] * CROPS)
-        return out
+        decoded = DecodeAudio(self.mel.rate)(example)
+        if isinstance(self.mel, ClapMel):
+            return self.mel(decoded)
+        frames, _ = self.mel.of(decoded["audio"])  # all are looked at
+        return {**decoded, "audio": frames}
 
 
 @dataclasses.dataclass(frozen=True)
