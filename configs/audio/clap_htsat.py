@@ -10,9 +10,9 @@ two layers behind each tower, one factor trained. Rate, warm-up, decay, batch an
 of the authors' training scripts too (LAION-AI/CLAP, experiment_scripts/), which do not set Adam's
 betas and so have 0.9 and 0.999, not the paper's 0.99 and 0.9 that stand here. Their towers began as
 trained ones (HTS-AT on AudioSet, RoBERTa): a warm start from laion/clap-htsat-unfused stands for
-that here. Unlike theirs, the batch norm over mel bins keeps the statistics it starts with. NOT run
-here at this size: what runs here is `:smoke` (the same path with tiny towers on the bundled
-sounds).
+that here; `--config.data.processor.audio.fusion=True` is the recipe of their fused one. Unlike
+theirs, the batch norm over mel bins keeps the statistics it starts with. NOT run here at this size:
+what runs here is `:smoke` (the same path with tiny towers on the bundled sounds).
 """
 
 from mmjax.config import relative

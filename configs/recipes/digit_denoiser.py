@@ -32,7 +32,7 @@ def get_config():
     config.task = dict(
         name="diffusion",
         schedule=dict(kind="cosine", zero_terminal=True, shift=3.0),
-        sampling=dict(target="v", guidance=4.0),
+        sampling=dict(target="clean", guidance=4.0),
         sampler=dict(name="ddim", steps=20),
         drop=0.1,
     )

@@ -69,10 +69,10 @@ def get_config():
     )
     config.warm_start = "whisper-tiny.en"
     config.task = dict(name="transcription", generate=dict(max_new_tokens=94))
-    config.train = dict(steps=120, log_every=4, evaluate_every=40)
+    config.train = dict(steps=48, log_every=4, evaluate_every=24)
     config.optimizer.groups = (
         dict(match="encoder/.*", optimizer="frozen"),
-        dict(optimizer="adamw", learning_rate=5e-5, b2=0.98, weight_decay=0.01, warmup=6),
+        dict(optimizer="adamw", learning_rate=3e-5, b2=0.98, weight_decay=0.01, warmup=6),
     )
     config.ema = 0.95
     errors = dict(evaluator=dict(name="word_errors"), batch_size=8)

@@ -44,9 +44,9 @@ def get_config():
     )  # fmt: skip
     config.data.processor.frames.frames = 1
     config.data.batch_size = 128
-    config.train = dict(steps=700, log_every=20, evaluate_every=350)
+    config.train = dict(steps=400, log_every=20, evaluate_every=200)
     config.validation = noise("validation", 200)
     config.test = noise("test", 1000)
-    config.checkpoint.update(metric="validation/noise/error", higher_is_better=False, every=350)
+    config.checkpoint.update(metric="validation/noise/error", higher_is_better=False, every=200)
     config.execution.threads = 1
     return config

@@ -45,14 +45,14 @@ def get_config():
         text=dict(transformer=dict(width=128, layers=0, heads=2, hidden=256), causal=False),
         denoiser=dict(
             channels=48, text_width=128, widths=(64, 128), attention=(False, True), layers=1,
-            groups=8, film=True, time="none", frames=1, size=(8,),
+            groups=8, film=True, time="joint", frames=1, size=(8,),
         ),
         fold=4,
     )  # fmt: skip
     config.task = dict(
         name="diffusion",
         schedule=dict(kind="cosine", zero_terminal=True),
-        sampling=dict(target="v", guidance=4.0, bounds="dynamic"),
+        sampling=dict(target="clean", guidance=4.0, bounds="dynamic"),
         sampler=dict(name="ddim", steps=25),
         drop=0.1,
     )

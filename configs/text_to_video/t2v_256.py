@@ -40,6 +40,7 @@ VARIANTS = {
         "warm_start": "",
         "optimizer.groups.1": dict(learning_rate=1e-3, warmup=0),
         "optimizer.accumulate": 2,
+        "execution.mesh.fsdp": 1,
         "task.sampler.steps": 2,
         "validation.clips.source": dict(
             name="moving_digits", split="validation", rows=8, frames=12, side=24, most=1
@@ -66,7 +67,7 @@ def get_config():
     config.model = dict(
         name="text_diffusion",
         variant="latent",
-        denoiser=dict(dtype="bfloat16", stream="bfloat16", remat="dots"),
+        denoiser=dict(dtype="bfloat16", stream="bfloat16", remat="full"),
         autoencoder=dict(dtype="bfloat16"),
         text=dict(transformer=dict(dtype="bfloat16")),
     )
@@ -89,6 +90,8 @@ def get_config():
         dict(match=FROZEN, optimizer="frozen"),
         dict(optimizer="adamw", learning_rate=5e-5, warmup=1000, weight_decay=0.01, b2=0.999),
     )
+    config.optimizer.accumulate = 8  # a clip of each of 64 devices at a time
+    config.execution.mesh = dict(fsdp=8)
     config.ema = 0.9999
     config.checkpoint = dict(every=1000, latest=2, keep_every=20_000, trained_only=True)
     config.validation = dict(

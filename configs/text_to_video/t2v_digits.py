@@ -13,7 +13,7 @@ from mmjax.config import relative
 ACTIONS = ("goes on",)
 SCALES = (0.0, 1.0, 2.0, 4.0, 7.5, 12.0)
 VARIANTS = {
-    "begun": {"task.first": 0.5, "model.denoiser.given": True},
+    "begun": {"task.first": 0.5, "model.denoiser.given": True, "warm_start": ""},
     "smoke": {
         "warm_start": "",
         "train": dict(steps=4, evaluate_every=4, log_every=1),
@@ -47,11 +47,11 @@ def get_config():
     )
     config.data.batch_size = 32
     config.warm_start = "runs/t2i_digits"
-    config.train = dict(steps=600, log_every=20, evaluate_every=300)
+    config.train = dict(steps=800, log_every=20, evaluate_every=800)
     config.validation = dict(
         held_out=asked("validation", 50, "seen", scales=SCALES, no_guidance=False)
     )
     config.test = dict(held_out=asked("test", 200, "held_out"))
     config.checkpoint.metric = "validation/held_out/both"
-    config.checkpoint.every = 300
+    config.checkpoint.every = 400
     return config

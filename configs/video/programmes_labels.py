@@ -9,8 +9,14 @@ asked of a programme; what is not counts for nothing. Programmes of a minute to 
 which comes twice, so that the accuracies of training are of programmes never seen before.
 
 The tower of three scales (mmjax/models/towers/hierarchical.py) learns here what a GPT is to read
-from it: from questions and answers alone both did not find out in 570 steps which way a digit
-moves, behind the same pictures' tower.
+from it; the picture tower in it stays as frames_digits.py left it. Each head has a query of its own
+over the tower's vectors, so that these are what is looked up, as a GPT will.
+
+Seed 0, 1,000 steps of 32, 9 minutes on one CPU core: which way it moves now, 1.000 of 1,000 test
+programmes (majority 0.257); of the last 100 steps' programmes what came after a digit 0.906 (chance
+0.100) and how often one came 0.580 (0.250). From questions and answers alone tower and GPT did not
+find out in 570 steps of 8 which way a digit moves. Before a segment saw its neighbours, "after" was
+at 0.22 for 420 steps, and which way it moves at 0.48, the axis alone.
 """
 
 from mmjax.config import relative

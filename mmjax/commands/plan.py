@@ -38,6 +38,9 @@ from mmjax.training.step import make_step
 
 MOST_SHARE = 0.95  # of a device's memory; the rest is the runtime's
 SAMPLED = 16  # steps whose padding is looked at
+# The program is asked and never run. How memory is laid out is settled before LLVM, whose work on
+# loops that are written but not run is most of a large program's compilation.
+UNRUN = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +93,7 @@ def needs(run: Run) -> Needs:
     with jax.set_mesh(run.mesh):
         spec = run.spec
         step = make_step(spec, run.options.optimizer.accumulate, run.sources, run.pack)
-        program = Program(step, spec, run.shapes, run.mesh)
+        program = Program(step, spec, run.shapes, run.mesh, UNRUN)
         state, batch, compiled = program.state, program.batch, program.compiled
     memory = compiled.memory_analysis()
     kinds = {

@@ -28,9 +28,15 @@ class Program:
         spec: StateSpec,
         shapes: Mapping[str, Any],
         mesh: Mesh,
+        options: Mapping[str, Any] | None = None,
     ):
-        """shapes: of the usual global batch, jax.ShapeDtypeStruct; nested as the batch is."""
+        """
+        Args:
+          shapes: of the usual global batch, jax.ShapeDtypeStruct; nested as the batch is.
+          options: of the compiler, for the usual shapes.
+        """
         self.mesh = mesh
+        self.options = dict(options or {})
         where = sharding.batch_sharding(mesh)
         self.usual = _kind(shapes)
         self.state = jax.tree.map(_placed, spec.shapes, spec.shardings)
@@ -64,7 +70,7 @@ class Program:
 
     def _compile(self) -> Any:
         with jax.set_mesh(self.mesh):
-            return self.traced.lower().compile()
+            return self.traced.lower().compile(self.options)
 
     def missing(self, batch: Mapping[str, Any]) -> str:
         """What a batch waits for to be compiled, "text of length 24"; "": nothing."""

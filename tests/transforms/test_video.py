@@ -193,3 +193,15 @@ def test_views_of_one_clip():
     assert bright[8].tolist() == [14, 19]
     dark = (shown[3:6, 0] < 5).all((1, 3)).sum(1)  # columns of the left edge that each crop has
     assert dark.tolist() == [8, 0, 0]
+
+
+def test_frames_of_the_right_size_are_left_alone():
+    """Pixel for pixel what resizing and cropping each of them would give."""
+    rng = np.random.default_rng(0)
+    clip = rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    for step in (images.Resize(16), images.CenterCrop(16)):
+        out = OnClip(step)({"video": clip}, rng)["video"]
+        assert out is clip
+        each = [step({"image": frame})["image"] for frame in clip]
+        np.testing.assert_array_equal(out, each)
+    assert OnClip(images.Resize(8))({"video": clip}, rng)["video"].shape == (3, 8, 8, 3)
