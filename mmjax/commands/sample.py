@@ -3,7 +3,7 @@
     python -m mmjax.main --mode=sample --workdir=runs/t2v_digits --out=clip.mp4 \\
         --prompt="a seven moves left quickly and goes on"
     python -m mmjax.main --mode=sample --workdir=runs/t2v_digits --out=grid.webp --count=4 \\
-        --prompt="a two moves up slowly and stops | an eight moves down quickly and goes on"
+        --prompt="a two moves up slowly and goes on | an eight moves down quickly and goes on"
     python -m mmjax.main --mode=sample --workdir=runs/t2i_emoji --prompts=ideas.txt --out=emoji/
     python -m mmjax.main --mode=sample --workdir=runs/begun --out=clip.gif --first=seven.png \\
         --prompt="a seven moves left quickly and goes on"
