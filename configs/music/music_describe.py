@@ -12,12 +12,12 @@ Clips are shifted by semitones, and the keys in their descriptions with them.
 
 A tune whose rhythm no book names is asked for in other words, and its description leaves it out.
 
-Without that difference, seed 0, 800 steps, 14 minutes on most of one CPU core, 1,166 test clips of
-tunes never heard, beside the heads' own accuracies: key signature 0.892 (0.916), key 0.829 (0.850),
-metre 0.834 (0.850), instrument 0.999 (1.000), mood 0.828 (0.827), and rhythm 0.510 (0.741): it was
-left out in 35% of the clips that have one, and right in 0.78 of the others. The bar, 80% of the
-heads' accuracy, is met by all but rhythm. experiments/music/README.md. `:smoke` runs the same path
-on tones.
+Seed 0, 800 steps, 13 minutes on one CPU core, 1,164 test clips of tunes never heard, beside the
+heads' own accuracies: rhythm 0.759 (0.741), key signature 0.893 (0.916), key 0.830 (0.850), metre
+0.848 (0.850), instrument 0.999 (1.000), mood 0.836 (0.827). The bar is 80% of the heads'; a decoder
+of texts alone is at 0.265 of all. Where all tunes were asked for in the same words, rhythm had
+0.510: it was left out in 35% of the clips that have one. experiments/music/README.md. `:smoke` runs
+the same path on tones.
 """
 
 from mmjax.config import relative

@@ -56,7 +56,7 @@ def get_config():
         sampler=dict(name="ddim", steps=25),
         drop=0.1,
     )
-    config.train = dict(steps=1000, log_every=50, evaluate_every=1000)
+    config.train = dict(steps=1500, log_every=50, evaluate_every=1500)
     config.optimizer.groups = (
         dict(optimizer="muon", learning_rate=0.02, adam_learning_rate=2e-3, warmup=100),
     )

@@ -22,7 +22,7 @@ TINY = (
     "--config.validation={}",
     "--config.test={}",
 )
-PROMPT = "a two moves up slowly and stops | an eight moves down quickly and goes on"
+PROMPT = "a two moves up slowly and goes on | an eight moves down quickly and goes on"
 
 
 def sampling(run, out, *flags):
@@ -64,7 +64,7 @@ def test_killed_in_training_and_in_sampling(tmp_path):
 
     asked = sample.Options(workdir=str(whole.folder), out=str(out), prompt="a two moves up")
     for change, said in (
-        (dict(prompt="a two moves up slowly and stops and stops and stops"), "the model reads 12"),
+        (dict(prompt="a two goes on and goes on and goes on and goes on"), "the model reads 12"),
         (dict(prompt="elephants"), "no word that the tokenizer knows"),
         (dict(frames=13), "13 frames, and the model has at most 12"),
         (dict(size=23), "height and width must be multiple"),

@@ -36,11 +36,11 @@ def test_clap_has_the_references_numbers(truncation, seconds):
     """In decibels, from -100."""
     with np.load(GOLDEN) as golden:
         want = golden[f"{truncation}_{seconds:g}"]
-    found = ClapMel(truncation)({"audio": clip(seconds, 48_000)})
+    found = ClapMel(truncation).of(clip(seconds, 48_000))
     pictures = 4 if truncation == "fusion" else 1
-    assert found["audio"].shape == (pictures, 1001, 64)
-    assert found["audio_longer"] == (seconds > 10)
-    np.testing.assert_allclose(found["audio"][:, ::STEP], want, atol=2e-4)
+    assert found.features.shape == (pictures, 1001, 64)
+    assert found.longer == (seconds > 10)
+    np.testing.assert_allclose(found.features[:, ::STEP], want, atol=2e-4)
 
 
 def test_crops_are_drawn_from_the_generator():
