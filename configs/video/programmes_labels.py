@@ -15,8 +15,8 @@ over the tower's vectors, so that these are what is looked up, as a GPT will.
 Seed 0, 1,000 steps of 32, 9 minutes on one CPU core: which way it moves now, 1.000 of 1,000 test
 programmes (majority 0.257); of the last 100 steps' programmes what came after a digit 0.906 (chance
 0.100) and how often one came 0.580 (0.250). From questions and answers alone tower and GPT did not
-find out in 570 steps of 8 which way a digit moves. Before a segment saw its neighbours, "after" was
-at 0.22 for 420 steps, and which way it moves at 0.48, the axis alone.
+find out in 570 steps of 8 which way a digit moves; what else did not work stands in
+experiments/video/README.md.
 """
 
 from mmjax.config import relative

@@ -37,7 +37,7 @@ from mmjax.typing import Natural, Positive, UInt8
 
 KINDS = ("short", "medium", "long")
 RATE = 2  # frames per second
-SCENE = (4, 8)  # frames that a scene may have, the first of a programme up to 11
+SCENE = (4, 8)  # frames that a scene may have, the first of a programme up to 10
 NOW = 4  # frames of the last scene
 LATELY = 60  # frames of the last half minute
 AWAY = 24  # frames between two comings of a digit that is asked about over the whole, at least

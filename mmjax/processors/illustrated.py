@@ -90,7 +90,7 @@ class Processor(captioned.Processor):
         """Augmented pixels, and one sentence of each row."""
         c = self.config
         sentence = self.one_caption(c.augmentation.drop_words)
-        if dataclasses.replace(c.augmentation, drop_words=0.0) == Augmentation():
+        if c.augmentation.leaves_pixels:
             return (*self._pixels, *sentence)
         if c.frames is not None:
             steps = video.trained(c.frames, c.image_size, c.augmentation)

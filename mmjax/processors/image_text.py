@@ -46,6 +46,11 @@ class Augmentation:
     hue: float = 0.0  # turns
     drop_words: float = 0.0  # probability of each word of the caption to be left out
 
+    @property
+    def leaves_pixels(self) -> bool:
+        """Whether pictures stay as they are."""
+        return dataclasses.replace(self, drop_words=0.0) == Augmentation()
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(captioned.Config):

@@ -151,7 +151,7 @@ class Processor(base.Processor):
 def trained(frames: Frames, size: int, augmentation: Augmentation) -> tuple[Transform, ...]:
     """From any form of a clip to augmented frames of size x size pixels."""
     a = augmentation
-    if dataclasses.replace(a, drop_words=0.0) == Augmentation():
+    if a.leaves_pixels:
         frame: Any = (images.Resize(size), images.CenterCrop(size))
     elif a.crop:
         frame = (images.RandomResizedCrop(size, scale=a.crop), images.RandomFlip(a.flip))

@@ -28,15 +28,15 @@ class Program:
         spec: StateSpec,
         shapes: Mapping[str, Any],
         mesh: Mesh,
-        options: Mapping[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
     ):
         """
         Args:
           shapes: of the usual global batch, jax.ShapeDtypeStruct; nested as the batch is.
-          options: of the compiler, for the usual shapes.
+          options: of the compiler, for the usual shapes; None: its own.
         """
         self.mesh = mesh
-        self.options = dict(options or {})
+        self.options = options
         where = sharding.batch_sharding(mesh)
         self.usual = _kind(shapes)
         self.state = jax.tree.map(_placed, spec.shapes, spec.shardings)

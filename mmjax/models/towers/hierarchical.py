@@ -33,6 +33,7 @@ import jax.numpy as jnp
 from mmjax.config import ConfigError
 from mmjax.layers import pooling, transformer
 from mmjax.layers.attention import WEIGHTS, attention_mask
+from mmjax.layers.convolution import Convolution
 from mmjax.layers.dense import Dense
 from mmjax.layers.placement import rows_apart
 from mmjax.layers.places import as_mask
@@ -181,9 +182,8 @@ class Model(nn.Module):
         x = Dense((c.evidence,), ("embed", "mlp"), name=f"{scale.name}_evidence", **kwargs)(x)
         x = nn.gelu(x).reshape(-1, scale.segment, c.evidence)
         x = pooling.masked_mean(x, there.reshape(-1, scale.segment)).reshape(-1, count, c.evidence)
-        x = jnp.pad(x, ((0, 0), (1, 1), (0, 0)))
-        x = jnp.concatenate([x[:, :-2], x[:, 1:-1], x[:, 2:]], axis=-1)
-        x = Dense((t.width,), ("mlp", "embed"), name=f"{scale.name}_segment", **kwargs)(x)
+        near = dict(taps=3, padding=(1, 1))
+        x = Convolution(t.width, name=f"{scale.name}_segment", **near, **kwargs)(x)
         x = x[:, ::-1]
         real = there.reshape(-1, count, scale.segment).any(2)[:, ::-1]
         shape = (scale.vectors(c.frames), t.width)
