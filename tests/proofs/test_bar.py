@@ -41,8 +41,7 @@ def test_clip_emoji_reaches_its_bars(tmp_path):
     """Floors somewhat below the measured numbers, see experiments/emoji/README.md.
 
     What takes long is bounded for what is badly wrong alone, as other machines are slower: seen on
-    quiet ones with 2 cores are 5 to 9 minutes, 20 s to the first step, and 8 s with the compile
-    cache.
+    quiet ones with 2 cores are 5 to 9 minutes, and 20 s to the first step.
     """
     result = run(tmp_path / "run", tmp_path / "cache")
     assert result["train_seconds"] <= 25 * 60
@@ -51,11 +50,25 @@ def test_clip_emoji_reaches_its_bars(tmp_path):
     assert result["unseen_style/image_to_text/r1"] >= 0.58
     assert result["unseen_style/image_to_text/r5"] >= 0.80
     assert result["unseen_concept/image_to_text/r5"] >= 0.33
-    cold = result["first_step_seconds"]
-    warm = run(tmp_path / "warm", tmp_path / "cache", *SHORT)["first_step_seconds"]
+    assert result["first_step_seconds"] <= 60
+
+
+@pytest.mark.slow
+def test_a_second_run_compiles_nothing(tmp_path):
+    """All that the same config needs is in the cache; how long it takes is not asked, as that hangs
+    on what else the machine does (seen: 39 s to the first step, then 15 s)."""
+    cache = tmp_path / "cache"
+    cold = run(tmp_path / "cold", cache, *SHORT)["first_step_seconds"]
+    compiled = programs(cache)
+    assert any(name.startswith("jit_step_function") for name in compiled)
+    warm = run(tmp_path / "warm", cache, *SHORT)["first_step_seconds"]
     print(f"first step after {cold:.1f} s, with the compile cache {warm:.1f} s")
-    assert cold <= 60
-    assert warm <= min(24, 0.75 * cold)
+    assert programs(cache) == compiled
+
+
+def programs(cache: Path) -> set[str]:
+    """Names of what is kept in a compile cache."""
+    return {path.name for path in cache.rglob("*-cache")}
 
 
 @pytest.mark.slow
