@@ -2,8 +2,8 @@
 
     python -m mmjax.main --config=configs/audio/own_data.py --workdir=runs/own_sounds \\
         --config.data.train.own.path=clips/list.csv
-    python -m mmjax.main --config=configs/audio/own_data.py --workdir=runs/own_sounds \\
-        --config.data.train.own.name=folder --config.data.train.own.path=clips
+    python -m mmjax.main --config=configs/audio/own_data.py:folder --workdir=runs/own_sounds \\
+        --config.data.train.own.path=clips
     python -m mmjax.main --mode=embed --model=runs/own_sounds --kind=sounds --data=clips \\
         --out=clips.npy
     python -m mmjax.main --mode=search --query="a dog barks" --index=clips.npy --out=hits.html
@@ -27,6 +27,11 @@ from mmjax.config import relative
 EXAMPLE = Path(__file__).resolve().parents[2] / "experiments" / "own_data" / "tones.csv"
 SMALL = dict(width=64, heads=2, hidden=128)
 VARIANTS = {
+    "folder": {
+        "data.train.own": dict(
+            name="folder", path="clips", split="train", templates=("the sound of a {}",)
+        )
+    },
     "smoke": {
         "train": dict(steps=10, evaluate_every=5, log_every=1),
         "optimizer.groups.0.warmup": 5,

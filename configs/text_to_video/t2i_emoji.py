@@ -5,6 +5,7 @@
 
 from mmjax.config import relative
 
+EMOJI = "emoji_clip"
 SCALES = (0.0, 1.0, 2.0, 4.0, 7.5, 12.0)
 
 VARIANTS = {
@@ -33,7 +34,7 @@ def get_config():
     config.data = dict(
         train=dict(emoji=dict(name="emoji", split="train")),
         processor=dict(
-            name="illustrated", tokenizer="words", image_size=32, max_length=20, pad_to=20,
+            name="illustrated", tokenizer=EMOJI, image_size=32, max_length=24, pad_to=24,
             augmentation=dict(
                 zoom=(0.9, 1.05), degrees=8.0, translate=0.04, flip=0.5, drop_words=0.1
             ),
@@ -42,13 +43,19 @@ def get_config():
     )  # fmt: skip
     config.model = dict(
         name="text_diffusion",
-        text=dict(transformer=dict(width=128, layers=0, heads=2, hidden=256), causal=False),
+        text=dict(
+            causal=False,
+            transformer=dict(
+                width=192, layers=0, heads=3, hidden=768, activation="gelu_tanh", dtype="bfloat16"
+            ),
+        ),
         denoiser=dict(
-            channels=48, text_width=128, widths=(64, 128), attention=(False, True), layers=1,
+            channels=48, text_width=192, widths=(64, 128), attention=(False, True), layers=1,
             groups=8, film=True, time="joint", frames=1, size=(8,),
         ),
         fold=4,
     )  # fmt: skip
+    config.warm_start = {"text": f"{EMOJI}#text"}
     config.task = dict(
         name="diffusion",
         schedule=dict(kind="cosine", zero_terminal=True),
@@ -58,6 +65,7 @@ def get_config():
     )
     config.train = dict(steps=1500, log_every=50, evaluate_every=1500)
     config.optimizer.groups = (
+        dict(match="text/.*", optimizer="frozen"),
         dict(optimizer="muon", learning_rate=0.02, adam_learning_rate=2e-3, warmup=100),
     )
     config.ema = 0.995

@@ -22,6 +22,7 @@ from mmjax.datasets.moving_digits import LABELS
 
 HEADS = ("direction", "second_direction", "order", "digit", "second_digit")
 ASKED = ("direction", "second_direction", "order")
+CLIPS = dict(name="moving_digits", split="train", rows=40_000)
 WITHOUT_TIME = ("still", "shuffled")
 
 
@@ -42,6 +43,7 @@ def trained_on(clips: str) -> dict:
     """What changes where a run is trained on clips without time, and asked about such ones."""
     return {
         "data.train.digits.clips": clips,
+        "data.train.alone.clips": clips,
         "validation": {name: asked("validation", name, 200, clips) for name in ASKED},
         "test": {name: asked("test", name, 1000, clips) for name in ASKED},
     }
@@ -52,6 +54,7 @@ VARIANTS = {
     "smoke": {
         "train": dict(steps=4, evaluate_every=2, log_every=1),
         "data.train.digits.rows": 64,
+        "data.train.alone.rows": 64,
         "data.batch_size": 8,
         "optimizer.groups.0.warmup": 2,
         "optimizer.groups.1.warmup": 2,
@@ -70,13 +73,12 @@ VARIANTS = {
 def get_config():
     config = relative(__file__, "../base.py")
     config.data = dict(
-        train=dict(digits=dict(name="moving_digits", split="train", rows=20_000)),
-        processor=dict(
-            name="video",
-            image_size=32,
-            frames=dict(frames=16, outside="black"),
-            augmentation=dict(zoom=(0.9, 1.1), stretch=(0.92, 1.08), degrees=6.0, shear=6.0),
+        # one digit alone is soon told, and what is learned of it serves where there are two
+        train=dict(
+            digits=dict(CLIPS, fewest=2, weight=0.7),
+            alone=dict(CLIPS, most=1, weight=0.3),
         ),
+        processor=dict(name="video", image_size=32, frames=dict(frames=16, outside="black")),
         batch_size=32,
     )
     config.model = dict(
@@ -88,14 +90,13 @@ def get_config():
             stem=(dict(width=64, stride=4),),
             pool="mean",
             norm="pooled",
-            transformer=dict(
-                width=128, layers=4, heads=2, hidden=512, unroll=4, dtype="bfloat16"
-            ),
+            transformer=dict(width=128, layers=4, heads=2, hidden=512, unroll=4),
         ),
         heads=tuple(dict(name=name, classes=len(LABELS[name])) for name in HEADS),
+        queries=True,
     )  # fmt: skip
     config.task = dict(name="classification", input="video")
-    config.train = dict(steps=2000, log_every=20, evaluate_every=500)
+    config.train = dict(steps=4500, log_every=20, evaluate_every=500)
     config.optimizer.groups = (
         dict(
             match=r".*/blocks/.*/kernel", optimizer="muon", learning_rate=0.02, b1=0.95,

@@ -59,7 +59,7 @@ class GeneratedPictures(Generated):
         judge = _judge(self.clip)
         texts = [captions({"text": text})[0] for text in rows["text"]]
         groups, first = np.unique(rows["group"], return_index=True)
-        known = _unit(judge.encode_text([texts[row] for row in first], batch_size=AT_ONCE))
+        known = _unit(_said(judge, [texts[row] for row in first]))
         vectors = {
             name: _vectors(judge, rows[name])
             for name in ("made", "real", "no_guidance") if name in rows
@@ -136,6 +136,11 @@ def _remembered(judge: Loaded, pictures: Sequence[Any], name: str) -> Float[np.n
     if key not in _KNOWN:
         _KNOWN[key] = _vectors(judge, pictures)
     return _KNOWN[key]
+
+
+def _said(judge: Loaded, texts: Sequence[str]) -> Float[np.ndarray, "K E"]:
+    """Vectors of captions; one of which the judge knows no word is an empty one to it."""
+    return judge.encode_text(texts, batch_size=AT_ONCE, refuse_unknown=False)
 
 
 def _vectors(judge: Loaded, pictures: Iterable[Any]) -> Float[np.ndarray, "N E"]:

@@ -8,9 +8,9 @@ import pytest
 from evaluation.contexts import context
 
 from mmjax.config import ConfigError
-from mmjax.conversion.load import Loaded
+from mmjax.conversion.load import Loaded, load
 from mmjax.data.source import InMemory
-from mmjax.datasets import emoji, moving_digits
+from mmjax.datasets import bundled, emoji, moving_digits
 from mmjax.evaluation import base, generated_digits, generated_pictures
 from mmjax.evaluation.generated import digit_judge
 from mmjax.transforms.decode import DecodeImage
@@ -81,6 +81,14 @@ def test_the_classifier_is_good_enough():
     assert ways >= 0.99
 
 
+def test_a_caption_that_the_judge_does_not_know_is_an_empty_one():
+    judge = load(bundled.model("emoji_clip"))
+    vectors = generated_pictures._said(judge, ["sloth, lazy, slow", "sloth", "big cat"])
+    assert np.isfinite(vectors).all()
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
+    assert np.abs(vectors[0] - vectors[2]).max() > 0.01
+
+
 def test_pictures_by_a_clip(monkeypatch):
     """Pictures that are given back rank as the real ones do; others do not."""
     drawings = emoji.open(emoji.Config("test/unseen_concept"))
@@ -97,7 +105,8 @@ def test_pictures_by_a_clip(monkeypatch):
             means = np.stack([np.asarray(one, np.float32).reshape(-1, 3) for one in pictures])
             return means.reshape(len(means), -1)[:, ::97] - 128
 
-        def encode_text(self, texts, batch_size):
+        def encode_text(self, texts, batch_size, refuse_unknown):
+            assert not refuse_unknown
             found = {source[row]["text"]: images[row] for row in range(len(source))}
             return self.encode_image([found[text] for text in texts], batch_size)
 
