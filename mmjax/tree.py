@@ -123,19 +123,53 @@ class Comparison:
     def complete(self) -> bool:
         return not (self.missing or self.extra or self.misshapen)
 
-    def report(self) -> str:
-        """One line per path that differs, after a line of counts."""
-        lines = [
+    @property
+    def counts(self) -> str:
+        return (
             f"{len(self.matched)} tensors match, {len(self.missing)} missing, "
             f"{len(self.extra)} extra, {len(self.misshapen)} of another shape"
-        ]
-        lines += [f"  missing   {path}" for path in self.missing]
-        lines += [f"  extra     {path}" for path in self.extra]
+        )
+
+    def report(self) -> str:
+        """One line per path that differs, after a line of counts."""
+        return self._lines(self.missing, self.extra)
+
+    def summary(self, also: Iterable[str] = ()) -> str:
+        """The same with one line for a part of the tree of which one side has nothing.
+
+        Args:
+          also: paths that the other side has from elsewhere.
+        """
+        shared = (*self.matched, *(path for path, _, _ in self.misshapen), *also)
+        return self._lines(folded(self.missing, shared), folded(self.extra, shared))
+
+    def _lines(self, missing: Iterable[str], extra: Iterable[str]) -> str:
+        lines = [self.counts]
+        lines += [f"  missing   {path}" for path in missing]
+        lines += [f"  extra     {path}" for path in extra]
         lines += [
             f"  misshapen {path}: needs {need}, found {found}"
             for path, need, found in self.misshapen
         ]
         return "\n".join(lines)
+
+
+def folded(paths: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Paths in words: "a/b/ (3 tensors)" for several of a part of the tree in which no other lies."""
+    kept = {path[:end] for path in others for end in _ends(path)}
+    parts: dict[str, list[str]] = {}
+    for path in paths:
+        alone = [path[:end] for end in _ends(path) if path[:end] not in kept]
+        parts.setdefault(alone[0] if alone else path, []).append(path)
+    return [
+        f"{part} ({len(inside)} tensors)" if len(inside) > 1 else inside[0]
+        for part, inside in parts.items()
+    ]
+
+
+def _ends(path: str) -> list[int]:
+    """Where each of a path's folders ends, the outermost first."""
+    return [place + 1 for place, letter in enumerate(path) if letter == "/"]
 
 
 def compare(needed: Tree, offered: Tree) -> Comparison:

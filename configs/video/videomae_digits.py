@@ -60,7 +60,7 @@ def get_config():
     config.model.decoder = dict(width=64, layers=2, heads=1, hidden=256, unroll=2)
     config.model.floor = 0.05
     config.task = dict(name="masked_video", masking="tubelets")
-    config.train = dict(steps=2000, log_every=20, evaluate_every=500)
+    config.train = dict(steps=3000, log_every=20, evaluate_every=1000)
     config.optimizer.groups = (
         dict(
             match=r".*/blocks/.*/kernel", optimizer="muon", learning_rate=0.02, b1=0.95,
@@ -71,5 +71,5 @@ def get_config():
     config.validation = asked("validation", 200)
     config.test = asked("test", 1000)
     config.checkpoint.metric = "validation/made_up/below_mean"
-    config.checkpoint.every = 500
+    config.checkpoint.every = 1000
     return config

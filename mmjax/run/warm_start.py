@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,35 @@ from mmjax.training.state import State
 ADDED = 256  # tokens that a vocabulary may have more than its source's; one of far more is another
 
 
+class Given(NamedTuple):
+    """What one of the sources gave."""
+
+    where: str  # of the option
+    under: str  # beginning of the model's paths, "" or with "/" behind it
+    source: str
+    found: tree.Comparison
+    lines: list[str]  # what else is to be said
+
+    def report(self, all_of_them: Sequence[Given]) -> str:
+        """In words, without what another source gives, or takes of the same checkpoint."""
+        filled = {one.under + path for one in all_of_them for path in one.found.matched}
+        used = {one.there + path for one in all_of_them for path in one.found.matched}
+        found = dataclasses.replace(
+            self.found,
+            missing=tuple(path for path in self.found.missing if self.under + path not in filled),
+            extra=tuple(path for path in self.found.extra if self.there + path not in used),
+        )
+        elsewhere = [path.removeprefix(self.under) for path in filled if path.startswith(self.under)]
+        said = found.summary(also=elsewhere)
+        return "\n".join([f"{self.where} from {self.source}: {said}", *self.lines])
+
+    @property
+    def there(self) -> str:
+        """Beginning of the paths of what was offered, with the checkpoint's name."""
+        name, _, part = self.source.partition("#")
+        return f"{name}#{part}/" if part else f"{name}#"
+
+
 def begin(run: Run, *, report: bool = True) -> State:
     """The state before the first step.
 
@@ -50,6 +79,7 @@ def begin(run: Run, *, report: bool = True) -> State:
     if not wanted:
         return state
     flat, given = tree.flatten(state.params), set()
+    said: list[Given] = []
     for prefix, source in wanted.items():
         where = f"warm_start{f'[{prefix!r}]' if prefix else ''}"
         under = f"{prefix}/" if prefix else ""
@@ -58,11 +88,12 @@ def begin(run: Run, *, report: bool = True) -> State:
         part, found = warm_start(part, tensors)
         if not found.matched:
             raise CheckpointError(f"{where}: nothing in {source} fits this model\n{found.report()}")
-        if report and jax.process_index() == 0:
-            said = f"{where} from {source}: {_without_fresh(found).report()}"
-            print(printable("\n".join([said, *lines]), keep="\n"))
+        said.append(Given(where, under, source, _without_fresh(found), lines))
         flat |= {under + path: leaf for path, leaf in tree.flatten(part).items()}
         given |= {under + path for path in found.matched}
+    if report and jax.process_index() == 0:
+        for one in said:
+            print(printable(one.report(said), keep="\n"))
     covered = tuple(f"{prefix}/" if prefix else "" for prefix in wanted)
     lost = [path for path in flat if path.startswith(covered) and path not in given]
     lost = [path for path in lost if not spec.optimizer.trained(path)]

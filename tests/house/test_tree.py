@@ -55,3 +55,19 @@ def test_comparison_names_every_difference():
         "image/kernel: needs (2, 3), found (2, 4)",
     ):
         assert line in report
+
+
+def test_a_comparison_folds_what_is_wholly_on_one_side():
+    """A part of the tree of which the other side has nothing is one line; single paths stay."""
+    leaf = np.zeros(2)
+    needed = {"a": {"x": leaf, "y": leaf}, "b": {"c": {"x": leaf}, "d": leaf}}
+    offered = {"b": {"d": leaf}, "e": {"f": {"x": leaf, "y": leaf}}, "g": leaf}
+    found = tree.compare(needed, offered)
+    assert found.summary().splitlines() == [
+        "1 tensors match, 3 missing, 3 extra, 0 of another shape",
+        "  missing   a/ (2 tensors)",
+        "  missing   b/c/x",
+        "  extra     e/ (2 tensors)",
+        "  extra     g",
+    ]
+    assert "  missing   a/x" in found.summary(also=["a/z"]).splitlines()

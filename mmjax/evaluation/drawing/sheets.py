@@ -4,7 +4,8 @@
   models on the same data, can be laid side by side.
 * Several retrievals (one per style) take turns in giving a query, each with its own candidates.
 * A query whose right answer is not among the five best shows it with its rank.
-* A sound is drawn as its spectrogram, and can be listened to beside the sheet: `played`.
+* A sound is drawn as its spectrogram, and can be listened to beside the sheet: `played`. A clip is
+  drawn as its middle frame.
 """
 
 import re
@@ -20,6 +21,7 @@ from mmjax.evaluation.drawing.page import GREEN, INK, LINE, MARGIN, MUTED, WIDTH
 from mmjax.evaluation.measures.ranking import Items
 from mmjax.transforms.audio import DecodeAudio, Sound
 from mmjax.transforms.mel import spectrogram
+from mmjax.transforms.video import DecodeVideo, Uniform
 
 Example = Callable[[int], Mapping[str, Any]]
 BEST = 5  # candidates shown
@@ -28,16 +30,18 @@ SIDE = 160  # pixels along the edges of a drawn spectrogram
 PLAYED = 3  # candidates that are played one behind the other
 SECONDS = 4.0  # of each of them, at most
 DECODE = DecodeAudio()
+MIDDLE = DecodeVideo(Uniform(1))  # the frame that stands for a clip
 
 
 def drawable(shown: Any) -> bool:
-    """Whether a sheet can show it: a text, several, a picture uint8 [H, W, C] or a sound."""
+    """Whether a sheet can show it: a text, several, a picture uint8 [H, W, C], a clip uint8
+    [T, H, W, C] or a sound."""
     if isinstance(shown, bytes | Sound):
         return True
     if isinstance(shown, tuple | list):
         return bool(shown) and drawable(shown[0])
     if isinstance(shown, np.ndarray):
-        return shown.dtype == np.uint8 and shown.ndim == 3
+        return shown.dtype == np.uint8 and shown.ndim in (3, 4)
     return isinstance(shown, str)
 
 
@@ -182,7 +186,10 @@ def _answer(queries, candidates, place, query, candidate, example) -> Answer:
 
 
 def _show(example, side, items, place):
-    shown = example(int(items.index[place]))[side]
+    row = example(int(items.index[place]))
+    if side == MIDDLE.field:
+        return MIDDLE(row)["video"][0]
+    shown = row[side]
     several = isinstance(shown, tuple | list) and not isinstance(shown, Sound)
     return shown[items.number[place]] if several else heard(shown)
 
