@@ -21,7 +21,8 @@ mean chroma, autocorrelation of onsets):
     instrument      1.000    0.105     0.998
     mood, a proxy   0.831    0.327     0.647
 
-On all 1,166 test clips: experiments/music/README.md. `:jitter` has not been trained.
+On all 1,166 test clips: experiments/music/README.md. `:jitter`, any tempo and no accents:
+there rhythm is right in 0.575 and metre in 0.638, and the keys hardly suffer.
 """
 
 from mmjax.config import relative

@@ -5,10 +5,20 @@
 
 from mmjax.config import relative
 
-EMOJI = "emoji_clip"
 SCALES = (0.0, 1.0, 2.0, 4.0, 7.5, 12.0)
 
+EMOJI = "emoji_clip"
+MUON = dict(optimizer="muon", learning_rate=0.02, adam_learning_rate=2e-3, warmup=100)
 VARIANTS = {
+    "judges_words": {
+        "data.processor": dict(tokenizer=EMOJI, max_length=24, pad_to=24),
+        "model.text.transformer": dict(
+            width=192, heads=3, hidden=768, activation="gelu_tanh", dtype="bfloat16"
+        ),
+        "model.denoiser.text_width": 192,
+        "warm_start": {"text": f"{EMOJI}#text"},
+        "optimizer.groups": (dict(match="text/.*", optimizer="frozen"), MUON),
+    },
     "smoke": {
         "train": dict(steps=4, evaluate_every=4, log_every=1),
         "data.batch_size": 8,
@@ -34,7 +44,7 @@ def get_config():
     config.data = dict(
         train=dict(emoji=dict(name="emoji", split="train")),
         processor=dict(
-            name="illustrated", tokenizer=EMOJI, image_size=32, max_length=24, pad_to=24,
+            name="illustrated", tokenizer="words", image_size=32, max_length=20, pad_to=20,
             augmentation=dict(
                 zoom=(0.9, 1.05), degrees=8.0, translate=0.04, flip=0.5, drop_words=0.1
             ),
@@ -43,19 +53,13 @@ def get_config():
     )  # fmt: skip
     config.model = dict(
         name="text_diffusion",
-        text=dict(
-            causal=False,
-            transformer=dict(
-                width=192, layers=0, heads=3, hidden=768, activation="gelu_tanh", dtype="bfloat16"
-            ),
-        ),
+        text=dict(transformer=dict(width=128, layers=0, heads=2, hidden=256), causal=False),
         denoiser=dict(
-            channels=48, text_width=192, widths=(64, 128), attention=(False, True), layers=1,
+            channels=48, text_width=128, widths=(64, 128), attention=(False, True), layers=1,
             groups=8, film=True, time="joint", frames=1, size=(8,),
         ),
         fold=4,
     )  # fmt: skip
-    config.warm_start = {"text": f"{EMOJI}#text"}
     config.task = dict(
         name="diffusion",
         schedule=dict(kind="cosine", zero_terminal=True),
@@ -64,10 +68,7 @@ def get_config():
         drop=0.1,
     )
     config.train = dict(steps=1500, log_every=50, evaluate_every=1500)
-    config.optimizer.groups = (
-        dict(match="text/.*", optimizer="frozen"),
-        dict(optimizer="muon", learning_rate=0.02, adam_learning_rate=2e-3, warmup=100),
-    )
+    config.optimizer.groups = (MUON,)
     config.ema = 0.995
     config.validation = dict(
         unseen_concept=asked("validation", rows=64, scales=SCALES, no_guidance=False)
