@@ -155,7 +155,7 @@ class Comparison:
 
 
 def folded(paths: Iterable[str], others: Iterable[str]) -> list[str]:
-    """Paths in words: "a/b/ (3 tensors)" for several of a part of the tree in which no other lies."""
+    """Paths in words: "a/b/ (3 tensors)" for several of a part of the tree without any other."""
     kept = {path[:end] for path in others for end in _ends(path)}
     parts: dict[str, list[str]] = {}
     for path in paths:

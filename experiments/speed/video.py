@@ -27,6 +27,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mmjax.data.storage import Progress
+
 ROOT = Path(__file__).resolve().parents[2]
 COUNT, SECONDS, RATE, SIZE = 20, 10, 30, 224
 FRAMES, ROWS, WORKERS = 8, 4, 2
@@ -35,32 +37,38 @@ SIDES = ("mmjax", "reading_on", "seeking")
 
 def clips(folder: Path) -> list[Path]:
     """The files, made where they are not there: coloured waves that drift."""
-    import av
-
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number}.mp4" for number in range(COUNT)]
-    y, x = np.mgrid[:360, :640].astype(np.float32)
-    for number, path in enumerate(paths):
-        if path.exists():
-            continue
-        rng = np.random.default_rng(number)
-        waves = rng.uniform(0.01, 0.08, (3, 2))
-        drift = rng.uniform(-3, 3, 3)
-        grain = rng.integers(0, 40, (360, 640, 3))
-        draft = path.with_suffix(".part")
-        with av.open(str(draft), "w", format="mp4") as file:
-            track = file.add_stream("libx264", rate=RATE)
-            track.width, track.height, track.pix_fmt = 640, 360, "yuv420p"
-            track.codec_context.gop_size = 2 * RATE
-            track.codec_context.time_base = Fraction(1, RATE)
-            for moment in range(SECONDS * RATE):
-                phase = waves[:, 0] * x[..., None] + waves[:, 1] * y[..., None]
-                pixels = 110 + 100 * np.sin(phase + drift * moment / RATE) + grain
-                frame = av.VideoFrame.from_ndarray(pixels.clip(0, 255).astype(np.uint8), "rgb24")
-                file.mux(track.encode(frame))
-            file.mux(track.encode())
-        draft.rename(path)
+    with Progress("making clips", COUNT) as progress:
+        for number, path in enumerate(paths):
+            if not path.exists():
+                _make(path, number)
+            progress.advance(1)
     return paths
+
+
+def _make(path: Path, number: int) -> None:
+    """One of them, whole or not at all."""
+    import av
+
+    y, x = np.mgrid[:360, :640].astype(np.float32)
+    rng = np.random.default_rng(number)
+    waves = rng.uniform(0.01, 0.08, (3, 2))
+    drift = rng.uniform(-3, 3, 3)
+    grain = rng.integers(0, 40, (360, 640, 3))
+    draft = path.with_suffix(".part")
+    with av.open(str(draft), "w", format="mp4") as file:
+        track = file.add_stream("libx264", rate=RATE)
+        track.width, track.height, track.pix_fmt = 640, 360, "yuv420p"
+        track.codec_context.gop_size = 2 * RATE
+        track.codec_context.time_base = Fraction(1, RATE)
+        for moment in range(SECONDS * RATE):
+            phase = waves[:, 0] * x[..., None] + waves[:, 1] * y[..., None]
+            pixels = 110 + 100 * np.sin(phase + drift * moment / RATE) + grain
+            frame = av.VideoFrame.from_ndarray(pixels.clip(0, 255).astype(np.uint8), "rgb24")
+            file.mux(track.encode(frame))
+        file.mux(track.encode())
+    draft.rename(path)
 
 
 def mmjax_clips(paths: list[Path], batches: int) -> float:

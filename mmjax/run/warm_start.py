@@ -53,8 +53,8 @@ class Given(NamedTuple):
             missing=tuple(path for path in self.found.missing if self.under + path not in filled),
             extra=tuple(path for path in self.found.extra if self.there + path not in used),
         )
-        elsewhere = [path.removeprefix(self.under) for path in filled if path.startswith(self.under)]
-        said = found.summary(also=elsewhere)
+        inside = (path for path in filled if path.startswith(self.under))
+        said = found.summary(also=[path.removeprefix(self.under) for path in inside])
         return "\n".join([f"{self.where} from {self.source}: {said}", *self.lines])
 
     @property
