@@ -9,6 +9,11 @@ much as a digit. "below_mean" says by how much the error is smaller than that of
 the mean of each hidden tubelet. The linear probe reads which way one digit goes from 200 labels.
 
 What the weights are worth with these labels: videomae_digits_labels.py, the second stage.
+
+Seed 0, 3,000 steps, 26 minutes on one CPU core beside other work: the error of 1,000 test clips is
+by 0.229 (95% interval 0.221 to 0.236) below that of the tubelets' means (bar 0.20), and a linear
+probe on 200 labels says the direction in 0.502 (majority 0.141). For 600 steps nothing but the mean
+is learned. After 2,000 steps of a schedule of their own: 0.196 and 0.372.
 """
 
 from mmjax.config import relative

@@ -11,6 +11,10 @@
 The tower begins as the first stage left it, or as it is drawn (`:scratch`); everything else is the
 same, and the step is chosen on the validation. compare gives the difference on 1,000 test clips of
 digits never seen, with its interval.
+
+Seed 0, 300 steps, 2 minutes on one CPU core: 0.623 with the first stage, 0.391 from scratch;
+difference 0.232, 95% interval 0.194 to 0.269 (aim 0.10; majority 0.141). With a first stage of
+2,000 steps 0.530.
 """
 
 from mmjax.config import relative
