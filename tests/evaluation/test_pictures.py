@@ -1,13 +1,16 @@
 import functools
+import io
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from evaluation.contexts import context
+from PIL import Image
 
 from mmjax.evaluation.drawing import letters, page, pictures
 from mmjax.evaluation.retrieval import Retrieval
+from mmjax.transforms.video import Video
 
 
 def colours(image):
@@ -78,6 +81,33 @@ def sheets():
         return Retrieval(average_over="style").finish(rows, context(decode=decode)).media
 
     return draw
+
+
+def as_file(frames):
+    """Frames as the bytes of an animated WebP."""
+    first, *rest = [Image.fromarray(frame) for frame in frames]
+    file = io.BytesIO()
+    first.save(file, "WEBP", save_all=True, append_images=rest, duration=100, lossless=True)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("form", [np.asarray, lambda frames: Video(frames, 10), as_file])
+def test_a_clip_is_drawn_as_its_middle_frame(form):
+    """Whatever form the source has it in: a file without a sound too."""
+    colours_of = np.random.default_rng(0).integers(60, 200, (8, 3), dtype=np.uint8)
+    clips = [np.zeros((3, 8, 8, 3), np.uint8) + np.uint8(255) for _ in colours_of]
+    for clip, colour in zip(clips, colours_of, strict=True):
+        clip[1] = colour
+
+    def decode(index, source=None):
+        return {"video": form(clips[index]), "text": f"clip {index}"}
+
+    vectors = np.eye(8, dtype=np.float32)
+    rows = {"video": vectors, "text": vectors, "index": np.arange(8)}
+    media = Retrieval(queries="video").finish(rows, context(decode=decode)).media
+    assert set(media) == {"video_to_text", "text_to_video", "similarity"}
+    drawn = colours(media["text_to_video"])
+    assert sum(tuple(int(x) for x in colour) in drawn for colour in colours_of) >= 4
 
 
 def test_sheets_mark_right_answers_green_and_leave_wrong_ones_neutral(sheets):
