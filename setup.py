@@ -49,7 +49,6 @@ setup(
             "pytest-xdist>=3.6",
             "beartype>=0.19",
             "chex>=0.1.90",
-            "scipy>=1.11",
             "resvg_py>=0.3",
         ],
         # Draws the SVG of the sets that `--mode=prepare` fetches.

@@ -1,6 +1,14 @@
 """Emoji from their captions: the task of t2v_digits.py with pictures in the place of clips.
 
     python -m mmjax.main --config=configs/text_to_video/t2i_emoji.py --workdir=runs/t2i_emoji
+
+Pictures of 32 x 32 pixels of things that no training drawing shows, ranked by the CLIP of the
+package. Seed 0, 1,500 steps, 17 minutes on one CPU core beside other work: the own caption is among
+the first five of 185 for 0.473 of the pictures (bar 0.25; 0.278 without guidance, real drawings
+0.378, chance 0.027).
+
+`:judges_words` reads captions by the word vectors of the CLIP that judges, frozen: 0.854, a number
+that says what the judge looks for and nothing else. More: experiments/text_to_video/README.md.
 """
 
 from mmjax.config import relative

@@ -1,7 +1,8 @@
 """From samples to mel power: what the spectrograms of Whisper, AST and CLAP have in common.
 
 * In float64 inside: quiet frequencies beside loud ones are off by 1e-5 and more in float32.
-* One Fourier transform over all frames of a clip.
+* A few frames at a time, so that their numbers stay in a core's cache: three times as fast as all
+  frames of ten seconds at once.
 
 Letters: T frames, M mel bins, F frequencies.
 """
@@ -9,11 +10,15 @@ Letters: T frames, M mel bins, F frequencies.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from mmjax.layers.mel_scale import Bank, filters
 from mmjax.typing import Float
+
+AT_ONCE = 64  # frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +56,31 @@ class Spectrum:
 
     def power(self, frames: np.ndarray) -> Float[np.ndarray, "T M"]:
         """Of frames that are cut already; each for itself."""
-        frames = frames.astype(np.float64)
-        if self.level:
-            frames -= frames.mean(1, keepdims=True)
-        if self.emphasis:
-            before = np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
-            frames -= self.emphasis * before
-        spectrum = np.fft.rfft(frames * self.hann(), self.bank.fft)  # [T, F]
-        power = spectrum.real**2 + spectrum.imag**2
-        return power @ filters(self.bank).T
+        weights, used = _sparse(self.bank)
+        hann = self.hann()
+        out = np.empty((len(frames), self.bank.bins))
+        for start in range(0, len(frames), AT_ONCE):
+            some = frames[start : start + AT_ONCE].astype(np.float64)
+            if self.level:
+                some -= some.mean(1, keepdims=True)
+            if self.emphasis:
+                some -= self.emphasis * np.concatenate([some[:, :1], some[:, :-1]], axis=1)
+            some *= hann
+            spectrum = np.fft.rfft(some, self.bank.fft)[:, :used]  # [t, F]
+            power = spectrum.real**2
+            power += spectrum.imag**2
+            out[start : start + AT_ONCE] = (weights @ power.T).T
+        return out
+
+
+@functools.cache
+def _sparse(bank: Bank) -> tuple[csr_array, int]:
+    """The filters [M, F'], of which each frequency is in two at most, and F': no bin looks at the
+    frequencies above.
+
+    A dense product would take BLAS's threads, which wait for each other where several threads of a
+    pipeline call it: ten times as long on two cores.
+    """
+    weights = filters(bank)
+    used = int(np.flatnonzero(weights.any(0))[-1]) + 1
+    return csr_array(weights[:, :used]), used

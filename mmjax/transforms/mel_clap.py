@@ -69,7 +69,7 @@ class ClapMel:
         """Of one clip, [samples] of one channel. Raises CorruptExample for an empty one."""
         if not len(samples):
             raise CorruptExample("no sound: 0 samples")
-        samples = np.asarray(samples, np.float64)
+        samples = np.asarray(samples)
         size = self.seconds * self.rate
         if len(samples) <= size:
             mel = self._decibels(self._filled(samples, size))
@@ -93,8 +93,10 @@ class ClapMel:
 
     def _filled(self, samples: np.ndarray, size: int) -> np.ndarray:
         """A clip made as long as the window."""
+        if len(samples) == size:
+            return samples
         times = size // len(samples)
-        if self.filling == "repeat" and len(samples) < size:
+        if self.filling == "repeat":
             return np.tile(samples, times + 1)[:size]
         if self.filling == "repeatpad":
             samples = np.tile(samples, times)
