@@ -17,7 +17,7 @@ def test_long_attention_is_attention(monkeypatch, kv_heads, cap, masked):
     """Values to 4e-7, gradients as well, for grouped queries, caps and masks; a query that sees
     nothing gets the mean."""
     length, keys = 9, attention.LONG_ON_CPU
-    monkeypatch.setattr(attention, "PIECE", 4)  # three queries at a time
+    monkeypatch.setattr(attention, "PIECE", 4 * keys)  # three queries at a time
     query, target = draw(0, 2, length, 4, 8), draw(4, 2, length, 4, 8)
     key, value = draw(1, 2, keys, kv_heads, 8), draw(2, 2, keys, kv_heads, 8)
     mask = jax.random.bernoulli(jax.random.key(3), 0.5, (2, 1, length, keys)) if masked else None
