@@ -123,13 +123,6 @@ class Comparison:
     def complete(self) -> bool:
         return not (self.missing or self.extra or self.misshapen)
 
-    @property
-    def counts(self) -> str:
-        return (
-            f"{len(self.matched)} tensors match, {len(self.missing)} missing, "
-            f"{len(self.extra)} extra, {len(self.misshapen)} of another shape"
-        )
-
     def report(self) -> str:
         """One line per path that differs, after a line of counts."""
         return self._lines(self.missing, self.extra)
@@ -144,7 +137,10 @@ class Comparison:
         return self._lines(folded(self.missing, shared), folded(self.extra, shared))
 
     def _lines(self, missing: Iterable[str], extra: Iterable[str]) -> str:
-        lines = [self.counts]
+        lines = [
+            f"{len(self.matched)} tensors match, {len(self.missing)} missing, "
+            f"{len(self.extra)} extra, {len(self.misshapen)} of another shape"
+        ]
         lines += [f"  missing   {path}" for path in missing]
         lines += [f"  extra     {path}" for path in extra]
         lines += [

@@ -59,7 +59,7 @@ class GeneratedPictures(Generated):
         judge = _judge(self.clip)
         texts = [captions({"text": text})[0] for text in rows["text"]]
         groups, first = np.unique(rows["group"], return_index=True)
-        known = _unit(_said(judge, [texts[row] for row in first]))
+        known = _said(judge, [texts[row] for row in first])
         vectors = {
             name: _vectors(judge, rows[name])
             for name in ("made", "real", "no_guidance") if name in rows
@@ -140,7 +140,7 @@ def _remembered(judge: Loaded, pictures: Sequence[Any], name: str) -> Float[np.n
 
 def _said(judge: Loaded, texts: Sequence[str]) -> Float[np.ndarray, "K E"]:
     """Vectors of captions; one of which the judge knows no word is an empty one to it."""
-    return judge.encode_text(texts, batch_size=AT_ONCE, refuse_unknown=False)
+    return _unit(judge.encode_text(texts, batch_size=AT_ONCE, refuse_unknown=False))
 
 
 def _vectors(judge: Loaded, pictures: Iterable[Any]) -> Float[np.ndarray, "N E"]:

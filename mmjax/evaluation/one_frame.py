@@ -17,10 +17,9 @@ from mmjax.data.source import CorruptExample
 from mmjax.datasets import bundled
 from mmjax.evaluation.base import Context, Result
 from mmjax.evaluation.retrieval import Retrieval
-from mmjax.transforms.video import DecodeVideo, Uniform
+from mmjax.transforms.video import MIDDLE
 
 NAME = "one_frame"  # first segment of its metrics' names
-MIDDLE = DecodeVideo(Uniform(1))
 ROWS = 64  # that are encoded at a time
 
 

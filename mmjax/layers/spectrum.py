@@ -1,7 +1,7 @@
 """From samples to mel power: what the spectrograms of Whisper, AST and CLAP have in common.
 
 * In float64 inside: quiet frequencies beside loud ones are off by 1e-5 and more in float32.
-* A few frames at a time, so that their numbers stay in a core's cache: three times as fast as all
+* A few frames at a time, so that their numbers stay in a core's cache: 2.5 times as fast as all
   frames of ten seconds at once.
 
 Letters: T frames, M mel bins, F frequencies.

@@ -78,8 +78,9 @@ def begin(run: Run, *, report: bool = True) -> State:
     wanted = sources(run.options.warm_start)
     if not wanted:
         return state
-    flat, given = tree.flatten(state.params), set()
-    said: list[Given] = []
+    flat = tree.flatten(state.params)
+    given = set()
+    reports: list[Given] = []
     for prefix, source in wanted.items():
         where = f"warm_start{f'[{prefix!r}]' if prefix else ''}"
         under = f"{prefix}/" if prefix else ""
@@ -88,12 +89,12 @@ def begin(run: Run, *, report: bool = True) -> State:
         part, found = warm_start(part, tensors)
         if not found.matched:
             raise CheckpointError(f"{where}: nothing in {source} fits this model\n{found.report()}")
-        said.append(Given(where, under, source, _without_fresh(found), lines))
+        reports.append(Given(where, under, source, _without_fresh(found), lines))
         flat |= {under + path: leaf for path, leaf in tree.flatten(part).items()}
         given |= {under + path for path in found.matched}
     if report and jax.process_index() == 0:
-        for one in said:
-            print(printable(one.report(said), keep="\n"))
+        for one in reports:
+            print(printable(one.report(reports), keep="\n"))
     covered = tuple(f"{prefix}/" if prefix else "" for prefix in wanted)
     lost = [path for path in flat if path.startswith(covered) and path not in given]
     lost = [path for path in lost if not spec.optimizer.trained(path)]

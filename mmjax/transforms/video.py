@@ -122,6 +122,9 @@ class DecodeVideo:
         return out | {"video_mask": asked[0] < found.end} if self.pick.masked else out
 
 
+MIDDLE = DecodeVideo(Uniform(1))  # the frame that stands for a clip
+
+
 def _of_frames(video: Video, choose: Any, cut: Cut) -> moving_pictures.Taken:
     frames = np.asarray(video.frames)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:

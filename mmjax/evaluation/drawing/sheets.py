@@ -21,7 +21,7 @@ from mmjax.evaluation.drawing.page import GREEN, INK, LINE, MARGIN, MUTED, WIDTH
 from mmjax.evaluation.measures.ranking import Items
 from mmjax.transforms.audio import DecodeAudio, Sound
 from mmjax.transforms.mel import spectrogram
-from mmjax.transforms.video import DecodeVideo, Uniform
+from mmjax.transforms.video import MIDDLE
 
 Example = Callable[[int], Mapping[str, Any]]
 BEST = 5  # candidates shown
@@ -30,7 +30,6 @@ SIDE = 160  # pixels along the edges of a drawn spectrogram
 PLAYED = 3  # candidates that are played one behind the other
 SECONDS = 4.0  # of each of them, at most
 DECODE = DecodeAudio()
-MIDDLE = DecodeVideo(Uniform(1))  # the frame that stands for a clip
 
 
 def drawable(shown: Any) -> bool:
