@@ -112,7 +112,9 @@ class Checkpoints:
         self.manager = ocp.CheckpointManager(self.folder, options=options)
 
     def _delete(self) -> None:
-        """What was moved aside; a deletion that was cut in the middle is finished, too."""
+        """What was moved aside; a deletion that was cut in the middle is finished, too.
+
+        Never while a save goes on: at its end Orbax moves into this folder."""
         if not self.read_only and jax.process_index() == 0:
             shutil.rmtree(self.folder / DELETED, ignore_errors=True)
 
@@ -160,9 +162,10 @@ class Checkpoints:
         noted[CRC] = checksums.crc(noted)
         items = {name: ocp.args.StandardSave(value) for name, value in arrays.items()}
         items["about"] = ocp.args.JsonSave(noted)
+        self.wait()
+        self._delete()
         with self._saving():
             self.manager.save(step, args=ocp.args.Composite(**items), metrics=value)
-        self._delete()
 
     def wait(self) -> None:
         """Returns when every save is complete.

@@ -196,6 +196,21 @@ def test_half_a_save_and_half_a_deletion_are_no_checkpoints(tmp_path, small):
     assert json.loads((tmp_path / "30" / "about" / "metadata").read_text())["metrics"] == {}
 
 
+def test_nothing_is_deleted_while_a_save_goes_on(tmp_path, small, monkeypatch):
+    """At its end Orbax moves an old checkpoint into the folder that `_delete` takes away."""
+    going_on = []
+    delete = Checkpoints._delete
+
+    def watched(self):
+        if hasattr(self, "manager"):
+            going_on.append(self.manager.is_saving_in_progress())
+        delete(self)
+
+    monkeypatch.setattr(Checkpoints, "_delete", watched)
+    filled(tmp_path, small, Config(latest=1), {10: None, 20: None, 30: None})
+    assert going_on == [False] * 4  # before each save, and at the end
+
+
 def test_warm_start_reports_what_matched(trained):
     _, state = trained
     offered = {**tree.flatten(jax.device_get(state.params)), "other/kernel": np.ones((2, 2))}
