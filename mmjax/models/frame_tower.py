@@ -57,6 +57,15 @@ class Config:
         return frames
 
     @property
+    def time_weights(self) -> str:
+        """Path of the attention over the frames' vectors; "": there is none."""
+        return "" if self.transformer is None else "transformer/blocks/attention/weights"
+
+    def by_time(self, weights: Float[Array, "lines L S"]) -> Float[Array, "lines S"]:
+        """How much of these weights falls on each frame."""
+        return weights.mean(1)
+
+    @property
     def width(self) -> int:
         """E."""
         if self.projection:

@@ -101,6 +101,21 @@ class Config:
             return times * (of_time + learned)
         return (learned + times * of_time) * (frames > 0)
 
+    @property
+    def time_weights(self) -> str:
+        """Path of the attention that looks over time; "": each time is looked at by itself."""
+        if self.attention == "space":
+            return ""
+        kind = "attention" if self.attention == "joint" else "time_attention"
+        return f"transformer/blocks/{kind}/weights"
+
+    def by_time(self, weights: Float[Array, "lines L S"]) -> Float[Array, "lines times"]:
+        """How much of these weights falls on each time; what falls on the class token is left out,
+        and where there is one, it is the token that looks."""
+        learned = int(self.attention == "joint" and self.pool == "class")
+        seen = weights[:, 0] if learned else weights.mean(1)
+        return seen[:, learned:].reshape(len(seen), self.times, -1).sum(2)
+
     def whole(self, video: Float[Array, "B T H W C"]) -> Float[Array, "B frames side side C"]:
         """Clips without the frames and pixels that fill no tubelet."""
         length = self.times * self.tubelet
