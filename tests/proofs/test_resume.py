@@ -98,7 +98,7 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_killed_whatever_the_form_of_its_batches(form, cache, tmp_path):
     """A mixture of two sources, length buckets, packed captions: killed three times on other
-    threads; packed ones then on another number of devices."""
+    threads."""
     Attempt(tmp_path / "whole", cache, *FORMS[form]).end()
     folder = tmp_path / "killed"
     for what, event, delay in (MOMENTS[1], MOMENTS[3], MOMENTS[5]):
@@ -109,12 +109,13 @@ def test_killed_whatever_the_form_of_its_batches(form, cache, tmp_path):
         attempt.process.wait()
     Attempt(folder, cache, *FORMS[form]).end()
     same(folder, tmp_path / "whole")
-    if form != "packing":
-        return
-    whole = Attempt(tmp_path / "exact", cache, *EXACT, *FORMS[form])
+
+
+def test_packed_captions_on_another_number_of_devices(cache, tmp_path):
+    whole = Attempt(tmp_path / "whole", cache, *EXACT, *FORMS["packing"])
     whole.end()
     folder = back_to(8, whole.folder, tmp_path / "part")
-    Attempt(folder, cache, *EXACT, *FORMS[form], devices=4).end()
+    Attempt(folder, cache, *EXACT, *FORMS["packing"], devices=4).end()
     close(folder, whole.folder)
 
 
