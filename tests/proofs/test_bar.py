@@ -41,7 +41,7 @@ def test_clip_emoji_reaches_its_bars(tmp_path):
     """Floors somewhat below the measured numbers, see experiments/emoji/README.md.
 
     What takes long is bounded for what is badly wrong alone, as other machines are slower: seen on
-    quiet ones with 2 cores are 5 to 9 minutes, and 20 s to the first step.
+    quiet ones with 2 cores are 4 to 18 minutes, and up to 26 s to the first step.
     """
     result = run(tmp_path / "run", tmp_path / "cache")
     assert result["train_seconds"] <= 25 * 60
